@@ -1,0 +1,1 @@
+"""Exact blockwise processing of image volumes: schedule, run, remember, segment, evaluate."""

@@ -1,0 +1,56 @@
+"""Everything that is raised on purpose.
+
+BlockwiseError
+├── BadInput        what the user gave cannot work; nothing was written (exit code 2)
+├── Stale           finished blocks were made with other settings or inputs (exit code 2)
+└── WorkFailed      the work itself failed; what is finished is kept (exit code 1)
+"""
+
+from __future__ import annotations
+
+
+class BlockwiseError(Exception):
+    """Base of all errors raised on purpose; its text is one line for the user."""
+
+    exit_code = 1
+
+
+class BadInput(BlockwiseError):
+    """Input that cannot work, found before anything was written.
+
+    The text reads `where: what; got X, wanted Y; todo`.
+    """
+
+    exit_code = 2
+
+    def __init__(
+        self, where: object, what: str, *, got: object = None, wanted: object = None, todo: str = ""
+    ) -> None:
+        parts = [f"{where}: {what}"]
+        if got is not None or wanted is not None:
+            parts.append(f"got {got}, wanted {wanted}" if wanted is not None else f"got {got}")
+        if todo:
+            parts.append(todo)
+        super().__init__(one_line("; ".join(parts)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), str(self)))
+
+
+class Stale(BadInput):
+    """Finished blocks were made with other settings, code or inputs than the run asks for."""
+
+
+class WorkFailed(BlockwiseError):
+    """Some blocks could not be finished; everything reported as done is kept."""
+
+
+def one_line(text: str) -> str:
+    """The text with every run of white space, line breaks included, made one space."""
+    return " ".join(text.split())
+
+
+def _rebuild(kind: type[BadInput], text: str) -> BadInput:
+    error = kind.__new__(kind)
+    Exception.__init__(error, text)
+    return error

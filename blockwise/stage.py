@@ -1,0 +1,148 @@
+"""What a stage is, and how a volume is cut into its blocks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from blockwise.settings import Settings
+from blockwise.volume import Voxels, Volume
+
+if TYPE_CHECKING:
+    from blockwise.store.base import Store
+
+_BITS = 21
+_MASK = (1 << _BITS) - 1
+
+
+@dataclass(frozen=True)
+class Block:
+    """One piece of work: what it may read and what it must write, in voxels of the volume."""
+
+    stage: str
+    key: int
+    """Names the block by its absolute position: three block indices of 21 bits."""
+    read_roi: Roi
+    write_roi: Roi
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A volume cut into blocks that are anchored at its first voxel; the last ones may be smaller."""
+
+    stage: str
+    volume: Voxels
+    """Shape of the whole volume, in voxels."""
+    block: Voxels
+    """Shape of one block's write region, in voxels."""
+    context_low: Voxels = (0, 0, 0)
+    """Voxels read below the write region; cut off at the volume's border."""
+    context_high: Voxels = (0, 0, 0)
+
+    @cached_property
+    def counts(self) -> Voxels:
+        """Blocks along each axis."""
+        return as_voxels(-(-size // step) for size, step in zip(self.volume, self.block, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Blocks in all."""
+        return int(np.prod(self.counts, dtype=np.int64))
+
+    def keys(self) -> np.ndarray:
+        """(counts) int64: the key of every block, at its place in the grid."""
+        z, y, x = np.ogrid[tuple(slice(0, count) for count in self.counts)]
+        packed: np.ndarray = (z.astype(np.int64) << (2 * _BITS)) | (y.astype(np.int64) << _BITS) | x
+        return packed
+
+    def block_at(self, key: int) -> Block:
+        """The block that `key` names."""
+        begin = Coordinate(i * step for i, step in zip(unpack(key), self.block, strict=True))
+        everything = Roi((0, 0, 0), self.volume)
+        write = Roi(begin, self.block).intersect(everything)
+        read = write.grow(Coordinate(self.context_low), Coordinate(self.context_high)).intersect(everything)
+        return Block(self.stage, key, read, write)
+
+    def blocks(self) -> Iterator[Block]:
+        """Every block in C order."""
+        for key in self.keys().ravel():
+            yield self.block_at(int(key))
+
+    def inflation(self) -> float:
+        """Voxels read for each voxel written, for an inner block."""
+        read = np.array(self.block) + self.context_low + self.context_high
+        return float(np.prod(np.minimum(read, self.volume)) / np.prod(np.minimum(self.block, self.volume)))
+
+
+def pack(index: Voxels) -> int:
+    """The key of the block at `index` (in blocks along z, y, x)."""
+    z, y, x = index
+    return (z << (2 * _BITS)) | (y << _BITS) | x
+
+
+def unpack(key: int) -> Voxels:
+    """The block index (z, y, x) that `key` names."""
+    return key >> (2 * _BITS), (key >> _BITS) & _MASK, key & _MASK
+
+
+def as_voxels(values: Iterator[int]) -> Voxels:
+    """Three integers as a tuple."""
+    z, y, x = (int(value) for value in values)
+    return z, y, x
+
+
+class Stage(Settings, ABC):
+    """One step of the line from raw to scores.
+
+    A stage is its settings. `prepare` and `finish` run once in the driver, `process` once or more often for
+    every block, anywhere, also again after a crash: it overwrites its own region and rows and appends nothing.
+    """
+
+    name: ClassVar[str]
+    """The word for this stage everywhere: module, command, settings section, store, dashboard row."""
+    version: ClassVar[int] = 1
+    """Raised whenever the code gives other results, so that finished blocks become stale."""
+
+    @abstractmethod
+    def grid(self) -> Grid:
+        """The blocks of this stage."""
+
+    @abstractmethod
+    def process(self, block: Block, store: Store) -> None:
+        """Read, compute, write one block."""
+
+    def check(self) -> None:
+        """Raise BadInput if the stage cannot work; nothing is written. Inputs of earlier stages may be missing."""
+        return
+
+    def prepare(self, store: Store) -> None:
+        """Create the outputs; harmless when they are there."""
+        return
+
+    def finish(self, store: Store) -> None:
+        """What is done once after the last block; harmless when repeated."""
+        return
+
+    def inputs(self) -> tuple[Volume, ...]:
+        """External arrays whose content the result depends on."""
+        return ()
+
+    def outputs(self) -> tuple[Volume, ...]:
+        """Arrays that blocks of this stage write."""
+        return ()
+
+    def parameters(self) -> dict[str, object]:
+        """What the result depends on beside inputs and block shape: all settings except places on disk."""
+        places = {key for key, value in self if isinstance(value, Volume)}
+        chosen: dict[str, object] = self.model_dump(mode="json", exclude=places)
+        return chosen
+
+    def resources(self) -> dict[str, float]:
+        """Dask resources a worker must have, such as {"GPU": 1}."""
+        return {}

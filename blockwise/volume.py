@@ -1,0 +1,267 @@
+"""Volumes on disk: zarr arrays with voxel size, offset, units and axis names, stored in shards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from funlib.geometry import Roi
+
+from blockwise.errors import BadInput
+from blockwise.settings import Settings
+
+Voxels = tuple[int, int, int]
+
+SPATIAL = ("z", "y", "x")
+
+
+class Volume(Settings):
+    """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a volume without reading a voxel."""
+
+    shape: tuple[int, ...]
+    """All axes; a channel axis comes first."""
+    dtype: np.dtype[Any]
+    voxel_size: tuple[float, ...]
+    """Size of a voxel along z, y, x in `units`."""
+    offset: tuple[float, ...]
+    """Place of the first voxel along z, y, x in `units`."""
+    units: tuple[str, ...]
+    axis_names: tuple[str, ...]
+    offsets: tuple[Voxels, ...]
+    """Affinity offsets in voxels, one a channel; empty for other volumes."""
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    attributes: dict[str, Any]
+
+    @property
+    def spatial(self) -> Voxels:
+        """Shape along z, y, x."""
+        z, y, x = self.shape[-3:]
+        return z, y, x
+
+    @property
+    def channels(self) -> int | None:
+        """Length of the channel axis; None if there is none."""
+        return self.shape[0] if len(self.shape) == 4 else None
+
+    @property
+    def unit_of_writing(self) -> Voxels:
+        """Voxels along z, y, x that are stored in one file, so that two writers of it would lose data."""
+        z, y, x = (self.shards or self.chunks)[-3:]
+        return z, y, x
+
+
+def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
+    """The zarr array of a volume; raises BadInput if there is none."""
+    path = volume.path
+    if not path.exists():
+        raise BadInput(path, "no such volume", todo="check the path, or make it with `contraband import`")
+    try:
+        return zarr.open_array(path, mode=mode)  # type: ignore[arg-type]
+    except Exception as error:
+        kind = "a zarr group" if _is_group(path) else "not a zarr array"
+        raise BadInput(
+            path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind
+        ) from None
+
+
+def info(volume: Volume) -> Info:
+    """The description of a volume; raises BadInput if its metadata make no sense."""
+    array = open_array(volume)
+    attributes = dict(array.attrs)
+    where = volume.path
+    if array.ndim not in (3, 4):
+        raise BadInput(
+            where, "wrong number of axes", got=array.shape, wanted="(z, y, x) or (channel, z, y, x)",
+            todo="import it again with `contraband import --axes`",
+        )
+    if min(array.shape) == 0:
+        raise BadInput(where, "has an empty axis", got=array.shape, wanted="at least one voxel on each")
+    axis_names = _axis_names(attributes, array.ndim, where)
+    return Info(
+        shape=array.shape,
+        dtype=array.dtype,
+        voxel_size=_numbers(attributes, "voxel_size", 1, where),
+        offset=_numbers(attributes, "offset", 0, where),
+        units=tuple(str(unit) for unit in attributes.get("units", ("nm",) * 3))[-3:],
+        axis_names=axis_names,
+        offsets=_offsets(attributes, array.shape, where),
+        chunks=array.chunks,
+        shards=array.shards,
+        attributes=attributes,
+    )
+
+
+def read(volume: Volume, roi: Roi) -> np.ndarray:
+    """All channels of the voxels in `roi`, which must lie inside the volume."""
+    data = open_array(volume)[(..., *roi.to_slices())]
+    return np.asarray(data)
+
+
+def write(volume: Volume, roi: Roi, data: np.ndarray) -> None:
+    """Overwrite the voxels in `roi`."""
+    open_array(volume, "r+")[(..., *roi.to_slices())] = data
+
+
+def create(
+    volume: Volume,
+    shape: Sequence[int],
+    dtype: str,
+    block: Voxels,
+    *,
+    like: Info | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """Make an empty array whose shards are whole blocks; keeps one that is there with the same shape.
+
+    shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x. like: voxel size, offset, units.
+    """
+    spatial = as_shard(block, shape[-3:])
+    shards = (*shape[:-3], *spatial)
+    if volume.path.exists():
+        _check_same(volume, tuple(shape), dtype, spatial)
+        return
+    chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
+    group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
+    names = ("channel",) * (len(shape) - 3) + SPATIAL
+    scale = like.voxel_size if like else (1,) * 3
+    offset = like.offset if like else (0,) * 3
+    units = like.units if like else ("nm",) * 3
+    group.create_array(
+        volume.path.name, shape=tuple(shape), dtype=dtype, chunks=chunks, shards=shards, fill_value=0,
+        compressors=zarr.codecs.ZstdCodec(level=1), dimension_names=names,
+        attributes={
+            "voxel_size": list(scale), "offset": list(offset), "units": list(units),
+            "axis_names": [f"{name}^" if name == "channel" else name for name in names],
+            "types": ["channel" if name == "channel" else "space" for name in names],
+            **(attributes or {}),
+        },
+    )
+    describe_multiscale(volume, names, scale, offset, units)
+
+
+def describe_multiscale(
+    volume: Volume,
+    names: Sequence[str],
+    scale: Sequence[float],
+    offset: Sequence[float],
+    units: Sequence[str],
+) -> None:
+    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group."""
+    group = zarr.open_group(volume.path.parent, mode="a")
+    long_units = {"nm": "nanometer", "um": "micrometer", "µm": "micrometer", "vx": ""}
+    axes: list[dict[str, str]] = []
+    for name, unit in zip(names, ("",) * (len(names) - 3) + tuple(units), strict=True):
+        axis = {"name": name[0] if name == "channel" else name}
+        axis["type"] = "channel" if name == "channel" else "space"
+        if full := long_units.get(unit, unit):
+            axis["unit"] = full
+        axes.append(axis)
+    ones, zeros = [1.0] * (len(names) - 3), [0.0] * (len(names) - 3)
+    transforms = [
+        {"type": "scale", "scale": ones + [float(value) for value in scale]},
+        {"type": "translation", "translation": zeros + [float(value) for value in offset]},
+    ]
+    image = {
+        "name": volume.path.name, "axes": axes,
+        "datasets": [{"path": volume.path.name, "coordinateTransformations": transforms}],
+    }
+    ome: Any = group.attrs.get("ome", {})
+    others = [entry for entry in ome.get("multiscales", []) if entry.get("name") != volume.path.name]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [*others, image]}
+
+
+def as_shard(block: Voxels, shape: Sequence[int]) -> Voxels:
+    """The shard of a block: the block itself, not larger than the volume."""
+    z, y, x = (min(step, size) for step, size in zip(block, shape, strict=True))
+    return z, y, x
+
+
+def largest_divisor(size: int, limit: int) -> int:
+    """The largest number up to `limit` that divides `size`."""
+    return next(step for step in range(min(limit, size), 0, -1) if size % step == 0)
+
+
+def check_whole_shards(volume: Volume, block: Voxels, key: str = "blocks.shape") -> None:
+    """Raise BadInput unless each block writes whole shards: two writers of one file lose data silently."""
+    if not volume.path.exists():
+        return
+    found = info(volume)
+    unit, shape = found.unit_of_writing, found.spatial
+    fits = [step % one == 0 or step >= size for step, one, size in zip(block, unit, shape, strict=True)]
+    if not all(fits):
+        better = [math.ceil(step / one) * one for step, one in zip(block, unit, strict=True)]
+        raise BadInput(
+            key, f"a block is not a whole number of shards of {volume.path}", got=list(block),
+            wanted=f"multiples of {list(unit)}", todo=f"use {better}, or write to another output",
+        )
+
+
+def _check_same(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> None:
+    found = info(volume)
+    if found.shape != shape or found.dtype != np.dtype(dtype):
+        raise BadInput(
+            volume.path, "exists already and is different", got=f"{found.shape} {found.dtype}",
+            wanted=f"{shape} {dtype}", todo="choose another output, or remove it",
+        )
+    check_whole_shards(volume, shard)
+
+
+def _is_group(path: Path) -> bool:
+    try:
+        zarr.open_group(path, mode="r")
+    except Exception:
+        return False
+    return True
+
+
+def _axis_names(attributes: dict[str, Any], ndim: int, where: Path) -> tuple[str, ...]:
+    expected = SPATIAL if ndim == 3 else ("channel", *SPATIAL)
+    names = attributes.get("axis_names")
+    if names is None:
+        return expected
+    plain = tuple(str(name).rstrip("^") for name in names)
+    if len(plain) == ndim and plain[-3:] == SPATIAL:
+        return plain
+    raise BadInput(
+        where, "wrong axis order", got=list(plain), wanted=list(expected),
+        todo="import it again with `contraband import --axes`",
+    )
+
+
+def _numbers(attributes: dict[str, Any], key: str, default: float, where: Path) -> tuple[float, ...]:
+    values = attributes.get(key)
+    if values is None:
+        return (default,) * 3
+    if not isinstance(values, list) or len(values) < 3 or not all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    ):
+        raise BadInput(where, f"attribute {key} is not three numbers", got=values, wanted="[z, y, x]")
+    if key == "voxel_size" and min(values[-3:]) <= 0:
+        raise BadInput(where, "voxel_size is not positive", got=values, wanted="three numbers above 0")
+    return tuple(values[-3:])
+
+
+def _offsets(attributes: dict[str, Any], shape: tuple[int, ...], where: Path) -> tuple[Voxels, ...]:
+    values = attributes.get("offsets")
+    if values is None:
+        return ()
+    try:
+        offsets = tuple((int(z), int(y), int(x)) for z, y, x in values)
+    except (TypeError, ValueError):
+        raise BadInput(where, "attribute offsets is not a list of [z, y, x]", got=values) from None
+    if len(shape) == 4 and len(offsets) != shape[0]:
+        raise BadInput(where, "one offset a channel is needed", got=len(offsets), wanted=shape[0])
+    return offsets

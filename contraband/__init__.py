@@ -1,0 +1,1 @@
+"""Contrastive representation learning and few-shot segmentation for biological image volumes."""
