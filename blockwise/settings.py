@@ -69,7 +69,7 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise BadInput("--set", "is not key=value", got=assignment, wanted="e.g. segment.thresholds=[0.4]")
+            raise BadInput("--set", "is not key=value", got=assignment, wanted="segment.thresholds=[0.4]")
         try:
             value = yaml.load(text, Loader=_Loader)
         except (yaml.YAMLError, ValueError) as error:

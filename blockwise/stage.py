@@ -12,7 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockwise.settings import Settings
-from blockwise.volume import Voxels, Volume
+from blockwise.volume import Volume, Voxels
 
 if TYPE_CHECKING:
     from blockwise.store.base import Store
@@ -101,7 +101,7 @@ class Stage(Settings, ABC):
     """One step of the line from raw to scores.
 
     A stage is its settings. `prepare` and `finish` run once in the driver, `process` once or more often for
-    every block, anywhere, also again after a crash: it overwrites its own region and rows and appends nothing.
+    every block, anywhere, also again after a crash: it overwrites its own region and rows, appends nothing.
     """
 
     name: ClassVar[str]
@@ -118,7 +118,7 @@ class Stage(Settings, ABC):
         """Read, compute, write one block."""
 
     def check(self) -> None:
-        """Raise BadInput if the stage cannot work; nothing is written. Inputs of earlier stages may be missing."""
+        """Raise BadInput if the stage cannot work; write nothing. Outputs of earlier stages may be missing."""
         return
 
     def prepare(self, store: Store) -> None:

@@ -69,7 +69,7 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     if not path.exists():
         raise BadInput(path, "no such volume", todo="check the path, or make it with `contraband import`")
     try:
-        return zarr.open_array(path, mode=mode)  # type: ignore[arg-type]
+        return zarr.open_array(path, mode=mode)
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
         raise BadInput(
@@ -126,7 +126,8 @@ def create(
 ) -> None:
     """Make an empty array whose shards are whole blocks; keeps one that is there with the same shape.
 
-    shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x. like: voxel size, offset, units.
+    shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x.
+    like: whose voxel size, offset and units it gets.
     """
     spatial = as_shard(block, shape[-3:])
     shards = (*shape[:-3], *spatial)
