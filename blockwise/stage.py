@@ -118,7 +118,7 @@ class Stage(Settings, ABC):
         """Read, compute, write one block."""
 
     def check(self) -> None:
-        """Raise BadInput if the stage cannot work; write nothing. Outputs of earlier stages may be missing."""
+        """Raise BadInput if the stage cannot work; write nothing. Earlier outputs may be missing."""
         return
 
     def prepare(self, store: Store) -> None:

@@ -1,0 +1,75 @@
+# `make help` lists what there is. Every target prepares the environment by itself.
+# PYTHON=python3.13 chooses the interpreter, TESTS= and TESTFLAGS= what is tested and how.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench faults pins clean
+
+TESTS ?= tests
+TESTFLAGS ?=
+DEMOFLAGS ?=
+BENCHFLAGS ?=
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 15
+
+# The stamp holds a checksum of what is installed and the place it is installed from: nothing is done twice, and a
+# change of the dependencies, a moved checkout or an interrupted installation is noticed.
+setup: ## make .venv, or bring it up to date
+	@want="$$(cat pyproject.toml constraints.txt | cksum) $$(pwd)"; \
+	if [ -x $(RUN) ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	rm -f $(STAMP); \
+	if ! $(RUN) -c '$(NEW_ENOUGH)' 2>/dev/null; then \
+		python="$$($(MAKE) -s --no-print-directory interpreter)" || exit 1; \
+		echo "setup: making $(VENV) with $$python"; \
+		"$$python" -m venv --clear $(VENV) || exit 1; \
+	fi; \
+	echo "setup: installing what constraints.txt pins (minutes and some gigabytes the first time)"; \
+	$(RUN) -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt \
+		-e ".[dev,view,cluster]" || exit 1; \
+	echo "$$want" > $(STAMP); \
+	echo "setup: done"
+
+# Prints the interpreter to use. Candidates are run, not only looked up: a version manager's shim may lead nowhere.
+.PHONY: interpreter
+interpreter:
+	@if [ -n "$(PYTHON)" ]; then candidates="$(PYTHON)"; else \
+		candidates="python3.12 python3.13 python3 $$HOME/.pyenv/shims/python3 $$HOME/.pyenv/shims/python3.12"; \
+		candidates="$$candidates $$(uv python find "$$(cat .python-version)" 2>/dev/null)"; \
+	fi; \
+	for candidate in $$candidates; do \
+		if "$$candidate" -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo "$$candidate"; exit 0; fi; \
+	done; \
+	echo "setup: no Python 3.12 or newer with venv among: $$(echo $$candidates); give one: make PYTHON=/path/to/python" >&2; \
+	exit 1
+
+demo: setup ## the whole line on a small made-up volume
+	@$(VENV)/bin/contraband demo $(DEMOFLAGS)
+
+test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
+	@$(RUN) -m pytest -q --durations=10 $(TESTFLAGS) $(TESTS) </dev/null
+
+check: setup ## ruff and mypy --strict
+	@$(RUN) -m ruff check . && $(RUN) -m mypy
+
+bench: setup ## figures of speed and memory
+	@if [ -e tests/benchmarks ]; then $(RUN) -m tests.benchmarks $(BENCHFLAGS); \
+	else echo "bench: tests/benchmarks is not there"; exit 1; fi
+
+faults: setup ## killed workers, torn writes, lost stores
+	@if [ -e tests/faults.py ]; then $(RUN) -m pytest -q $(TESTFLAGS) tests/faults.py </dev/null; \
+	else echo "faults: tests/faults.py is not there"; exit 1; fi
+
+pins: setup ## write constraints.txt from what is installed
+	@$(RUN) -m pip --disable-pip-version-check freeze --exclude-editable --exclude pip \
+		| sed -n '/^[A-Za-z0-9._-]*==[^ +]*$$/p' | LC_ALL=C sort -f > constraints.txt
+	@echo "pins: $$(wc -l < constraints.txt) in constraints.txt"
+
+clean: ## remove the environment and caches; data and outputs stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find blockwise contraband tests -name __pycache__ -type d -prune -exec rm -rf {} +
