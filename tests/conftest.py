@@ -1,0 +1,30 @@
+"""What all tests share: few threads, data sets that may be absent, a working folder of their own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Several workers with a thread pool each are slower than one thread each; read when the libraries are loaded.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+from tests.paths import SHARED_DATA  # noqa: E402 - it may import what reads them
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip `@pytest.mark.real_data("name.npz", ...)` where one of the named files is absent."""
+    for item in items:
+        for marker in item.iter_markers("real_data"):
+            for name in marker.args:
+                if not (SHARED_DATA / name).exists():
+                    item.add_marker(pytest.mark.skip(reason=f"needs the data set {name} in ../shared/data"))
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder: relative paths of the test end up in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
