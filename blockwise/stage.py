@@ -108,6 +108,8 @@ class Stage(Settings, ABC):
     """The word for this stage everywhere: module, command, settings section, store, dashboard row."""
     version: ClassVar[int] = 1
     """Raised whenever the code gives other results, so that finished blocks become stale."""
+    needs: ClassVar[tuple[str, ...] | None] = None
+    """Words of the stages that the result depends on; None stands for all before it in the line."""
 
     @abstractmethod
     def grid(self) -> Grid:

@@ -1,0 +1,55 @@
+"""What an executor must do: process the blocks it is given, and say of each how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Self
+
+from blockwise.stage import Stage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one attempt at one block ended, and what it cost."""
+
+    key: int
+    ok: bool
+    error: str = ""
+    """Traceback text, or what became of the worker."""
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+class Executor(Protocol):
+    """Processes blocks of one stage at a time; a context manager, used by one thread.
+
+    Every block submitted comes back from `collect` exactly once, unless `cancel` is called.
+    """
+
+    @property
+    def capacity(self) -> int:
+        """Blocks that should be out at a time to keep all workers busy; changes as durations are measured."""
+
+    def check(self, stage: Stage) -> None:
+        """Raise BadInput if no worker can ever process this stage; harmless."""
+
+    def start(self, stage: Stage) -> None:
+        """Get ready for the blocks of this stage; nothing is out."""
+
+    def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
+        """Have these blocks processed; the first attempt is 1, later ones are kept from other blocks."""
+
+    def collect(self, timeout_s: float) -> list[Outcome]:
+        """What has ended, waiting for the first up to `timeout_s`; may be empty."""
+
+    def workers_alive(self) -> int:
+        """Workers there are now."""
+
+    def cancel(self) -> None:
+        """Forget everything that is out; blocks already being processed may go on for a while."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...

@@ -1,0 +1,63 @@
+"""Blocks one after the other in this process: for small volumes, tests and debuggers."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Self
+
+from blockwise.executor.base import Outcome
+from blockwise.executor.work import run_block
+from blockwise.stage import Grid, Stage
+from blockwise.store import Store, open_store
+
+
+class InProcess:
+    """Processes blocks inside `collect`, in the order in which they were submitted."""
+
+    capacity = 64
+
+    def __init__(self, store: str | Store) -> None:
+        self._own = isinstance(store, str)
+        self._store: Store = open_store(store) if isinstance(store, str) else store
+        self._queue: deque[tuple[Stage, Grid, int]] = deque()
+        self._ended: list[Outcome] = []
+
+    def check(self, stage: Stage) -> None:
+        """This process is taken to have what any stage needs."""
+
+    def start(self, stage: Stage) -> None:
+        """Begin with nothing out."""
+        self.cancel()
+
+    def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
+        """Queue the blocks."""
+        grid = stage.grid()
+        self._queue.extend((stage, grid, key) for key in keys)
+
+    def collect(self, timeout_s: float) -> list[Outcome]:
+        """Process blocks until the time is over or none is left; at least one if there is any time."""
+        end = time.monotonic() + timeout_s
+        while self._queue and time.monotonic() < end:
+            stage, grid, key = self._queue.popleft()
+            self._ended.append(run_block(stage, grid, key, self._store))
+        ended, self._ended = self._ended, []
+        return ended
+
+    def workers_alive(self) -> int:
+        """This process."""
+        return 1
+
+    def cancel(self) -> None:
+        """Forget what is queued."""
+        self._queue.clear()
+        self._ended.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.cancel()
+        if self._own:
+            self._store.close()

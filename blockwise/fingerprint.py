@@ -1,0 +1,85 @@
+"""What a result depends on, as one digest: settings, code version, inputs and the stages before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from blockwise.stage import Stage
+from blockwise.volume import Volume
+
+_METADATA = ("zarr.json", ".zarray", ".zattrs")
+
+
+def fingerprint(
+    stage: Stage, upstream: Mapping[str, str], made: Collection[Path] = ()
+) -> tuple[str, dict[str, Any]]:
+    """The sha256 of all that the stage's result depends on, and its parts as plain data.
+
+    upstream: fingerprints of the stages it depends on. made: arrays that those write, which so are no inputs.
+    """
+    grid = stage.grid()
+    parts: dict[str, Any] = {f"{stage.name}.{key}": value for key, value in flat(stage.parameters()).items()}
+    parts["code version"] = stage.version
+    parts["block shape"] = list(grid.block)
+    parts["volume shape"] = list(grid.volume)
+    for place, volume in enumerate(stage.inputs()):
+        if volume.path not in made:
+            parts[f"input {place} ({volume.path.name})"] = identity(volume)
+    parts.update({f"upstream {name}": digest for name, digest in upstream.items()})
+    plain: dict[str, Any] = json.loads(json.dumps(parts, sort_keys=True))
+    return digest(plain), plain
+
+
+def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What changed between two sets of parts, for people: `fragments.smooth was 0.7, is now 1.0`."""
+    changes = []
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        if key.startswith(("upstream ", "input ")):
+            changes.append(f"{key} changed")
+        else:
+            changes.append(f"{key} was {_short(before)}, is now {_short(after)}")
+    return ", ".join(changes) or "nothing that is known"
+
+
+def identity(volume: Volume) -> str:
+    """A digest of a zarr array's metadata, with its attribute `identity`, else the time they were written.
+
+    The voxels themselves are not read; `missing` if there is no array.
+    """
+    found = [volume.path / name for name in _METADATA if (volume.path / name).is_file()]
+    if not found:
+        return "missing"
+    parts: list[Any] = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    named = any("identity" in (part.get("attributes") or part) for part in parts)
+    if not named:
+        parts += [path.stat().st_mtime_ns for path in found]
+    return digest(parts)
+
+
+def digest(data: object) -> str:
+    """sha256 of plain data, whatever the order of keys."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            result.update(flat(value, f"{prefix}{key}."))
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def _short(value: object, limit: int = 60) -> str:
+    text = "unset" if value is None else json.dumps(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

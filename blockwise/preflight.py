@@ -1,0 +1,176 @@
+"""Everything that can be refused before a run writes anything, and what there is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from blockwise.errors import BadInput, Stale
+from blockwise.executor.base import Executor
+from blockwise.fingerprint import explain, fingerprint
+from blockwise.stage import Grid, Stage
+from blockwise.store.base import StageInfo, Store
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage that is going to run, and what was found out about it."""
+
+    stage: Stage
+    grid: Grid
+    info: StageInfo
+    """As it will be remembered."""
+    was_finished: bool
+    """Whether an earlier run ended it with the same fingerprint, and it is not to be redone."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a run is going to do."""
+
+    jobs: tuple[Job, ...]
+    clear: tuple[str, ...]
+    """Stages to forget, the last of the line first: a crash in between leaves none without its input."""
+
+
+def examine(
+    stages: Sequence[Stage],
+    store: Store,
+    executor: Executor,
+    *,
+    redo: str | None = None,
+    before: Sequence[Stage] | None = None,
+) -> Preflight:
+    """Check all stages against the store and each other; writes nothing, raises BadInput or Stale.
+
+    before: the stages of the line ahead of `stages`, which must be finished; None if they are not known, then
+    the store's word is taken for them.
+    """
+    _check_names(stages, redo)
+    for stage in stages:
+        stage.check()
+        executor.check(stage)
+    known = {info.name: info for info in store.stages()}
+    redone = _redone(stages, redo, known)
+    digests = _finished(before or (), known)
+    made = {volume.path for stage in before or () for volume in stage.outputs()}
+    jobs, clear = [], set(redone)
+    for stage in stages:
+        old = known.get(stage.name)
+        upstream = _upstream(stage, digests, old, {} if before is not None else _outside(stages, known))
+        digest, parts = fingerprint(stage, upstream, made)
+        info = StageInfo(stage.name, digest, parts, stage.grid())
+        is_same = old is not None and old.fingerprint == digest and stage.name not in redone
+        if old is not None and stage.name not in redone:
+            _check_kept(stage, old, info, store)
+            if not is_same:
+                clear.add(stage.name)
+        jobs.append(Job(stage, info.grid, info, is_same and old is not None and old.finished))
+        digests[stage.name] = digest
+        made |= {volume.path for volume in stage.outputs()}
+    return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear))
+
+
+def word(name: str) -> str:
+    """A stage's word: `segment` for `segment/0.5`."""
+    return name.partition("/")[0]
+
+
+def _check_names(stages: Sequence[Stage], redo: str | None) -> None:
+    names = [stage.name for stage in stages]
+    if len(set(names)) != len(names):
+        raise BadInput("stages", "two stages have the same name", got=", ".join(names))
+    if redo is not None and redo not in names and redo not in map(word, names):
+        wanted = ", ".join(dict.fromkeys(map(word, names)))
+        raise BadInput("--redo", "no such stage in this run", got=redo, wanted=wanted)
+
+
+def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, StageInfo]) -> set[str]:
+    """The stage, all after it, and all in the store that were made from one of these."""
+    if redo is None:
+        return set()
+    names = [stage.name for stage in stages]
+    first = next(place for place, name in enumerate(names) if redo in (name, word(name)))
+    redone = set(names[first:])
+    for info in known.values():  # in the order of the line, so one pass finds what depends on what
+        if redone & set(_made_from(info)) and info.name not in names[:first]:
+            redone.add(info.name)
+    return redone
+
+
+def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[str, str]:
+    """Fingerprints of the stages ahead; raises unless all are finished with just these settings."""
+    digests: dict[str, str] = {}
+    made: set[Path] = set()
+    for stage in before:
+        old = known.get(stage.name)
+        if old is None or not old.finished:
+            raise BadInput(stage.name, "is not finished", todo=f"start with --from {word(stage.name)}")
+        digest, parts = fingerprint(stage, _upstream(stage, digests, old, {}), made)
+        if digest != old.fingerprint:
+            raise _stale(stage.name, old, parts)
+        digests[stage.name] = digest
+        made |= {volume.path for volume in stage.outputs()}
+    return digests
+
+
+def _upstream(
+    stage: Stage, digests: Mapping[str, str], old: StageInfo | None, outside: Mapping[str, StageInfo]
+) -> dict[str, str]:
+    """Fingerprints of the stages that this one depends on."""
+    found = dict(digests)
+    for name, info in outside.items():
+        if old is None or name in _made_from(old):
+            if not info.finished:
+                raise BadInput(name, "is not finished", todo=f"start with --from {word(name)}")
+            found[name] = info.fingerprint
+    needs = stage.needs
+    return {
+        name: digest
+        for name, digest in found.items()
+        if word(name) != word(stage.name) and (needs is None or word(name) in needs)
+    }
+
+
+def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[str, StageInfo]:
+    """Stages in the store that this run leaves alone and that were not made from one of its own."""
+    names = {stage.name for stage in stages}
+    return {
+        name: info for name, info in known.items() if name not in names and not names & set(_made_from(info))
+    }
+
+
+def _made_from(info: StageInfo) -> list[str]:
+    return [part.removeprefix("upstream ") for part in info.parts if part.startswith("upstream ")]
+
+
+def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> None:
+    """Raise unless the finished blocks of a stage can be kept."""
+    done = store.totals(stage.name).done
+    if not done:
+        return
+    if old.fingerprint != new.fingerprint:
+        raise _stale(stage.name, old, new.parts)
+    missing = [volume.path for volume in stage.outputs() if not volume.path.exists()]
+    if missing:
+        raise BadInput(
+            missing[0], f"is gone, but {done} blocks of {stage.name} are marked as done",
+            todo=f"put it back, or use --redo {word(stage.name)}",
+        )
+    other = done - int(np.count_nonzero(store.done_mask(stage.name, new.grid, new.fingerprint)))
+    if other:
+        raise Stale(
+            stage.name, f"{other} finished blocks were made with other settings",
+            todo=f"use --redo {word(stage.name)} to make it and all after it anew",
+        )
+
+
+def _stale(name: str, old: StageInfo, parts: Mapping[str, Any]) -> Stale:
+    return Stale(
+        name, f"its finished blocks were made otherwise: {explain(old.parts, parts)}",
+        todo=f"use --redo {word(name)} to make it and all after it anew, or change it back",
+    )

@@ -1,0 +1,39 @@
+"""The memory of a run: SQLite by default, MongoDB by URL."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from blockwise.errors import BadInput
+from blockwise.store.base import Failure, Record, StageInfo, Store, Totals
+
+__all__ = ["Failure", "Record", "StageInfo", "Store", "Totals", "mask_credentials", "open_store"]
+
+
+def open_store(url: str) -> Store:
+    """The store at `sqlite:///PATH` (four slashes: absolute) or `mongodb://[USER:PASSWORD@]HOST/DATABASE`.
+
+    Writes nothing. Raises BadInput within some seconds if the server does not answer or the file is no store.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "sqlite":
+        from blockwise.store.sqlite import SqliteStore
+
+        if not rest.startswith("/") or rest == "/":
+            raise BadInput("store", "no path in the URL", got=url, wanted="sqlite:///out/vol.db")
+        return SqliteStore(Path(rest[1:]))
+    if scheme in ("mongodb", "mongodb+srv"):
+        from blockwise.store.mongo import MongoStore
+
+        mongo: Store = MongoStore(url)
+        return mongo
+    raise BadInput(
+        "store", "unknown kind of store", got=mask_credentials(url), wanted="sqlite:///... or mongodb://..."
+    )
+
+
+def mask_credentials(url: str) -> str:
+    """The URL without user, password and options, fit to be printed."""
+    plain = re.sub(r"//[^/]*@", "//***@", url)
+    return plain.partition("?")[0]

@@ -1,0 +1,175 @@
+"""What a store must do: remember which blocks are done, the tables they made, and with which settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from funlib.geometry import Roi
+
+from blockwise.errors import BadInput
+from blockwise.stage import Block, Grid, unpack
+
+Rows = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One finished block and what it cost."""
+
+    key: int
+    fingerprint: str
+    voxels: int
+    """Voxels of its write region."""
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One block that failed, and how it did so the last time."""
+
+    key: int
+    attempt: int
+    """Attempts so far, the first is 1."""
+    error: str
+    """Traceback text."""
+
+
+@dataclass(frozen=True)
+class StageInfo:
+    """With what the finished blocks of a stage were made."""
+
+    name: str
+    fingerprint: str
+    parts: Mapping[str, Any]
+    """What the fingerprint is made of, as plain data."""
+    grid: Grid
+    finished: bool = False
+    """Whether all blocks and `Stage.finish` are done."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all finished blocks of a stage, of all runs."""
+
+    done: int = 0
+    failed: int = 0
+    voxels: int = 0
+    wall_seconds: float = 0.0
+    """Summed over blocks, so more than the time that passed if they ran side by side."""
+    cpu_seconds: float = 0.0
+    peak_rss_bytes: int = 0
+    """The largest of any block."""
+
+
+class Store(Protocol):
+    """The memory of a run. Safe to use from several threads and, by its URL, from several processes."""
+
+    @property
+    def url(self) -> str:
+        """What `open_store` needs on another process; may hold a password, so it is never printed."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only processes on this machine may use it."""
+
+    def claim(self, identity: str) -> None:
+        """Tie the store to one output; raises BadInput if it belongs to another."""
+
+    def put_stage(self, info: StageInfo) -> None:
+        """Remember with what a stage is made; replaces."""
+
+    def stages(self) -> list[StageInfo]:
+        """All stages, in the order in which they first came."""
+
+    def done_mask(self, stage: str, grid: Grid, fingerprint: str | None = None) -> np.ndarray:
+        """(grid.counts) bool: which blocks are done, if given with this fingerprint."""
+
+    def mark(self, stage: str, records: Sequence[Record]) -> None:
+        """Remember blocks as done, for good when this returns; replaces, and forgets their failures."""
+
+    def fail(self, stage: str, failures: Sequence[Failure]) -> None:
+        """Remember blocks as failed; replaces."""
+
+    def failures(self, stage: str) -> list[Failure]:
+        """Blocks that failed and have not been done since, by key."""
+
+    def clear(self, stage: str) -> None:
+        """Forget the stage: its blocks, failures, tables and settings."""
+
+    def totals(self, stage: str) -> Totals:
+        """Sums over its blocks."""
+
+    def put_table(self, kind: str, block: Block, table: Rows) -> None:
+        """Keep the block's rows of this kind; replaces. No later `mark` survives a crash without them."""
+
+    def put_tables(self, kind: str, tables: Sequence[tuple[Block, Rows]]) -> None:
+        """Several blocks at once."""
+
+    def table(self, kind: str, key: int) -> Rows | None:
+        """The rows of one block; None if it has none."""
+
+    def tables(self, kind: str, roi: Roi | None = None) -> Iterator[tuple[int, Rows]]:
+        """(key, rows) of all blocks, by key, or of those whose write region meets `roi` (in voxels)."""
+
+    def put_edges(self, block: Block, table: Rows) -> None:
+        """`put_table` of the kind "edges"."""
+
+    def edges(self, roi: Roi | None = None) -> Rows:
+        """The rows of all tables of the kind "edges", by block, as one array; empty if there are none."""
+
+    def close(self) -> None:
+        """Let go of files and connections; harmless when repeated."""
+
+
+class EdgeTables:
+    """The methods for edges, in terms of those for tables."""
+
+    def put_edges(self: Store, block: Block, table: Rows) -> None:
+        """Keep the block's edges; replaces."""
+        self.put_table("edges", block, table)
+
+    def edges(self: Store, roi: Roi | None = None) -> Rows:
+        """The edges of all blocks, or of those whose write region meets `roi`, as one array."""
+        tables = [table for _, table in self.tables("edges", roi)]
+        return np.concatenate(tables) if tables else np.empty(0)
+
+
+def mask_of(keys: np.ndarray, grid: Grid) -> np.ndarray:
+    """(grid.counts) bool: True at the blocks that `keys` names; keys outside the grid are left out."""
+    mask = np.zeros(grid.counts, dtype=bool)
+    z, y, x = unpack(keys)  # type: ignore[arg-type]
+    inside = (z < grid.counts[0]) & (y < grid.counts[1]) & (x < grid.counts[2]) & (keys >= 0)
+    mask[z[inside], y[inside], x[inside]] = True  # type: ignore[index]
+    return mask
+
+
+def bounds(block: Block) -> tuple[int, ...]:
+    """Begin and end of the write region: (z, y, x, z, y, x)."""
+    return tuple(int(value) for value in (*block.write_roi.begin, *block.write_roi.end))
+
+
+def info_to_json(info: StageInfo) -> str:
+    """The text from which `info_from_json` makes the same again."""
+    grid = info.grid
+    shape = [grid.stage, grid.volume, grid.block, grid.context_low, grid.context_high]
+    return json.dumps([info.name, info.fingerprint, dict(info.parts), shape, info.finished])
+
+
+def info_from_json(text: str) -> StageInfo:
+    """The inverse of `info_to_json`."""
+    name, fingerprint, parts, shape, finished = json.loads(text)
+    return StageInfo(name, fingerprint, parts, Grid(shape[0], *(tuple(axis) for axis in shape[1:])), finished)
+
+
+def another_run(where: str, found: str, wanted: str) -> BadInput:
+    """The error of a store that belongs to another output."""
+    return BadInput(
+        where, "this store belongs to another output", got=found, wanted=wanted,
+        todo="give each output its own store, e.g. store: sqlite:///out/NAME.db",
+    )

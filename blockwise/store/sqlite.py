@@ -1,0 +1,239 @@
+"""The store in one SQLite file, for runs whose workers are all on this machine."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Roi
+
+from blockwise.errors import BadInput, WorkFailed
+from blockwise.stage import Block, Grid
+from blockwise.store.base import (
+    EdgeTables,
+    Failure,
+    Record,
+    Rows,
+    StageInfo,
+    Totals,
+    another_run,
+    bounds,
+    info_from_json,
+    info_to_json,
+    mask_of,
+)
+from blockwise.store.packing import pack_table, unpack_table
+
+_MAGIC = b"SQLite format 3\0"
+_BUSY_S = 60
+_FORGIVE = "delete from failures where stage = ? and key = ?"
+_PLACES = (("blocks", "stage"), ("failures", "stage"), ("tables", "stage"), ("stages", "name"))
+_SCHEMA = """
+create table if not exists meta (name text primary key, value text not null);
+create table if not exists stages (place integer primary key, name text unique not null, info text not null);
+create table if not exists blocks (
+    stage text, key integer, fingerprint text not null, voxels integer, wall real, cpu real, rss integer,
+    primary key (stage, key)) without rowid;
+create table if not exists failures (
+    stage text, key integer, attempt integer, error text, primary key (stage, key)) without rowid;
+create table if not exists tables (
+    kind text, key integer, stage text,
+    z0 integer, y0 integer, x0 integer, z1 integer, y1 integer, x1 integer, data blob not null,
+    primary key (kind, key));
+create index if not exists tables_of_stage on tables (stage);
+"""
+
+
+class SqliteStore(EdgeTables):
+    """A store in one file, made with its folder on the first write."""
+
+    is_local = True
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.absolute()
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        _check_file(self._path)
+
+    def __repr__(self) -> str:
+        return f"SqliteStore({self._path})"
+
+    @property
+    def url(self) -> str:
+        """The URL with the absolute path."""
+        return f"sqlite:///{self._path}"
+
+    def claim(self, identity: str) -> None:
+        """Tie the store to one output; raises BadInput if it belongs to another."""
+        for (found,) in self._read("select value from meta where name = 'identity'"):
+            if found != identity:
+                raise another_run(str(self._path), found, identity)
+            return
+        with self._writing() as connection:
+            connection.execute("insert or ignore into meta values ('identity', ?)", (identity,))
+        self.claim(identity)
+
+    def put_stage(self, info: StageInfo) -> None:
+        """Remember with what a stage is made; replaces."""
+        statement = (
+            "insert into stages (name, info) values (?, ?)"
+            " on conflict (name) do update set info = excluded.info"
+        )
+        with self._writing() as connection:
+            connection.execute(statement, (info.name, info_to_json(info)))
+
+    def stages(self) -> list[StageInfo]:
+        """All stages, in the order in which they first came."""
+        return [info_from_json(text) for (text,) in self._read("select info from stages order by place")]
+
+    def done_mask(self, stage: str, grid: Grid, fingerprint: str | None = None) -> np.ndarray:
+        """(grid.counts) bool: which blocks are done, if given with this fingerprint."""
+        query = "select key from blocks where stage = ?"
+        rows = (
+            self._read(query, (stage,))
+            if fingerprint is None
+            else self._read(query + " and fingerprint = ?", (stage, fingerprint))
+        )
+        return mask_of(np.fromiter((key for (key,) in rows), np.int64), grid)
+
+    def mark(self, stage: str, records: Sequence[Record]) -> None:
+        """Remember blocks as done, for good when this returns; replaces, and forgets their failures."""
+        rows = [
+            (stage, int(one.key), one.fingerprint, int(one.voxels), one.wall_seconds, one.cpu_seconds,
+             int(one.peak_rss_bytes))
+            for one in records
+        ]
+        with self._writing() as connection:
+            connection.executemany("insert or replace into blocks values (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(_FORGIVE, [row[:2] for row in rows])
+
+    def fail(self, stage: str, failures: Sequence[Failure]) -> None:
+        """Remember blocks as failed; replaces."""
+        rows = [(stage, int(one.key), one.attempt, one.error) for one in failures]
+        with self._writing() as connection:
+            connection.executemany("insert or replace into failures values (?, ?, ?, ?)", rows)
+
+    def failures(self, stage: str) -> list[Failure]:
+        """Blocks that failed and have not been done since, by key."""
+        query = "select key, attempt, error from failures where stage = ? order by key"
+        return [Failure(*row) for row in self._read(query, (stage,))]
+
+    def clear(self, stage: str) -> None:
+        """Forget the stage: its blocks, failures, tables and settings."""
+        with self._writing() as connection:
+            for table, column in _PLACES:
+                connection.execute(f"delete from {table} where {column} = ?", (stage,))
+
+    def totals(self, stage: str) -> Totals:
+        """Sums over its blocks."""
+        query = "select count(*), sum(voxels), sum(wall), sum(cpu), max(rss) from blocks where stage = ?"
+        rows = self._read(query, (stage,))
+        failed = self._read("select count(*) from failures where stage = ?", (stage,))
+        if not rows:
+            return Totals()
+        done, voxels, wall, cpu, rss = (value or 0 for value in rows[0])
+        return Totals(done, failed[0][0], voxels, float(wall), float(cpu), rss)
+
+    def put_table(self, kind: str, block: Block, table: Rows) -> None:
+        """Keep the block's rows of this kind; replaces."""
+        self.put_tables(kind, [(block, table)])
+
+    def put_tables(self, kind: str, tables: Sequence[tuple[Block, Rows]]) -> None:
+        """Several blocks at once."""
+        rows = [(kind, block.key, block.stage, *bounds(block), pack_table(table)) for block, table in tables]
+        statement = f"insert or replace into tables values ({', '.join('?' * 10)})"
+        # Not synced by itself: the log is one file, so the sync of a later mark covers all written before it.
+        with self._writing(durable=False) as connection:
+            connection.executemany(statement, rows)
+
+    def table(self, kind: str, key: int) -> Rows | None:
+        """The rows of one block; None if it has none."""
+        rows = self._read("select data from tables where kind = ? and key = ?", (kind, int(key)))
+        return unpack_table(rows[0][0]) if rows else None
+
+    def tables(self, kind: str, roi: Roi | None = None) -> Iterator[tuple[int, Rows]]:
+        """(key, rows) of all blocks, by key, or of those whose write region meets `roi` (in voxels)."""
+        query, values = "select key from tables where kind = ?", [kind]
+        if roi is not None:
+            query += " and z0 < ? and y0 < ? and x0 < ? and z1 > ? and y1 > ? and x1 > ?"
+            values += [int(value) for value in (*roi.end, *roi.begin)]  # type: ignore[misc]
+        for (key,) in self._read(query + " order by key", values):
+            table = self.table(kind, key)
+            if table is not None:
+                yield key, table
+
+    def close(self) -> None:
+        """Let go of the file; harmless when repeated."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+            self._connection = None
+
+    def _read(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            if self._connection is None and not self._has_content():
+                return []
+            try:
+                return self._open().execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise _explain(self._path, error) from error
+
+    def _has_content(self) -> bool:
+        return self._path.exists() and self._path.stat().st_size > 0
+
+    @contextmanager
+    def _writing(self, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction; if durable, it is on disk when the block ends."""
+        with self._lock:
+            try:
+                connection = self._open()
+                connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
+                connection.execute("begin immediate")
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+            except sqlite3.Error as error:
+                raise _explain(self._path, error) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BadInput(self._path, f"the folder of the store cannot be made ({error})") from None
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("pragma journal_mode = wal")
+            connection.executescript(_SCHEMA)
+            self._connection = connection
+        return self._connection
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError as error:
+        raise BadInput(path, f"the store cannot be read ({error.strerror})", todo="check the path") from None
+    if start not in (b"", _MAGIC):
+        raise BadInput(path, "is not an SQLite file", todo="remove it, or name another file under `store`")
+
+
+def _explain(path: Path, error: sqlite3.Error) -> BadInput | WorkFailed:
+    """The error for the user: what can be found before work starts is bad input, the rest failed work."""
+    text = str(error)
+    if any(sign in text for sign in ("not a database", "malformed", "unable to open", "readonly")):
+        todo = "check the path, or name another file"
+        return BadInput(path, f"the store cannot be used ({text})", todo=todo)
+    return WorkFailed(f"{path}: the store cannot be used ({text}); what is finished is kept")
