@@ -23,14 +23,15 @@ help: ## this list
 setup: ## make .venv, or bring it up to date
 	@want="$$(cat pyproject.toml constraints.txt | cksum) $$(pwd)"; \
 	if [ -x $(RUN) ] && [ "$$(cat $(STAMP) 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	if [ -e $(STAMP) ]; then quiet=--quiet; fi; \
 	rm -f $(STAMP); \
 	if ! $(RUN) -c '$(NEW_ENOUGH)' 2>/dev/null; then \
 		python="$$($(MAKE) -s --no-print-directory interpreter)" || exit 1; \
 		echo "setup: making $(VENV) with $$python"; \
 		"$$python" -m venv --clear $(VENV) || exit 1; \
 	fi; \
-	echo "setup: installing what constraints.txt pins (minutes and some gigabytes the first time)"; \
-	$(RUN) -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt \
+	echo "setup: installing what constraints.txt pins (the first time: minutes and some gigabytes)"; \
+	$(RUN) -m pip install --disable-pip-version-check $$quiet --progress-bar off -c constraints.txt \
 		-e ".[dev,view,cluster]" || exit 1; \
 	echo "$$want" > $(STAMP); \
 	echo "setup: done"

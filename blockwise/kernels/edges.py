@@ -1,0 +1,143 @@
+# mypy: allow-untyped-defs
+"""Edges between fragments: integer sums of the affinities across their faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blockwise.errors import BadInput
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.pairs import empty_table, find_row, order_pairs, with_room
+
+EDGE = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u4")])
+"""Two touching fragments, u < v: the sum of the affinities between them, and how many were summed."""
+
+Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+@compiled
+def _add_row(ids, others, affinities, table, used):
+    """Add the pairs of one row to the table; returns the rows used."""
+    last_id, last_other, row = np.uint64(0), np.uint64(0), -1
+    total, count = table[3], table[4]
+    for x in range(len(ids)):
+        one, other = ids[x], others[x]
+        if one == other or one == 0 or other == 0:
+            continue
+        if one != last_id or other != last_other:
+            row = find_row(table, used, min(one, other), max(one, other))
+            used += row == used
+            last_id, last_other = one, other
+        total[row] += np.uint64(affinities[x])
+        count[row] += np.uint32(1)
+    return used
+
+
+@compiled
+def _count(ids, affinities, offsets, margin):
+    channels, nz, ny, nx = affinities.shape
+    table, used = empty_table(2048), 0
+    for z in range(nz):
+        for y in range(ny):
+            table = with_room(table, used, channels * nx)
+            for channel in range(channels):
+                dz, dy, dx = offsets[channel]
+                oz, oy, first = z + margin[0] + dz, y + margin[1] + dy, max(0, -dx - margin[2])
+                if oz < 0 or oy < 0 or first >= nx:
+                    continue
+                own = ids[z + margin[0], y + margin[1], margin[2] + first : margin[2] + nx]
+                others = ids[oz, oy, margin[2] + first + dx :]
+                used = _add_row(own, others, affinities[channel, z, y, first:], table, used)
+    return table[1][:used].copy(), table[2][:used].copy(), table[3][:used].copy(), table[4][:used].copy()
+
+
+def count_edges(
+    ids: np.ndarray, affinities: np.ndarray, offsets: Sequence[Sequence[int]], margin: Sequence[int]
+) -> np.ndarray:
+    """The edges of the pairs that the voxels of a block own, EDGE sorted by (u, v).
+
+    ids:        (z, y, x) uint64 over the block grown by `margin` voxels on its low sides; 0 is background.
+    affinities: (channel, z, y, x) uint8 or uint16 over the block.
+    offsets:    for each channel the other voxel of a pair, (z, y, x); none positive, one negative at least.
+    margin:     the longest offset, less where the volume ends before: such pairs do not exist.
+    A voxel owns (voxel, voxel + offset); a pair counts if both ids differ and neither is 0.
+    Raises BadInput if shapes do not fit, or an offset is positive or zero.
+    """
+    steps = np.array(offsets, np.int64).reshape(-1, 3)
+    if (steps > 0).any() or not (steps < 0).any(axis=1).all():
+        raise BadInput("offsets", "not all negative", got=offsets, wanted="voxels before, e.g. [-1, 0, 0]")
+    grown = tuple(size + more for size, more in zip(affinities.shape[1:], margin, strict=True))
+    if affinities.ndim != 4 or len(steps) != len(affinities) or ids.shape != grown:
+        got = (ids.shape, affinities.shape)
+        raise BadInput("edges", "shapes do not fit", got=got, wanted=(grown, len(steps)))
+    sides = (int(margin[0]), int(margin[1]), int(margin[2]))
+    columns = _count(np.ascontiguousarray(ids, np.uint64), np.ascontiguousarray(affinities), steps, sides)
+    order = order_pairs(columns[0], columns[1])
+    return _records(*(column[order] for column in columns))
+
+
+def _records(u: np.ndarray, v: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    edges = np.empty(len(u), EDGE)
+    edges["u"], edges["v"], edges["sum"], edges["count"] = u, v, total, count
+    return edges
+
+
+@compiled
+def _ascends(u, v):
+    """Whether pairs are sorted and unique."""
+    for row in range(1, len(u)):
+        if u[row] < u[row - 1] or (u[row] == u[row - 1] and v[row] <= v[row - 1]):
+            return False
+    return True
+
+
+@compiled
+def _add_equal(u, v, total, count, order):
+    """Pairs taken in a sorted order, equal ones added."""
+    out = (np.empty_like(u), np.empty_like(v), np.empty_like(total), np.empty_like(count))
+    size = 0
+    for row in order:
+        if size and out[0][size - 1] == u[row] and out[1][size - 1] == v[row]:
+            out[2][size - 1] += total[row]
+            out[3][size - 1] += count[row]
+        else:
+            out[0][size], out[1][size], out[2][size], out[3][size] = u[row], v[row], total[row], count[row]
+            size += 1
+    return out[0][:size], out[1][:size], out[2][:size], out[3][:size]
+
+
+def _sorted_sums(edges: np.ndarray) -> np.ndarray:
+    """The edges sorted by (u, v), those of equal pairs added."""
+    u, v = np.ascontiguousarray(edges["u"]), np.ascontiguousarray(edges["v"])
+    if _ascends(u, v):
+        return edges
+    total, count = np.ascontiguousarray(edges["sum"]), np.ascontiguousarray(edges["count"])
+    return _records(*_add_equal(u, v, total, count, order_pairs(u, v)))
+
+
+def merge_edges(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """All edges of the parts, sorted by (u, v), equal pairs added; in any order of parts and rows."""
+    return _sorted_sums(np.concatenate([np.empty(0, EDGE), *parts]))
+
+
+def rename_edges(edges: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The edges between the new ids, sorted, equal pairs added and those within one id dropped.
+
+    old_sorted, new: (n,) uint64; an id that is not among the old ones stays.
+    """
+    if not len(old_sorted) or not len(edges):
+        return _sorted_sums(edges)
+    first, second = (_renamed(np.ascontiguousarray(edges[end]), old_sorted, new) for end in ("u", "v"))
+    across = first != second
+    renamed = edges[across]
+    renamed["u"] = np.minimum(first, second)[across]
+    renamed["v"] = np.maximum(first, second)[across]
+    return _sorted_sums(renamed)
+
+
+def _renamed(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:
+    row = np.minimum(np.searchsorted(old_sorted, ids), len(old_sorted) - 1)
+    result: np.ndarray = np.where(old_sorted[row] == ids, new[row], ids)
+    return result

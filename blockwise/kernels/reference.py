@@ -1,0 +1,73 @@
+"""The agglomeration of waterz on a volume in one piece, to compare with; not exact across blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from blockwise.errors import BadInput
+from blockwise.kernels.tables import relabel
+
+QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
+"""Histogram quantiles that waterz 0.10 ships compiled; others need a compiler and boost at run time."""
+
+
+def scoring_functions() -> dict[str, str]:
+    """The C++ scoring function of waterz for each name that needs no compiler.
+
+    `mean`; `hist_quant_<q>`, the quantile of all affinities between two fragments in 256 bins; and
+    `hist_quant_<q>_initmax`, which starts from the largest affinity of each edge instead.
+    """
+    functions = {"mean": "OneMinus<MeanAffinity<RegionGraphType, ScoreValue>>"}
+    for quantile in QUANTILES:
+        for ending, initial in (("", "false"), ("_initmax", "true")):
+            provider = f"HistogramQuantileAffinity<RegionGraphType, {quantile}, ScoreValue, 256, {initial}>"
+            functions[f"hist_quant_{quantile}{ending}"] = f"OneMinus<{provider}>"
+    return functions
+
+
+def check_statistic(statistic: str) -> str:
+    """The name without a leading `waterz:`; raises BadInput if waterz would have to compile it."""
+    name = statistic.removeprefix("waterz:")
+    if name not in scoring_functions():
+        wanted = f"mean, hist_quant_<q> or hist_quant_<q>_initmax with q one of {QUANTILES}"
+        raise BadInput("statistic", "not among those waterz ships compiled", got=statistic, wanted=wanted)
+    return name
+
+
+def waterz_reference(
+    affinities: np.ndarray, fragments: np.ndarray, statistic: str, thresholds: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """Segmentations (z, y, x) uint64, one for each threshold, ascending or not, in the order given.
+
+    affinities: (3, z, y, x) float32 in [0, 1]. fragments: (z, y, x) uint64.
+    statistic:  see `scoring_functions`.
+    thresholds: fragments merge while an edge scores above; 1 merges nothing, as in `cut`.
+    A segment is called by its smallest fragment. Raises BadInput for an unknown statistic.
+    """
+    import waterz
+
+    function = scoring_functions()[check_statistic(statistic)]
+    names, dense = np.unique(fragments, return_inverse=True)
+    shift = 0 if len(names) and names[0] == 0 else 1
+    dense = (dense.reshape(fragments.shape) + shift).astype(np.uint64)
+    falling = sorted(set(thresholds), reverse=True)
+    results = waterz.agglomerate(
+        np.ascontiguousarray(affinities, np.float32),
+        thresholds=[1.0 - threshold for threshold in falling],
+        fragments=dense.copy(),
+        scoring_function=function,
+    )
+    found = {}
+    for threshold, segments in zip(falling, results, strict=True):
+        found[threshold] = _named(segments, fragments)
+    return iter([found[threshold] for threshold in thresholds])
+
+
+def _named(segments: np.ndarray, fragments: np.ndarray) -> np.ndarray:
+    """Segments called by their smallest fragment."""
+    old, first = np.unique(segments, return_inverse=True)
+    smallest = np.full(len(old), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, first.ravel(), fragments.ravel())
+    return relabel(segments, old, smallest)

@@ -1,0 +1,110 @@
+# mypy: allow-untyped-defs
+"""Overlap tables (which fragment meets which truth object in how many voxels) and renaming of voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from blockwise.errors import BadInput
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.pairs import empty_table, find_row, order_pairs, with_room
+
+OVERLAP = np.dtype([("fragment", "<u8"), ("truth", "<u8"), ("voxels", "<u8")])
+"""The voxels that a fragment (or segment) and a truth object share; 0 is background in both."""
+
+
+@compiled
+def _count(ids, truth):
+    """Columns (fragment, truth, voxels); a run of equal voxels costs one look-up."""
+    table, used, start = empty_table(2048), 0, 0
+    while start < len(ids):
+        end = start + 1
+        while end < len(ids) and ids[end] == ids[start] and truth[end] == truth[start]:
+            end += 1
+        table = with_room(table, used, 1)
+        row = find_row(table, used, ids[start], np.uint64(truth[start]))
+        used += row == used
+        table[3][row] += np.uint64(end - start)
+        start = end
+    return table[1][:used].copy(), table[2][:used].copy(), table[3][:used].copy()
+
+
+def count_overlap(ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How many voxels each pair of ids shares: OVERLAP sorted by (fragment, truth), zeros included.
+
+    ids: any shape, uint64. truth: the same shape, any unsigned integers.
+    Raises BadInput if they differ in shape or the truth is not made of unsigned integers.
+    """
+    if ids.shape != truth.shape or truth.dtype.kind != "u":
+        got, wanted = (truth.dtype, truth.shape), ("unsigned integers", ids.shape)
+        raise BadInput("truth", "does not fit the fragments", got=got, wanted=wanted)
+    flat_ids = np.ascontiguousarray(ids, np.uint64).ravel()
+    columns = _count(flat_ids, np.ascontiguousarray(truth).ravel())
+    order = order_pairs(columns[0], columns[1])
+    return as_overlap(*(column[order] for column in columns))
+
+
+def as_overlap(fragment: np.ndarray, truth: np.ndarray, voxels: np.ndarray) -> np.ndarray:
+    """Three columns as an OVERLAP table."""
+    table = np.empty(len(fragment), OVERLAP)
+    table["fragment"], table["truth"], table["voxels"] = fragment, truth, voxels
+    return table
+
+
+def merge_overlaps(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """All rows of the tables, sorted by (fragment, truth), voxels of equal pairs added."""
+    rows = np.concatenate([np.empty(0, OVERLAP), *parts])
+    fragment, truth = np.ascontiguousarray(rows["fragment"]), np.ascontiguousarray(rows["truth"])
+    rows = rows[order_pairs(fragment, truth)]
+    pairs = rows[["fragment", "truth"]]
+    first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]][: len(rows)])
+    voxels = np.add.reduceat(rows["voxels"], first) if len(first) else rows["voxels"]
+    return as_overlap(rows["fragment"][first], rows["truth"][first], voxels)
+
+
+@compiled
+def _position(old, value):
+    """The row of a value in a sorted array, or -1."""
+    low, high = 0, len(old)
+    while low < high:
+        middle = (low + high) // 2
+        if old[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < len(old) and old[low] == value else -1
+
+
+@compiled
+def _relabel(ids, old, new, stride):
+    """Neighbours are mostly equal: only a voxel unlike those to the left and above is looked up."""
+    result = np.empty_like(ids)
+    last, last_new = np.uint64(0), np.uint64(0)
+    row = _position(old, last)
+    if row >= 0:
+        last_new = new[row]
+    for index in range(len(ids)):
+        value = ids[index]
+        if value != last:
+            last = value
+            if index >= stride and ids[index - stride] == value:
+                last_new = result[index - stride]
+            else:
+                row = _position(old, value)
+                last_new = new[row] if row >= 0 else value
+        result[index] = last_new
+    return result
+
+
+def relabel(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """The ids with each old one replaced by the new one of its row; ids that are not among the old ones stay.
+
+    ids: any shape, uint64. old_sorted, new: (n,) uint64, the old ones ascending.
+    """
+    flat = np.ascontiguousarray(ids, np.uint64).ravel()
+    old, named = np.ascontiguousarray(old_sorted, np.uint64), np.ascontiguousarray(new, np.uint64)
+    stride = ids.shape[-1] if ids.ndim > 1 else len(flat)
+    result: np.ndarray = _relabel(flat, old, named, stride)
+    return result.reshape(ids.shape)

@@ -1,0 +1,185 @@
+# mypy: allow-untyped-defs
+"""Walk the merges of a dendrogram from the highest score, keeping the sums that scores are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.lookup import FREE, clean, empty_slots, find, insert, remove
+
+
+@compiled
+def _add_product(words, at, one, other):
+    """Add one * other to the two 64-bit words (high, low) at `words[at]`, in which nothing overflows."""
+    half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
+    a, b, c, d = one >> half, one & mask, other >> half, other & mask
+    low = b * d
+    middle = (low >> half) + (a * d & mask) + (b * c & mask)
+    high = a * c + (a * d >> half) + (b * c >> half) + (middle >> half)
+    low = (middle << half) | (low & mask)
+    words[at, 1] += low
+    words[at, 0] += high + np.uint64(words[at, 1] < low)
+
+
+@compiled
+def _squares(values):
+    words = np.zeros((1, 2), np.uint64)
+    for value in values:
+        _add_product(words, 0, value, value)
+    return words
+
+
+def sum_of_squares(values: np.ndarray) -> int:
+    """The exact sum of the squares of uint64 numbers (at 3e9 voxels a square exceeds int64)."""
+    return two_words(_squares(np.ascontiguousarray(values, np.uint64))[0])
+
+
+def two_words(words: np.ndarray) -> int:
+    """(high, low) uint64 as one Python integer."""
+    return (int(words[0]) << 64) + int(words[1])
+
+
+@compiled
+def _add(sums, at, value):
+    """Add to a sum and keep what rounding lost beside it (Neumaier 1974)."""
+    total = sums[at, 0] + value
+    if abs(sums[at, 0]) >= abs(value):
+        sums[at, 1] += (sums[at, 0] - total) + value
+    else:
+        sums[at, 1] += (value - total) + sums[at, 0]
+    sums[at, 0] = total
+
+
+@compiled
+def _bits(one, other):
+    """How much x log2 x grows when two counts become one."""
+    first, second = np.float64(one), np.float64(other)
+    both = first + second
+    result = both * np.log2(both)
+    if one:
+        result -= first * np.log2(first)
+    if other:
+        result -= second * np.log2(second)
+    return result
+
+
+@compiled
+def _matches(node, best, best_truth, size, truth_size):
+    """Whether more than half of the union of a cluster and its main truth object is in both."""
+    return best[node] > 0 and 3 * best[node] > size[node] + truth_size[best_truth[node]]
+
+
+@compiled
+def _offer(node, row, columns, best, best_truth, is_object):
+    """Keep the truth object that shares most voxels with a cluster."""
+    truth = columns[1][row] - np.uint32(len(best))
+    if is_object[truth] and columns[2][row] > best[node]:
+        best[node], best_truth[node] = columns[2][row], truth
+
+
+@compiled
+def _hand_over(gone, kept, columns, head, following, slots, squares, logs, best, best_truth, is_object):
+    """Add the rows of one cluster to those of another; returns how many more slots are in use."""
+    first, second, voxels = columns
+    row, used = head[gone], 0
+    while row != FREE:
+        after = following[row]
+        used -= remove(slots, find(slots, first, second, gone, second[row]))
+        slot = find(slots, first, second, kept, second[row])
+        if slot < 0:
+            first[row] = kept
+            used += insert(slots, kept, second[row], row)
+            following[row], head[kept] = head[kept], row
+            _offer(kept, row, columns, best, best_truth, is_object)
+        else:
+            there = slots[slot]
+            _add_product(squares, 0, voxels[row], np.uint64(2) * voxels[there])
+            _add(logs, 0, _bits(voxels[row], voxels[there]))
+            voxels[there] += voxels[row]
+            _offer(kept, there, columns, best, best_truth, is_object)
+        row = after
+    head[gone] = FREE
+    return used
+
+
+@compiled
+def _root(parents, node):
+    while parents[node] != node:
+        parents[node] = parents[parents[node]]
+        node = parents[node]
+    return node
+
+
+@compiled
+def _begin(node, truth, voxels, is_object, nodes):
+    """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
+    first, second = node.astype(np.uint32), (truth + nodes).astype(np.uint32)
+    columns, slots = (first, second, voxels.copy()), empty_slots(len(node))
+    head, length = np.full(nodes, FREE, np.uint32), np.zeros(nodes, np.uint32)
+    following = np.full(len(node), FREE, np.uint32)
+    size, truth_size = np.zeros(nodes, np.uint64), np.zeros(len(is_object), np.uint64)
+    best, best_truth = np.zeros(nodes, np.uint64), np.zeros(nodes, np.uint32)
+    for row in range(len(node)):
+        at = node[row]
+        insert(slots, first[row], second[row], row)
+        following[row], head[at] = head[at], row
+        length[at] += np.uint32(1)
+        size[at] += voxels[row]
+        truth_size[truth[row]] += voxels[row]
+        _offer(at, row, columns, best, best_truth, is_object)
+    return columns, slots, head, length, following, size, truth_size, best, best_truth
+
+
+@compiled
+def walk(node, truth, voxels, is_object, present, child, parent, score, thresholds, start):
+    """Sums after all merges above each threshold.
+
+    node, truth, voxels: rows of the table: cluster (int64), truth object (int64), shared voxels (uint64).
+    is_object:  (truths,) bool, False for a truth that is background.
+    present:    (nodes,) uint8, 0 not in the table, 1 is in it, 2 is background: in it, but not an object.
+    child, parent, score: the merges of nodes, best first. thresholds: falling.
+    start:      the logarithms' sums (pairs, clusters) before any merge, float64.
+    Returns for each threshold: squares (2, 2) uint64 added to (pairs, clusters), logs (2,), and counts (3,):
+    segments, segments with voxels to evaluate, and those of them that match a truth object.
+    """
+    nodes = len(present)
+    state = _begin(node, truth, voxels, is_object, nodes)
+    columns, slots, head, length, following, size, truth_size, best, best_truth = state
+    squares, logs = np.zeros((2, 2), np.uint64), np.zeros((2, 2))
+    logs[:, 0] = start
+    counts, parents = np.zeros(3, np.int64), np.arange(nodes)
+    for at in range(nodes):
+        counts[0] += present[at] == 1
+        counts[1] += present[at] == 1 and size[at] > 0
+        counts[2] += present[at] == 1 and _matches(at, best, best_truth, size, truth_size)
+    steps = len(thresholds)
+    all_squares, all_logs = np.zeros((steps, 2, 2), np.uint64), np.zeros((steps, 2))
+    all_counts = np.zeros((steps, 3), np.int64)
+    merge, used = 0, len(node)
+    for step in range(steps):
+        while merge < len(score) and score[merge] > thresholds[step]:
+            kept, gone = _root(parents, parent[merge]), _root(parents, child[merge])
+            merge += 1
+            counts[2] -= _matches(kept, best, best_truth, size, truth_size)
+            counts[2] -= _matches(gone, best, best_truth, size, truth_size)
+            counts[0] -= present[kept] == 1 and present[gone] == 1
+            counts[1] -= size[kept] > 0 and size[gone] > 0
+            if length[kept] < length[gone]:
+                kept, gone = gone, kept
+            parents[gone] = kept
+            present[kept] = max(present[kept], present[gone])
+            length[kept] += length[gone]
+            used += _hand_over(
+                gone, kept, columns, head, following, slots, squares, logs, best, best_truth, is_object
+            )
+            if size[kept] and size[gone]:
+                _add_product(squares, 1, size[kept], np.uint64(2) * size[gone])
+                _add(logs, 1, _bits(size[kept], size[gone]))
+            size[kept] += size[gone]
+            counts[2] += _matches(kept, best, best_truth, size, truth_size)
+            if 5 * used > 4 * len(slots):
+                used = clean(slots, columns[0], columns[1])
+        all_squares[step], all_counts[step] = squares, counts
+        all_logs[step] = logs[:, 0] + logs[:, 1]
+    return all_squares, all_logs, all_counts

@@ -1,0 +1,188 @@
+# mypy: allow-untyped-defs
+"""Fragments: every voxel is linked with its highest neighbour; components of the links are called by a voxel.
+
+A pointer watershed whose links depend on a bounded neighbourhood only, so that blocks agree on every link,
+and whose ids are voxel indices, so that blocks agree on every id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blockwise.errors import BadInput
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.heights import heights, highest, kernel_weights, largest_affinity
+from blockwise.kernels.links import TO_X, TO_Y, TO_Z, label_links, link_voxels
+from blockwise.kernels.pairs import order_pairs
+
+PAIR = np.dtype([("u", "<u8"), ("v", "<u8")])
+"""Two provisional ids of one fragment, u < v."""
+
+Triple = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What makes two voxels one fragment; affinities are fractions of the full value of their type."""
+
+    per_section: bool = False
+    """Voxels have no neighbours in z: every section is on its own."""
+
+    smooth: float = 0.7
+    """Sigma of the Gaussian that smooths the heights, in voxels; 0 for none."""
+
+    low: float = 0.0
+    """The least affinity that links two voxels."""
+
+    cap: float | None = 0.97
+    """Heights from this fraction of the highest on are equal, such neighbours are linked; None for never."""
+
+    background: float | None = None
+    """Voxels whose largest affinity with a nearest neighbour is at most this are background."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth <= 10:
+            raise BadInput("fragments.smooth", "no usable sigma", got=self.smooth, wanted="0 to 10 voxels")
+        for name in ("low", "cap", "background"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise BadInput(f"fragments.{name}", "not a fraction", got=value, wanted="0 to 1")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A block in its volume, in voxels (z, y, x) from the volume's first.
+
+    The read box is the write box grown by `halo` on every side and clipped at the volume.
+    """
+
+    volume_shape: Triple
+    read_begin: Triple
+    read_end: Triple
+    write_begin: Triple
+    write_end: Triple
+
+
+def halo(rules: Rules) -> Triple:
+    """Voxels to read around a block on each side: the smoothing, and one each for affinity and neighbour."""
+    reach = len(kernel_weights(rules.smooth)) + 1
+    return (0 if rules.per_section else reach, reach, reach)
+
+
+def window(rules: Rules, volume_shape: Triple, begin: Triple, end: Triple) -> Window:
+    """The window of the block from `begin` to `end`."""
+    reach = halo(rules)
+    low = tuple(max(0, edge - grow) for edge, grow in zip(begin, reach, strict=True))
+    high = tuple(min(size, edge + grow) for size, edge, grow in zip(volume_shape, end, reach, strict=True))
+    return Window(volume_shape, (low[0], low[1], low[2]), (high[0], high[1], high[2]), begin, end)
+
+
+def label_block(
+    affinities: np.ndarray, window: Window, rules: Rules, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Provisional fragment ids of a block, and its links with the voxels just before it.
+
+    affinities: (3, z, y, x) uint8 or uint16 over the read box; channel d joins a voxel and the one before it
+                along d. (2, z, y, x) without z if `per_section`.
+    mask:       (z, y, x) bool or uint8 over the read box; 0 is background.
+    Returns the ids, uint64 over the write box (1 + the smallest index in the volume of what is connected
+    within the block; 0 is background), and three bool arrays, shaped as the block's low faces in z, y and x:
+    whether the voxel there and the one before it, outside the block, are one fragment.
+    Raises BadInput if shapes do not fit.
+    """
+    affinities = _checked(affinities, window, rules, mask)
+    axes = np.array([size > 1 for size in window.volume_shape])
+    axes[0] &= not rules.per_section
+    at_start = np.array([edge == 0 for edge in window.read_begin])
+    full = int(np.iinfo(affinities.dtype).max)
+    top = highest(full, int(axes.sum()), affinities.dtype)
+    cap = top + 1 if rules.cap is None else max(1, int(rules.cap * top))
+    level = heights(affinities, at_start, axes, kernel_weights(rules.smooth), cap)
+    if mask is not None:
+        level[np.asarray(mask) == 0] = -1
+    if rules.background is not None:
+        level[largest_affinity(affinities, at_start, axes) <= int(rules.background * full)] = -1
+    begin = tuple(w - r for w, r in zip(window.write_begin, window.read_begin, strict=True))
+    end = tuple(w - r for w, r in zip(window.write_end, window.read_begin, strict=True))
+    low = affinities.dtype.type(int(np.ceil(rules.low * full)))
+    place = (window.read_begin, window.volume_shape)
+    before = tuple(max(0, edge - 1) for edge in begin)
+    links = link_voxels(level, affinities, axes, low, cap, before, end, *place)
+    ids = label_links(links, level, begin, end, *place)
+    return ids, _low_faces(links, begin, end)
+
+
+def _low_faces(links: np.ndarray, begin: tuple[int, ...], end: tuple[int, ...]) -> list[np.ndarray]:
+    """The links of a block's low faces with the voxels before them."""
+    block = links[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))]
+    faces = (block[0] & TO_Z, block[:, 0] & TO_Y, block[:, :, 0] & TO_X)
+    return [face != 0 for face in faces]
+
+
+def _checked(affinities: np.ndarray, window: Window, rules: Rules, mask: np.ndarray | None) -> np.ndarray:
+    """The affinities, contiguous and with three channels."""
+    shape = tuple(e - b for b, e in zip(window.read_begin, window.read_end, strict=True))
+    if affinities.dtype not in (np.uint8, np.uint16):
+        raise BadInput("affinities", "wrong type", got=affinities.dtype, wanted="uint8 or uint16")
+    channels = affinities.shape[0] if affinities.ndim == 4 else 0
+    if affinities.shape[1:] != shape or channels not in ((2, 3) if rules.per_section else (3,)):
+        raise BadInput("affinities", "wrong shape", got=affinities.shape, wanted=(3, *shape))
+    if mask is not None and mask.shape != shape:
+        raise BadInput("mask", "wrong shape", got=mask.shape, wanted=shape)
+    if channels == 2:
+        return np.concatenate([affinities[:1], affinities])
+    return np.ascontiguousarray(affinities)
+
+
+def joins(ids_face: np.ndarray, ids_below: np.ndarray, linked: np.ndarray) -> np.ndarray:
+    """The pairs of provisional ids that links across a face make one fragment, unique and sorted PAIR.
+
+    ids_face, ids_below: uint64, the block's low face and the voxels before it in the other block, same shape.
+    linked:              bool or uint8, from `label_block`.
+    """
+    across = (np.asarray(linked) != 0) & (ids_face != 0) & (ids_below != 0)
+    first, second = ids_face[across], ids_below[across]
+    pairs = np.empty(len(first), PAIR)
+    pairs["u"], pairs["v"] = np.minimum(first, second), np.maximum(first, second)
+    return unique_pairs(pairs)
+
+
+def unique_pairs(pairs: np.ndarray) -> np.ndarray:
+    """The PAIRs sorted by (u, v), each once, without those of an id with itself."""
+    pairs = pairs[pairs["u"] != pairs["v"]]
+    u, v = np.ascontiguousarray(pairs["u"]), np.ascontiguousarray(pairs["v"])
+    pairs = pairs[order_pairs(u, v)]
+    distinct: np.ndarray = pairs[np.r_[True, pairs[1:] != pairs[:-1]][: len(pairs)]]
+    return distinct
+
+
+def components(pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids in PAIRs, sorted, and for each the smallest id it is connected with (both uint64)."""
+    ids, row = np.unique(np.concatenate([pairs["u"], pairs["v"]]), return_inverse=True)
+    parents = np.arange(len(ids), dtype=np.int64)
+    _unite_rows(parents, row[: len(pairs)], row[len(pairs) :])
+    return ids, ids[parents]
+
+
+@compiled
+def _unite_rows(parents, first, second):
+    """Turn `parents` (each row its own) into the smallest row each is connected with."""
+    for edge in range(len(first)):
+        one, other = first[edge], second[edge]
+        while parents[one] != one:
+            parents[one] = parents[parents[one]]
+            one = parents[one]
+        while parents[other] != other:
+            parents[other] = parents[parents[other]]
+            other = parents[other]
+        parents[max(one, other)] = min(one, other)
+    for row in range(len(parents)):
+        parents[row] = parents[parents[row]]
+
+
+def concatenate_pairs(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """All PAIRs of the parts, unique and sorted."""
+    return unique_pairs(np.concatenate([np.empty(0, PAIR), *parts]))

@@ -1,0 +1,1 @@
+"""The stages from stored affinities to scores, one file each, in the order of the line."""

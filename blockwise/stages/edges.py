@@ -1,0 +1,68 @@
+"""Count the affinities between touching fragments, and find which provisional fragments are one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from blockwise.errors import WorkFailed
+from blockwise.kernels.edges import count_edges
+from blockwise.kernels.watershed import concatenate_pairs, joins
+from blockwise.stage import Block, Grid, Stage
+from blockwise.stages.affinity import NEAREST
+from blockwise.stages.fragments import unpack_links
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, info, read
+
+
+class Edges(Stage):
+    """Sum the affinities of every pair of fragments that touch in the block, in integers."""
+
+    name = "edges"
+
+    affinities: Volume
+    fragments: Volume
+    shape: Voxels
+    block: Voxels
+    offsets: Literal["all", "nearest"] = "all"
+    """Which affinity channels count: all of them, or the nearest neighbours only."""
+    reach: Voxels = (1, 1, 1)
+    """The largest offset along each axis, in voxels."""
+    per_section: bool = False
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, self.block, context_low=self.reach)
+
+    def process(self, block: Block, store: Store) -> None:
+        ids = read(self.fragments, block.read_roi)
+        affinities = read(self.affinities, block.write_roi)
+        channels, offsets = self.channels()
+        margin = tuple(block.write_roi.begin - block.read_roi.begin)
+        store.put_edges(block, count_edges(ids, affinities[channels], offsets, margin))
+        store.put_table("joins", block, self.joined(block, ids, margin, store))
+
+    def channels(self) -> tuple[list[int], list[Voxels]]:
+        """Channel numbers and offsets that are counted; none along z if sections stand alone."""
+        found = info(self.affinities).offsets
+        chosen = [
+            (channel, offset)
+            for channel, offset in enumerate(found)
+            if (self.offsets == "all" or offset in NEAREST) and not (self.per_section and offset[0])
+        ]
+        return [channel for channel, _ in chosen], [offset for _, offset in chosen]
+
+    def joined(self, block: Block, ids: np.ndarray, margin: tuple[int, ...], store: Store) -> np.ndarray:
+        """Unique pairs of provisional fragments that continue into each other across the low faces."""
+        links = store.table("links", block.key)
+        if links is None:
+            raise WorkFailed(f"edges: block {block.key} has no links from fragments; use --redo fragments")
+        inner = ids[margin[0] :, margin[1] :, margin[2] :]
+        pairs = []
+        for axis, linked in enumerate(unpack_links(links, inner.shape)):
+            if margin[axis] == 0 or not linked.any():
+                continue
+            index: list[slice | int] = [slice(start, None) for start in margin]
+            index[axis] = margin[axis] - 1
+            pairs.append(joins(inner.take(0, axis=axis), ids[tuple(index)], linked))
+        return concatenate_pairs(pairs)

@@ -1,0 +1,128 @@
+"""Score the segmentation against the truth, at every threshold, from one sparse table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+from pydantic import Field
+
+from blockwise.errors import BadInput
+from blockwise.kernels.scores import Scores, best_possible, sweep
+from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
+from blockwise.stage import Block, Grid, Stage
+from blockwise.stages.agglomerate import read_dendrogram
+from blockwise.stages.segment import named
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, info, read
+
+
+class Evaluate(Stage):
+    """Count the voxels that each fragment shares with each true object; score all thresholds at the end."""
+
+    name = "evaluate"
+
+    fragments: Volume
+    labels: Volume
+    dendrogram: Volume
+    target: Path
+    """evaluation.json"""
+    shape: Voxels
+    block: Voxels
+    truth_begin: Voxels = (0, 0, 0)
+    """Where the truth begins in the volume, in voxels."""
+    truth_shape: Voxels
+    ignore: tuple[int, ...] = (0,)
+    """Voxels with these true labels are left out."""
+    min_voxels: Annotated[int, Field(ge=0)] = 0
+    """True objects with fewer voxels are left out."""
+    per_section: bool = False
+    """True labels count anew in each section, as in a stack of 2D images."""
+    thresholds: tuple[float, ...] = (0.5,)
+    partial: bool = False
+    """The truth may be smaller than the volume."""
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, self.block)
+
+    def inputs(self) -> tuple[Volume, ...]:
+        return (self.labels,)
+
+    def parameters(self) -> dict[str, object]:
+        return {key: value for key, value in super().parameters().items() if key != "target"}
+
+    def check(self) -> None:
+        truth = info(self.labels)
+        if truth.channels is not None or truth.dtype.kind not in "ui":
+            raise BadInput(
+                self.labels.path, "labels must be whole numbers without a channel axis",
+                got=f"{truth.shape} {truth.dtype}", wanted="(z, y, x) integers",
+            )
+        outside = any(
+            begin < 0 or begin + size > whole
+            for begin, size, whole in zip(self.truth_begin, self.truth_shape, self.shape, strict=True)
+        )
+        if outside or (self.truth_shape != self.shape and not self.partial):
+            raise BadInput(
+                self.labels.path, "labels have another shape than the volume", got=list(self.truth_shape),
+                wanted=list(self.shape),
+                todo="give labels of the same voxels, or set evaluate.partial: true and their offset",
+            )
+
+    def process(self, block: Block, store: Store) -> None:
+        box = block.write_roi.intersect(Roi(self.truth_begin, self.truth_shape))
+        store.put_table("overlap", block, np.zeros(0, OVERLAP) if box.empty else self.overlap(block, box, store))
+
+    def overlap(self, block: Block, box: Roi, store: Store) -> np.ndarray:
+        """Voxels shared by each pair of final fragment and true object inside `box`."""
+        inside = (box - block.write_roi.begin).to_slices()
+        ids = named(read(self.fragments, block.write_roi), block, store)[inside]
+        truth = read(self.labels, box - Coordinate(self.truth_begin)).astype(np.uint64)
+        if self.per_section:
+            sections = np.arange(box.begin[0], box.end[0], dtype=np.uint64)[:, None, None]
+            truth = np.where(truth > 0, truth | (sections + np.uint64(1)) << np.uint64(32), truth)
+        return count_overlap(np.ascontiguousarray(ids), truth)
+
+    def finish(self, store: Store) -> None:
+        table = merge_overlaps([part for _, part in store.tables("overlap")])
+        ignore = self.left_out(table)
+        tree = read_dendrogram(self.dendrogram)
+        rows = sweep(table, tree, self.thresholds, ignore)
+        best = min(rows, key=lambda row: row.voi_sum)
+        result = {
+            "best": as_row(best),
+            "thresholds": [as_row(row) for row in rows],
+            "best_possible": as_row(best_possible(table, ignore)),
+        }
+        write_json(self.target, result)
+
+    def left_out(self, table: np.ndarray) -> tuple[int, ...]:
+        """True labels that are not scored: the ignored ones and the small ones."""
+        truth, place = np.unique(table["truth"], return_inverse=True)
+        voxels = np.bincount(place, weights=table["voxels"], minlength=len(truth))
+        small = truth[voxels < self.min_voxels]
+        return tuple({*self.ignore, *(int(label) for label in small)})
+
+
+def as_row(scores: Scores) -> dict[str, Any]:
+    """One row of evaluation.json; NaN becomes null."""
+    row = {key: getattr(scores, key) for key in scores.__dataclass_fields__}
+    return {key: None if value != value else value for key, value in row.items()}
+
+
+def sweep_thresholds(stop: float, wanted: Sequence[float]) -> tuple[float, ...]:
+    """All hundredths from `stop` to 1 and the wanted thresholds, sorted."""
+    steps = (round(step / 100, 2) for step in range(101))
+    return tuple(sorted({*(step for step in steps if step >= stop), *wanted}))
+
+
+def write_json(path: Path, data: object) -> None:
+    """Replace a JSON file in one step."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,93 @@
+"""Give every fragment the number of its segment at one threshold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from blockwise.errors import BadInput, WorkFailed
+from blockwise.kernels.agglomeration import cut
+from blockwise.kernels.tables import relabel
+from blockwise.stage import Block, Grid, Stage
+from blockwise.stages.agglomerate import lookup, read_dendrogram
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
+
+SEGMENT = np.dtype([("fragment", "<u8"), ("segment", "<u8")])
+
+
+class Segment(Stage):
+    """Relabel fragments with their segments; on the way the fragments get their final numbers.
+
+    Several thresholds are several stages, so that a further one only relabels.
+    """
+
+    fragments: Volume
+    target: Volume
+    dendrogram: Volume
+    shape: Voxels
+    block: Voxels
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Fragments whose merge scores above this are one segment."""
+    stop: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Where the agglomeration ended; a threshold below it cannot be had."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The stage's word and its threshold, since each threshold is remembered on its own."""
+        return f"segment/{format(self.threshold, 'g')}"
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, self.block)
+
+    def outputs(self) -> tuple[Volume, ...]:
+        return (self.target,)
+
+    def check(self) -> None:
+        if self.threshold < self.stop:
+            raise BadInput(
+                "segment.thresholds", "a threshold lies below agglomerate.stop", got=self.threshold,
+                wanted=f"at least {self.stop}", todo="raise the threshold or lower agglomerate.stop",
+            )
+        check_whole_shards(self.target, self.block)
+
+    def prepare(self, store: Store) -> None:
+        tree = read_dendrogram(self.dendrogram)
+        segment = cut(tree, self.threshold)
+        anywhere = self.grid().block_at(0)
+        for key, names in store.tables("names"):
+            table = np.empty(len(names), SEGMENT)
+            table["fragment"] = names["fragment"]
+            table["segment"] = lookup(names["fragment"], tree.fragment, segment)
+            place = Block(self.name, key, anywhere.read_roi, anywhere.write_roi)
+            store.put_table(self.name, place, np.unique(table))
+        create(self.target, self.shape, "uint64", self.block, like=info(self.fragments))
+
+    def process(self, block: Block, store: Store) -> None:
+        fragments = finalise(self.fragments, block, store)
+        table = store.table(self.name, block.key)
+        if table is None:
+            raise WorkFailed(f"{self.name}: block {block.key} has no names; use --redo agglomerate")
+        write(self.target, block.write_roi, relabel(fragments, table["fragment"], table["segment"]))
+
+
+def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:
+    """The block's fragments with final numbers, written back where they were still provisional.
+
+    Naming is idempotent (a final number is its own name), so a second run changes nothing.
+    """
+    ids = read(fragments, block.write_roi)
+    final = named(ids, block, store)
+    if not np.array_equal(ids, final):
+        write(fragments, block.write_roi, final)
+    return final
+
+
+def named(ids: np.ndarray, block: Block, store: Store) -> np.ndarray:
+    """Final numbers for a block's fragments, whether they are provisional or final already."""
+    names = store.table("names", block.key)
+    if names is None:
+        raise WorkFailed(f"{block.stage}: block {block.key} has no names; use --redo agglomerate")
+    return relabel(ids, names["provisional"], names["fragment"])

@@ -1,0 +1,86 @@
+"""The command line: every command, and how errors end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from blockwise.errors import BlockwiseError, one_line
+from contraband.commands import data, training, volumes
+
+# Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
+ClickError = typer.BadParameter.__mro__[2]
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": data.demo,
+    "import": data.import_volume,
+    "points": training.points,
+    "train": training.train,
+    "embed": training.embed,
+    "validate": training.validate,
+    "report": training.report,
+    "run": volumes.run,
+    "predict-blockwise": volumes.predict_blockwise,
+    "segment": volumes.segment,
+    "evaluate": volumes.evaluate,
+    "plan": volumes.plan,
+    "status": volumes.status,
+    "view": volumes.view,
+    "dashboard": volumes.dashboard,
+}
+
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+@app.callback()
+def contraband(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+) -> None:
+    """Contrastive learning and few-shot segmentation of biological image volumes.
+
+    Exit codes: 0 done, 1 the work failed (what is finished is kept), 2 bad input (nothing was written).
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def call(arguments: list[str]) -> int:
+    """Run one command; its exit code. Every error on purpose is one line on stderr."""
+    try:
+        code = app(args=arguments, prog_name="contraband", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except BlockwiseError as error:
+        return _end(str(error), error.exit_code)
+    except ClickError as error:
+        # An empty message means that the help was shown because nothing was asked.
+        message = error.format_message()  # type: ignore[attr-defined]
+        return _end(f"{one_line(message)}; see contraband --help", 2) if message else 2
+    except typer.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _end("interrupted; what is finished is kept, the same command goes on", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _end(line: str, code: int) -> int:
+    typer.echo(f"contraband: {line}", err=True)
+    return code

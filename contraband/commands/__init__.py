@@ -1,0 +1,1 @@
+"""The commands of `contraband`, by what they work on."""

@@ -1,0 +1,78 @@
+"""Commands that make data: import and demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blockwise.errors import BadInput
+from contraband.commands.common import AsJson, console, emit, meter, warn
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", help="Folder for everything the demo makes.")] = Path("out/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole line on a small made-up volume: train, predict, segment, score, draw.
+
+    Example: contraband demo --output out/demo
+    """
+    from contraband.demo import Demo, run_demo
+    from contraband.report import read_json
+
+    with meter("steps") as steps, meter("blocks") as blocks:
+        state = Demo(folder=folder, say=warn, steps=steps.update, progress=blocks.update)
+        run_demo(state, console())
+    evaluation = folder / "test.zarr" / "evaluation.json"
+    emit(as_json, {"output": str(folder), "evaluation": read_json(evaluation)["best"]} if as_json else {})
+
+
+def import_volume(
+    source: Annotated[Path, typer.Argument(help="npz, npy, TIFF, folder of TIFFs, HDF5, zarr or N5.")],
+    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.")],
+    name: Annotated[str | None, typer.Option(help="The array in a file that holds several.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx.")] = None,
+    voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,
+    offset: Annotated[str | None, typer.Option(help="Place of the first voxel along z, y, x, in units.")] = None,
+    units: Annotated[str | None, typer.Option(help="nm, um, mm or vx.")] = None,
+    crop: Annotated[str | None, typer.Option(help="Part to take in voxels, as in z=0:125.")] = None,
+    quantise: Annotated[bool, typer.Option("--quantise", help="Affinities in 0..1 to uint8.")] = False,
+    boundaries: Annotated[
+        bool, typer.Option("--boundaries", help="Boundary probabilities to uint8 affinities.")
+    ] = False,
+    offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
+    block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a file of another program into a zarr volume.
+
+    Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
+    """
+    from contraband.importers import import_volume as convert
+
+    options: dict[str, object] = {
+        "name": name, "axes": axes, "units": units, "crop": crop, "quantise": quantise, "boundaries": boundaries,
+        "voxel_size": _three("--voxel-size", voxel_size, float), "offset": _three("--offset", offset, float),
+        "block": _three("--block", block, int),
+        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    with meter("voxels") as display:
+        made = convert(source, target, progress=lambda done, total: display.update("import", done, total), **given)
+    line = f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}"
+    typer.echo(line)
+    emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype)})
+
+
+def _three[Number: (int, float)](flag: str, text: str | None, kind: type[Number]) -> list[Number] | None:
+    if text is None:
+        return None
+    try:
+        values = [kind(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise BadInput(flag, "is not three numbers", got=text, wanted="z,y,x as in 10,10,10")
+    return values

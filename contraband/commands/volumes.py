@@ -1,0 +1,203 @@
+"""Commands that work on a volume: run and its parts, plan, status, view, dashboard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blockwise.errors import BadInput
+from contraband.commands.common import AsJson, Assignments, SettingsFile, console, emit, meter, warn
+
+from contraband.request import Request
+
+if TYPE_CHECKING:
+    from blockwise.stage import Stage
+    from contraband.volume_settings import VolumeSettings
+
+Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
+RedoFailed = Annotated[bool, typer.Option("--redo-failed", help="Try blocks that were given up once more.")]
+
+
+def run(
+    settings_file: SettingsFile,
+    first: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="First stage to run.")] = None,
+    last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Last stage to run.")] = None,
+    redo: Redo = None,
+    redo_failed: RedoFailed = False,
+    assignments: Assignments = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run (and a job script).")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a volume from raw or affinities to scores; what is finished is skipped.
+
+    Example: contraband run configs/gala.yaml --set cluster.workers=4
+    """
+    from contraband.plan import load_volume_settings, select, stages
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    everything = stages(settings)
+    line = select(everything, first, last)
+    if dry_run:
+        _dry_run(settings, line)
+        return
+    before = everything[: everything.index(line[0])]
+    _run(settings, line, as_json, Request(redo=redo, redo_failed=redo_failed), before)
+
+
+def predict_blockwise(
+    settings_file: SettingsFile, redo: Redo = None, assignments: Assignments = None, as_json: AsJson = False
+) -> None:
+    """Predict affinities or embeddings of a volume blockwise, and stop there.
+
+    Example: contraband predict-blockwise configs/fib25-test.yaml
+    """
+    from contraband.plan import load_volume_settings, stages, word
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
+    if not line:
+        raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
+    _run(settings, line, as_json, Request(redo=redo))
+
+
+def segment(
+    settings_file: SettingsFile,
+    threshold: Annotated[list[float] | None, typer.Option("--threshold", help="Threshold in [0, 1]; repeatable.")] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write segments at further thresholds; a finished run is only relabelled.
+
+    Example: contraband segment configs/gala.yaml --threshold 0.4
+    """
+    from contraband.plan import load_volume_settings, select, stages
+
+    extra = [f"segment.thresholds={sorted(threshold)}"] if threshold else []
+    settings = load_volume_settings(settings_file, [*(assignments or ()), *extra])
+    _run(settings, select(stages(settings), None, "segment"), as_json)
+
+
+def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
+    """Score every threshold of a run against its labels.
+
+    Example: contraband evaluate configs/gala.yaml
+    """
+    from contraband.plan import evaluation_path, load_volume_settings, stages
+    from contraband.report import print_scores, read_json
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    if settings.volume.labels is None:
+        raise BadInput(settings_file, "nothing to evaluate against", got=None, wanted="volume.labels")
+    _run(settings, stages(settings), False)
+    evaluation = read_json(evaluation_path(settings))
+    rows = [("", row) for row in evaluation["thresholds"]]
+    print_scores(console(), [*rows, ("best", evaluation["best"])])
+    emit(as_json, evaluation)
+
+
+def plan(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
+    """Show what a run would do before anything runs: blocks, context, bytes, files.
+
+    Example: contraband plan configs/gala.yaml
+    """
+    from contraband.outlook import outlook, print_outlook
+    from contraband.plan import load_volume_settings, stages
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    line = stages(settings)
+    for stage in line:
+        stage.check()
+    rows = outlook(settings, line)
+    print_outlook(console(), rows)
+    emit(as_json, {"stages": rows})
+
+
+def status(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
+    """Show every stage's blocks as the store knows them.
+
+    Example: contraband status configs/gala.yaml
+    """
+    from contraband.outlook import print_status, status_rows
+    from contraband.plan import load_volume_settings, stages
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    rows = status_rows(settings, stages(settings))
+    print_status(console(), rows)
+    emit(as_json, {"stages": rows})
+
+
+def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> None:
+    """Print the address of the Dask dashboard of a run that is going on; each stage is a row there.
+
+    Example: contraband dashboard configs/gala.yaml
+    """
+    from blockwise.cluster import dashboard_address, open_cluster
+    from contraband.plan import load_volume_settings
+    from contraband.running import running_dashboard
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    if settings.cluster.address:
+        with open_cluster(settings.cluster) as client:
+            typer.echo(dashboard_address(client))
+        return
+    address = running_dashboard(settings)
+    if address is None:
+        raise BadInput(settings.output, "no run is going on", todo=f"start one: contraband run {settings_file}")
+    typer.echo(address)
+
+
+def view(
+    settings_file: SettingsFile,
+    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    assignments: Assignments = None,
+) -> None:
+    """Show a run's volumes in the browser (neuroglancer).
+
+    Example: contraband view configs/gala.yaml
+    """
+    from contraband.plan import load_volume_settings
+    from contraband.view import view as show
+
+    settings = load_volume_settings(settings_file, assignments or ())
+    sources: dict[str, Path | None] = {"raw": settings.volume.raw, "labels": settings.volume.labels}
+    show(settings.output, {k: v for k, v in sources.items() if v}, bind=bind, port=port)
+
+
+def _run(
+    settings: VolumeSettings,
+    line: list[Stage],
+    as_json: bool,
+    request: Request = Request(),
+    before: list[Stage] | None = None,
+) -> None:
+    from contraband.plan import evaluation_path, report_path
+    from contraband.report import by_stage, nearest_rows, print_scores, print_stages, read_json
+    from contraband.running import execute
+
+    with meter("blocks") as display:
+        heard = replace(request, progress=display.update, announce=warn)
+        results = execute(settings, line, heard, before or ())
+    screen = console()
+    print_stages(screen, by_stage(results))
+    data: dict[str, Any] = read_json(report_path(settings))
+    if line[-1].name == "evaluate":
+        evaluation = read_json(evaluation_path(settings))
+        screen.print()
+        print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
+        data["evaluation"] = evaluation["best"]
+    emit(as_json, {"output": str(settings.output), **data})
+
+
+def _dry_run(settings: VolumeSettings, line: list[Stage]) -> None:
+    from blockwise.cluster import job_script
+    from contraband.outlook import outlook, print_outlook
+
+    for stage in line:
+        stage.check()
+    print_outlook(console(), outlook(settings, line))
+    if settings.cluster.kind in ("slurm", "pbs", "lsf"):
+        typer.echo(job_script(settings.cluster))

@@ -1,0 +1,161 @@
+"""Every path of an experiment; nothing else joins or splits them.
+
+    experiments/<dataset>/EXP<n>-<short_desc>-<month>-<day>-<year>/
+        param_dict.json
+        combination-<i>/contrastive/{history.npy, checkpoints, snapshots}
+        combination-<i>/seg/combination-<j>/contrastive_ckpt<c>/{..., metrics, samples}
+        combination-<i>/emb/contrastive_ckpt<c>/<dataset>/raw_embs.zarr
+
+A baseline needs no contrastive checkpoint; its folder is `contrastive_ckpt0`.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from blockwise.errors import BadInput
+
+log = logging.getLogger(__name__)
+
+BASELINE = 0
+"""The number that stands for "no contrastive checkpoint"."""
+
+_CHECKPOINT = re.compile(r"model_checkpoint_(\d+)")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one training."""
+
+    path: Path
+
+    @property
+    def history(self) -> Path:
+        """The loss of every step."""
+        return self.path / "history.npy"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder TensorBoard reads."""
+        return self.path / "tensorboard"
+
+    def checkpoint(self, step: int) -> Path:
+        """The checkpoint written after `step` steps."""
+        return self.checkpoints / f"model_checkpoint_{step}"
+
+    def snapshot(self, step: int) -> Path:
+        """A zarr group with one batch and its prediction."""
+        return self.path / "snapshots" / f"snapshot_{step}.zarr"
+
+    def saved_steps(self) -> list[int]:
+        """Steps of the checkpoints that exist, ascending."""
+        if not self.checkpoints.is_dir():
+            return []
+        names = (_CHECKPOINT.fullmatch(entry.name) for entry in self.checkpoints.iterdir())
+        return sorted(int(match.group(1)) for match in names if match)
+
+    def require(self, step: int) -> Path:
+        """The checkpoint of exactly this step; BadInput lists those there are."""
+        path = self.checkpoint(step)
+        if not path.is_file():
+            there = ", ".join(map(str, self.saved_steps())) or "none"
+            raise BadInput(self.checkpoints, f"no checkpoint {step}", todo=f"there are: {there}")
+        return path
+
+
+class SegFolder(RunFolder):
+    """The files of one training of a segmentation head, and of its validation."""
+
+    def metrics(self, step: int) -> Path:
+        """Scores of one checkpoint."""
+        return self.path / "metrics" / f"metrics_{step}.csv"
+
+    def sample(self, step: int) -> Path:
+        """Predictions and segmentations of one checkpoint."""
+        return self.path / "samples" / f"sample_{step}.zarr"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One `EXP<n>-...` folder."""
+
+    path: Path
+
+    @property
+    def param_dict(self) -> Path:
+        """The settings of the experiment."""
+        return self.path / "param_dict.json"
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset folder it lies in."""
+        return self.path.parent.name
+
+    @property
+    def number(self) -> int:
+        """The n of `EXP<n>`."""
+        match = re.match(r"EXP(\d+)", self.path.name)
+        return int(match.group(1)) if match else 0
+
+    def combination(self, index: int) -> Path:
+        """Folder of one contrastive x model combination."""
+        return self.path / f"combination-{index}"
+
+    def contrastive(self, index: int) -> RunFolder:
+        """Folder of one contrastive training."""
+        return RunFolder(self.combination(index) / "contrastive")
+
+    def seg(self, index: int, seg_index: int, checkpoint: int = BASELINE) -> SegFolder:
+        """Folder of one head on one contrastive checkpoint; 0 is a baseline's."""
+        folder = self.combination(index) / "seg" / f"combination-{seg_index}"
+        return SegFolder(folder / f"contrastive_ckpt{checkpoint}")
+
+    def embeddings(self, index: int, checkpoint: int, dataset: str) -> Path:
+        """Embeddings of a raw dataset; `train/raw` and `train` both give `train/raw_embs.zarr`."""
+        parts = PurePosixPath(dataset.strip("/")).parts
+        if not parts or ".." in parts:
+            raise BadInput("dataset", "is not a dataset inside a container", got=dataset or "''")
+        folder = self.combination(index) / "emb" / f"contrastive_ckpt{checkpoint}"
+        return folder.joinpath(*(parts[:-1] or parts)) / "raw_embs.zarr"
+
+
+def find_experiment(dataset: str, number: int, base: Path = Path("experiments")) -> Experiment:
+    """The folder `EXP<number>-*` of a dataset; BadInput if there is none or more than one.
+
+    A folder spelled `expirements`, as older projects have it, is read with a warning.
+    """
+    folder = _dataset_folder(dataset, base)
+    found = [path for path in folder.iterdir() if path.is_dir() and _numbered(path.name, number)]
+    if not found:
+        there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())) or "nothing"
+        raise BadInput(folder, f"no experiment EXP{number}-*", todo=f"there is: {there}")
+    if len(found) > 1:
+        names = ", ".join(sorted(path.name for path in found))
+        raise BadInput(folder, f"EXP{number} is ambiguous", got=names, todo="rename all but one")
+    return Experiment(found[0])
+
+
+def _dataset_folder(dataset: str, base: Path) -> Path:
+    misspelt = base.with_name("expirements")
+    for root in (base, misspelt):
+        if dataset and (root / dataset).is_dir():
+            if root == misspelt and base != misspelt:
+                log.warning("%s: 'expirements' is read as 'experiments'; please rename it", root)
+            return root / dataset
+    there = [path.name for root in (base, misspelt) if root.is_dir() for path in root.iterdir() if path.is_dir()]
+    raise BadInput(
+        base, f"no dataset folder {dataset!r}", todo=f"there is: {', '.join(sorted(there)) or 'nothing'}"
+    )
+
+
+def _numbered(name: str, number: int) -> bool:
+    match = re.match(r"EXP(\d+)(?:-|$)", name)
+    return bool(match) and int(match.group(1)) == number if match else False

@@ -1,0 +1,71 @@
+"""NT-Xent over pairs of points, and affinity loss balanced between the two classes. Always in float32 or finer.
+
+Shape letters: N views of points (both views one after the other), C channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+ROWS_AT_ONCE = 1000
+"""Above twice this many rows the similarity matrix is made in blocks of rows, and again in the backward pass."""
+
+
+def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Tensor | None = None) -> Tensor:
+    """Mean over all 2 P views of -log softmax(cosine similarity / temperature) at the partner.
+
+    Row i of `first_PC` and of `second_PC` are the same point in two views. All other valid views are negatives.
+    valid_P: False for padding, which takes no part; 0 if fewer than two pairs are valid.
+    """
+    z_NC = functional.normalize(_at_least_float32(torch.cat([first_PC, second_PC])), dim=1)
+    count = len(first_PC)
+    rows = torch.arange(2 * count, device=z_NC.device)
+    partner_N = (rows + count) % (2 * count)
+    valid_N = torch.ones_like(rows, dtype=torch.bool) if valid_P is None else valid_P.repeat(2)
+    if len(rows) <= 2 * ROWS_AT_ONCE:
+        total = _row_losses(z_NC, rows, partner_N, valid_N, temperature)
+    else:
+        # recomputing a block in the backward pass costs less than keeping the whole matrix
+        total = sum(
+            (
+                checkpoint(_row_losses, z_NC, block, partner_N, valid_N, temperature, use_reentrant=False)
+                for block in rows.split(ROWS_AT_ONCE)
+            ),
+            start=z_NC.new_zeros(()),
+        )
+    return total / valid_N.sum().clamp(min=1)
+
+
+def _row_losses(z_NC: Tensor, rows: Tensor, partner_N: Tensor, valid_N: Tensor, temperature: float) -> Tensor:
+    """Summed loss of the valid views among `rows`."""
+    with torch.autocast(z_NC.device.type, enabled=False):
+        similarity = z_NC[rows] @ z_NC.T / temperature
+        hidden = ~valid_N[None, :] | (torch.arange(len(z_NC), device=rows.device)[None, :] == rows[:, None])
+        hidden = hidden & valid_N[rows][:, None]  # rows of padding are dropped below; keep them finite
+        similarity = similarity.masked_fill(hidden, -torch.inf)
+        losses = functional.cross_entropy(similarity, partner_N[rows], reduction="none")
+    return torch.where(valid_N[rows], losses, 0.0).sum()
+
+
+def affinity_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Binary cross entropy in which the ones and the zeros of the batch weigh the same.
+
+    logits: any shape; targets: same shape, 0 or 1; mask: same shape, True where the target is known (default all).
+    A class rarer than 5 % is weighted as if it were 5 %. 0 if nothing is known.
+    """
+    logits, targets = _at_least_float32(logits), targets.to(logits.device)
+    with torch.autocast(logits.device.type, enabled=False):
+        known = torch.ones_like(targets, dtype=torch.bool) if mask is None else mask
+        count = known.sum().clamp(min=1)
+        ones = ((targets > 0.5) & known).sum() / count
+        share = torch.where(targets > 0.5, ones, 1 - ones).clamp(0.05, 0.95).to(logits.dtype)
+        losses = functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+        weighted = torch.where(known, losses / (2 * share), 0.0)
+    return weighted.sum() / count
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

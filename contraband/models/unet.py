@@ -1,0 +1,150 @@
+"""A 2D or 3D U-Net with valid convolutions whose output moves exactly with its input.
+
+Shape letters: B batch, C channels, then (Z,) Y, X. All shapes are in voxels. "Step" is the product of all pooling
+factors: shifting the input by a multiple of it shifts the output by the same and changes no value, because every level
+is cropped so that output extents are multiples of the step (Rumberger et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blockwise.errors import BadInput
+from contraband.model_settings import ModelSettings
+
+Shape = tuple[int, ...]
+
+
+class ConvPass(nn.Sequential):
+    """Valid convolutions, each followed by a rectified linear unit."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernels: Sequence[Shape]) -> None:
+        layers: list[nn.Module] = []
+        for kernel in kernels:
+            layer = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
+            convolution = layer(in_channels, out_channels, kernel)
+            nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
+            assert convolution.bias is not None
+            nn.init.zeros_(convolution.bias)
+            layers += [convolution, nn.ReLU(inplace=True)]
+            in_channels = out_channels
+        super().__init__(*layers)
+
+
+class UNet(nn.Module):
+    """The base encoder: raw (B, C, ...) to embeddings `h` (B, h_channels, ...), smaller by `context` in all."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.dims = settings.dims
+        self.factors = settings.factors
+        self.lost_down = [_lost(kernels) for kernels in settings.kernels_down]
+        self.lost_up = [_lost(kernels) for kernels in settings.kernels_up]
+        maps = [settings.num_fmaps * settings.fmap_inc_factors**level for level in range(len(self.factors) + 1)]
+        self.down = nn.ModuleList(
+            ConvPass(maps[level - 1] if level else settings.in_channels, maps[level], kernels)
+            for level, kernels in enumerate(settings.kernels_down)
+        )
+        self.up = nn.ModuleList(
+            ConvPass(maps[level] + maps[level + 1], maps[level] if level else settings.embedding_channels, kernels)
+            for level, kernels in enumerate(settings.kernels_up)
+        )
+        transpose = nn.ConvTranspose3d if self.dims == 3 else nn.ConvTranspose2d
+        self.upsample = nn.ModuleList(
+            nn.Identity() if settings.constant_upsample else transpose(maps[i + 1], maps[i + 1], factor, factor)
+            for i, factor in enumerate(self.factors)
+        )
+        self.constant_upsample = settings.constant_upsample
+        self.step: Shape = tuple(prod(factor[d] for factor in self.factors) for d in range(self.dims))
+        self.crops, self.context = self._plan()
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """Embeddings `h` of raw (B, C, ...); the input extents must be valid (see `valid_input`)."""
+        skipped = []
+        features = raw
+        for level, factor in enumerate(self.factors):
+            features = self.down[level](features)
+            skipped.append(features)
+            pool = functional.max_pool3d if self.dims == 3 else functional.max_pool2d
+            features = pool(features, factor)
+        features = self.down[-1](features)
+        for level in reversed(range(len(self.factors))):
+            features = self._upsampled(features, level)
+            shape = [n - c for n, c in zip(features.shape[2:], self.crops[level], strict=True)]
+            features = torch.cat([crop(skipped[level], shape), crop(features, shape)], dim=1)
+            features = self.up[level](features)
+        return features
+
+    def output_shape(self, input_shape: Sequence[int]) -> Shape:
+        """Output extents for input extents; BadInput if they do not fit the network."""
+        output = tuple(n - c for n, c in zip(input_shape, self.context, strict=True))
+        if any(n < s or n % s for n, s in zip(output, self.step, strict=True)):
+            raise BadInput(
+                "in_shape", "does not fit the network", got=list(input_shape),
+                wanted=f"e.g. {list(self.valid_input(output))}",
+            )  # fmt: skip
+        return output
+
+    def fit_input(self, input_shape: Sequence[int]) -> Shape:
+        """The largest valid input extents not above `input_shape`; BadInput if there are none."""
+        lost = tuple(n - c for n, c in zip(input_shape, self.context, strict=True))
+        if any(n < s for n, s in zip(lost, self.step, strict=True)):
+            wanted = f"at least {list(self.valid_input((1,) * self.dims))}"
+            raise BadInput("in_shape", "is too small for the network", got=list(input_shape), wanted=wanted)
+        return self.valid_input(lost)
+
+    def valid_input(self, output_shape: Sequence[int]) -> Shape:
+        """The input extents whose output is the largest possible not above `output_shape`, at least one step."""
+        steps = zip(output_shape, self.step, strict=True)
+        return tuple(max(n // s, 1) * s + c for (n, s), c in zip(steps, self.context, strict=True))
+
+    def _upsampled(self, features: Tensor, level: int) -> Tensor:
+        if not self.constant_upsample:
+            upsampled: Tensor = self.upsample[level](features)
+            return upsampled
+        scale = tuple(float(factor) for factor in self.factors[level])
+        return functional.interpolate(features, scale_factor=scale, mode="nearest")
+
+    def _plan(self) -> tuple[list[Shape], Shape]:
+        """Voxels cropped from each level after upsampling, and voxels lost in all, per dimension."""
+        columns = [self._plan_axis(axis) for axis in range(self.dims)]
+        crops = [tuple(column[0][level] for column in columns) for level in range(len(self.factors))]
+        return crops, tuple(column[1] for column in columns)
+
+    def _plan_axis(self, axis: int) -> tuple[list[int], int]:
+        """Crop as deep as possible (cheapest) what makes the output a multiple of the step along one axis."""
+        scales = [prod(factor[axis] for factor in self.factors[:i]) for i in range(len(self.factors) + 1)]
+        lost = sum(scale * one[axis] for scale, one in zip(scales, self.lost_down, strict=True))
+        lost += sum(scale * one[axis] for scale, one in zip(scales[:-1], self.lost_up, strict=True))
+        remaining = self._residue(axis)
+        if remaining % 2:
+            remaining += self.step[axis]  # only for odd steps; odd kernels keep the rest even
+        context, crops = lost + remaining, [0] * len(self.factors)
+        for level in reversed(range(len(self.factors))):
+            part = remaining // (2 * scales[level]) * 2
+            crops[level] = part
+            remaining -= part * scales[level]
+        return crops, context
+
+    def _residue(self, axis: int) -> int:
+        """The output extent modulo the step, for any input the pooling divides, without extra crops."""
+        extent = 0  # at the bottom; any number gives the same remainder
+        for level in reversed(range(len(self.factors))):
+            extent = extent * self.factors[level][axis] - self.lost_up[level][axis]
+        return extent % self.step[axis]
+
+
+def crop(volume: Tensor, shape: Sequence[int]) -> Tensor:
+    """The centre of (B, C, ...) with the given extents."""
+    for axis, extent in enumerate(shape, start=2):
+        volume = volume.narrow(axis, (volume.shape[axis] - extent) // 2, extent)
+    return volume
+
+
+def _lost(kernels: Sequence[Shape]) -> Shape:
+    return tuple(sum(kernel[d] - 1 for kernel in kernels) for d in range(len(kernels[0])))

@@ -1,0 +1,117 @@
+"""What a run would do, and what one has done: the tables of `plan` and `status`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from blockwise.stage import Stage
+from contraband.plan import word
+from contraband.running import opened_store
+from contraband.volume_settings import VolumeSettings
+
+# Bytes of working memory a read voxel, channels and ids included; measured on the stages of blockwise.
+BYTES_A_VOXEL = 40
+
+
+def outlook(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:
+    """A row a stage: blocks, block shape, context, bytes read and written, files, memory of a worker."""
+    return [_outlook_row(stage) for stage in line]
+
+
+def _outlook_row(stage: Stage) -> dict[str, Any]:
+    grid = stage.grid()
+    voxels = math.prod(grid.volume)
+    inflation = grid.inflation()
+    read_voxels = math.prod(
+        min(step + low + high, size)
+        for step, low, high, size in zip(
+            grid.block, grid.context_low, grid.context_high, grid.volume, strict=True
+        )
+    )
+    written = sum(_bytes_a_voxel(stage, target.path.name) for target in stage.outputs())
+    return {
+        "stage": stage.name,
+        "blocks": grid.count,
+        "block_shape": list(grid.block),
+        "context": [list(grid.context_low), list(grid.context_high)],
+        "context_inflation": round(inflation, 4),
+        "voxels": voxels,
+        "files": grid.count * len(stage.outputs()),
+        "bytes_written_raw": written * voxels,
+        "worker_memory_bytes": BYTES_A_VOXEL * read_voxels,
+    }
+
+
+def _bytes_a_voxel(stage: Stage, name: str) -> int:
+    known = {"affinities": 1, "embeddings": 2}
+    return known[name] * int(getattr(stage, "channels", 3)) if name in known else 8
+
+
+def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """The rows of `outlook` as a table."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("blocks", "block", "read/written", "files", "output MB (raw)", "worker MB"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            row["stage"], f"{row['blocks']:,}", "x".join(map(str, row["block_shape"])),
+            f"{row['context_inflation']:.2f}", f"{row['files']:,}", f"{row['bytes_written_raw'] / 1e6:,.1f}",
+            f"{row['worker_memory_bytes'] / 1e6:,.0f}",
+        )
+    console.print(table)
+
+
+def status_rows(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:
+    """A row a stage: blocks in all, done, failed and the failures' last words; zeros where nothing ran yet."""
+    if not _store_exists(settings):
+        return [_status_row(stage, 0, []) for stage in line]
+    with opened_store(settings) as store:
+        rows = []
+        for stage in line:
+            done = int(np.count_nonzero(store.done_mask(stage.name, stage.grid())))
+            failures = [
+                {"block": failure.key, "attempts": failure.attempt, "error": last_line(failure.error)}
+                for failure in store.failures(stage.name)
+            ]
+            rows.append(_status_row(stage, done, failures))
+        return rows
+
+
+def _store_exists(settings: VolumeSettings) -> bool:
+    prefix = "sqlite:///"
+    url = settings.store_url
+    return not url.startswith(prefix) or Path(url.removeprefix(prefix)).exists()
+
+
+def _status_row(stage: Stage, done: int, failures: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"stage": stage.name, "blocks": stage.grid().count, "done": done, "failures": failures}
+
+
+def last_line(text: str) -> str:
+    """The last line that is not empty: of a traceback, the error itself."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """The rows of `status_rows` as a table, failures below."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("blocks", "done", "failed", "state"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        failed = len(row["failures"])
+        state = "done" if row["done"] >= row["blocks"] else "failed" if failed else f"{row['done'] / row['blocks']:.0%}"
+        table.add_row(row["stage"], f"{row['blocks']:,}", f"{row['done']:,}", str(failed), state)
+    console.print(table)
+    for row in rows:
+        for failure in row["failures"][:10]:
+            console.print(f"{word(row['stage'])}: block {failure['block']} failed: {failure['error']}")

@@ -1,0 +1,175 @@
+"""`param_dict.json`: the grid of an experiment, read into strict settings.
+
+First level: every contrastive option with every model. Second level: every seg option. A section lists the options of
+each key; a bare number, text or mapping counts as one option.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from blockwise.errors import BadInput
+from blockwise.settings import Settings, explain
+from contraband.comments import read_commented_json
+from contraband.model_settings import ModelSettings
+from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
+
+log = logging.getLogger(__name__)
+
+Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
+
+_NOT_IN_HASH = {
+    "num_iterations", "save_every", "snapshot_every", "keep_checkpoints", "max_seconds", "workers", "log_every",
+    "thresholds", "has_background", "data_file", "compile",
+}  # fmt: skip
+
+
+class SaveEmbs(Settings):
+    """What `emb` writes embeddings of."""
+
+    datasets: tuple[str, ...] = Field(min_length=1)
+    """Raw datasets inside each data file."""
+
+    data_file: tuple[str, ...] = Field(min_length=1)
+    """Zarr containers."""
+
+
+EmbSettings = SaveEmbs
+
+
+class Combination(Settings):
+    """One point of the first grid."""
+
+    index: int
+    """Number of its folder, `combination-<index>`."""
+
+    model: ModelSettings
+    contrastive: ContrastiveSettings | None
+    """None where the experiment trains baselines only."""
+
+
+class Params(Settings):
+    """Everything in a `param_dict.json`, its grids expanded."""
+
+    pipeline: Pipeline = "standard"
+    """How segmentation heads are trained: on patches, on embeddings at points, end to end at points."""
+
+    save_embs: SaveEmbs | None = None
+    model: tuple[ModelSettings, ...] = Field(min_length=1)
+    contrastive: tuple[ContrastiveSettings, ...] = ()
+    seg: tuple[SegSettings, ...] = ()
+
+    @property
+    def combinations(self) -> tuple[Combination, ...]:
+        """The first level: contrastive options in order, and within each the models in order."""
+        contrastive: tuple[ContrastiveSettings | None, ...] = self.contrastive or (None,)
+        pairs = itertools.product(contrastive, self.model)
+        return tuple(
+            Combination(index=index, model=model, contrastive=option)
+            for index, (option, model) in enumerate(pairs)
+        )
+
+    def combination(self, index: int) -> Combination:
+        """One point of the first level; BadInput if there is no such point."""
+        combinations = self.combinations
+        if not 0 <= index < len(combinations):
+            raise BadInput(
+                "--index", "no such combination", got=index, wanted=f"0 to {len(combinations) - 1}"
+            )
+        return combinations[index]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for settings in self.seg:
+            for model in self.model:
+                settings.check_model(model)
+            if self.pipeline == "baseline_sparse_sh" and not settings.baseline:
+                raise ValueError("the pipeline baseline_sparse_sh trains baselines; set seg.baseline to [true]")
+            if self.pipeline == "sparse_sh" and settings.baseline:
+                raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """The settings in a `param_dict.json`; BadInput names the file and the key of the first fault."""
+    return parse_params(read_commented_json(path), path)
+
+
+def parse_params(data: Mapping[str, Any], where: object) -> Params:
+    """The settings in an already read `param_dict.json`."""
+    unknown = sorted(set(data) - set(Params.model_fields))
+    if unknown:
+        raise BadInput(f"{where}: {unknown[0]}", "unknown key", todo="remove it or correct its spelling")
+    if "model" not in data:
+        raise BadInput(f"{where}: model", "missing key", todo="add it")
+    models = data["model"] if isinstance(data["model"], list) else [data["model"]]
+    try:
+        return Params(
+            pipeline=data.get("pipeline", "standard"),
+            save_embs=None if data.get("save_embs") is None else _parse(SaveEmbs, data["save_embs"], f"{where}: save_embs"),
+            model=tuple(_parse(ModelSettings, model, f"{where}: model.{i}") for i, model in enumerate(models)),
+            contrastive=_section(ContrastiveSettings, data.get("contrastive"), f"{where}: contrastive"),
+            seg=_section(SegSettings, data.get("seg"), f"{where}: seg"),
+        )
+    except ValidationError as error:
+        raise explain(error, where) from None
+
+
+def settings_hash(*settings: Settings | None) -> str:
+    """The first 16 hex digits of a SHA-256 over all settings that change what is learnt."""
+    plain = [None if part is None else _hashed(part) for part in settings]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _hashed(settings: Settings) -> dict[str, Any]:
+    plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH)
+    if isinstance(settings, SegSettings):
+        plain["dataset"] = settings.dataset.train.model_dump(mode="json")
+    return plain
+
+
+def _section[Kind: TrainSettings](kind: type[Kind], section: object, where: str) -> tuple[Kind, ...]:
+    """All combinations of one section; the last field of the class varies fastest."""
+    if section is None:
+        return ()
+    options = {key: _options(value, f"{where}.{key}") for key, value in _renamed(section, where).items()}
+    for key in options:
+        if key not in kind.model_fields:
+            raise BadInput(f"{where}.{key}", "unknown key", todo="remove it or correct its spelling")
+    keys = [key for key in kind.model_fields if key in options]  # the order in the file must not matter
+    grid = itertools.product(*(options[key] for key in keys))
+    return tuple(_parse(kind, dict(zip(keys, values, strict=True)), where) for values in grid)
+
+
+def _parse[Kind: Settings](kind: type[Kind], data: object, where: str) -> Kind:
+    if not isinstance(data, dict):
+        raise BadInput(where, "is not a mapping of keys to values", got=type(data).__name__)
+    return kind.parse(data, where)
+
+
+def _options(value: object, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        return [value]
+    if not value:
+        raise BadInput(where, "lists no option", got="[]", wanted="at least one")
+    return value
+
+
+def _renamed(section: object, where: str) -> dict[str, Any]:
+    """The section with `basline` read as `baseline`."""
+    if not isinstance(section, dict):
+        raise BadInput(where, "is not a mapping of keys to values", got=type(section).__name__)
+    if "basline" not in section:
+        return section
+    if "baseline" in section:
+        raise BadInput(f"{where}.basline", "stands beside baseline", todo="remove basline")
+    log.warning("%s: 'basline' is read as 'baseline'; please correct the spelling", where)
+    return {("baseline" if key == "basline" else key): value for key, value in section.items()}

@@ -1,0 +1,91 @@
+"""The contrastive pipeline: raw at a random place, seen twice, with points that pair the two views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gunpowder as gp
+import torch
+from torch import Tensor
+
+from contraband.augment import Augmenter, Shape3
+from contraband.pipelines.nodes import CPU, Normalise, around, centred
+from contraband.pipelines.samples import PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
+from contraband.views import two_views
+
+VIEW_KEYS = ("raw_0", "raw_1", "points_0", "points_1", "valid")
+
+
+class TwoViews(gp.BatchFilter):
+    """Branch into two views: provides raw and points of both as arrays without a region."""
+
+    def __init__(self, augmenter: Augmenter, output_shape: Shape3, count: int) -> None:
+        self.augmenter = augmenter
+        self.output_shape = output_shape
+        self.count = count
+        self.keys = {name: gp.ArrayKey(name.upper()) for name in VIEW_KEYS}
+
+    def setup(self) -> None:
+        """Announce the five arrays."""
+        for key in self.keys.values():
+            self.provides(key, gp.ArraySpec(nonspatial=True))
+
+    def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
+        """Ask for raw around the place of the sample."""
+        self.seed = request.random_seed
+        dependencies = gp.BatchRequest()
+        dependencies[RAW] = gp.ArraySpec(roi=around(request[PLACE].roi, self.augmenter.source_shape))
+        return dependencies
+
+    def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:
+        """Make the views."""
+        source = float_tensor(batch[RAW])[None]
+        views = two_views(self.augmenter, source, [self.seed], self.output_shape, self.count)
+        result = gp.Batch()
+        for name, key in self.keys.items():
+            if key in request:
+                result[key] = gp.Array(views[name][0].to(CPU).numpy(), gp.ArraySpec(nonspatial=True))
+        return result
+
+
+class ContrastiveSamples(Samples):
+    """Two views (raw_0, raw_1, points_0, points_1, valid), or raw for views to be made on the device."""
+
+    def __init__(
+        self, pairs: Sequence[Pair], seed: int, augmenter: Augmenter, in_loader: bool, output_shape: Shape3,
+        count: int, norm_factor: float,
+    ) -> None:  # fmt: skip
+        super().__init__(seed, augmenter, in_loader)
+        self.pairs = pairs
+        self.output_shape = output_shape
+        self.count = count
+        self.norm_factor = norm_factor
+
+    def pipeline(self) -> Any:
+        """Source, place, normalisation, views."""
+        nodes = [
+            volume_branch(self.pairs, with_labels=False),
+            gp.RandomLocation(),
+            Normalise(RAW, self.norm_factor),
+        ]
+        if self.in_loader:
+            nodes.append(TwoViews(self.augmenter, self.output_shape, self.count))
+        return chained(nodes)
+
+    def request(self) -> gp.BatchRequest:
+        """The views, or raw; the output must lie inside the volume."""
+        request = gp.BatchRequest()
+        request[PLACE] = gp.ArraySpec(roi=centred(self.output_shape))
+        if self.in_loader:
+            for name in VIEW_KEYS:
+                request[gp.ArrayKey(name.upper())] = gp.ArraySpec(nonspatial=True)
+        else:
+            request[RAW] = gp.ArraySpec(roi=centred(self.raw_shape))
+        return request
+
+    def tensors(self, batch: gp.Batch) -> dict[str, Tensor]:
+        """Views by name, or raw."""
+        if not self.in_loader:
+            return {"raw": float_tensor(batch[RAW])}
+        return {name: torch.from_numpy(batch[gp.ArrayKey(name.upper())].data) for name in VIEW_KEYS}

@@ -1,0 +1,101 @@
+"""Labelled points: drawing them from a label volume, and the CSV file they live in.
+
+A CSV has a header line, columns `z,y,x,label` (or `y,x,label` for one section), whole voxels from 0, label 0 =
+background. The labels of drawn points are those of the volume.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockwise.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Points:
+    """Labelled voxels."""
+
+    positions: NDArray[np.int64]
+    """(N, 3): z, y, x of whole voxels."""
+
+    labels: NDArray[np.int64]
+    """(N,): 0 is background."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check_inside(self, shape: tuple[int, ...], where: object) -> None:
+        """Raise BadInput at the first point outside a volume of extents (z, y, x)."""
+        outside = np.flatnonzero(((self.positions < 0) | (self.positions >= np.array(shape))).any(axis=1))
+        if len(outside):
+            got = self.positions[outside[0]].tolist()
+            raise BadInput(
+                where, f"point {outside[0] + 1} lies outside the volume", got=got, wanted=f"below {list(shape)}"
+            )
+
+
+def generate_points(labels: NDArray[np.integer], count: int, seed: int = 0, where: object = "labels") -> Points:
+    """`count` foreground and `count` background voxels of (z, y, x) or (y, x) labels, each voxel at most once.
+
+    The same labels, count and seed give the same points, foreground first; BadInput if there are too few voxels.
+    """
+    volume = labels if labels.ndim == 3 else labels[None]
+    random = np.random.default_rng(np.random.SeedSequence([seed, 0x706F696E]))
+    chosen = []
+    for name, mask in (("foreground", volume > 0), ("background", volume == 0)):
+        candidates = np.flatnonzero(mask)
+        if len(candidates) < count:
+            raise BadInput(where, f"has too few {name} voxels", got=len(candidates), wanted=count)
+        chosen.append(np.sort(random.choice(candidates, count, replace=False)))
+    flat = np.concatenate(chosen)
+    positions = np.stack(np.unravel_index(flat, volume.shape), axis=1).astype(np.int64)
+    return Points(positions, volume.ravel()[flat].astype(np.int64))
+
+
+def write_points(points: Points, path: Path) -> None:
+    """Write `z,y,x,label` rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["z", "y", "x", "label"])
+        rows.writerows(np.column_stack([points.positions, points.labels]).tolist())
+
+
+def read_points(path: Path) -> Points:
+    """The points of a CSV; BadInput names the line of the first fault."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file))
+    except FileNotFoundError:
+        raise BadInput(path, "no such file", todo="run `contraband points` or correct the path") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(path, f"cannot be read ({error})") from None
+    header = [name.strip().lower() for name in rows[0]] if rows else []
+    if sorted(header) not in (sorted(["z", "y", "x", "label"]), sorted(["y", "x", "label"])):
+        raise BadInput(path, "has no usable header", got=",".join(header), wanted="z,y,x,label or y,x,label")
+    table = [_row(row, header, f"{path}, line {line}") for line, row in enumerate(rows[1:], start=2) if row]
+    if not table:
+        raise BadInput(path, "holds no points")
+    values = np.array(table, dtype=np.int64)
+    return Points(values[:, :3], values[:, 3])
+
+
+def _row(row: list[str], header: list[str], where: str) -> list[int]:
+    """z, y, x, label of one line."""
+    if len(row) != len(header):
+        raise BadInput(where, "has a wrong number of columns", got=len(row), wanted=len(header))
+    values = {"z": 0}
+    for name, text in zip(header, row, strict=True):
+        try:
+            number = float(text)
+            values[name] = int(number)
+        except (ValueError, OverflowError):
+            raise BadInput(where, f"{name} is not a number", got=repr(text)) from None
+        if values[name] != number or values[name] < 0:
+            raise BadInput(where, f"{name} is not a whole number from 0", got=text)
+    return [values[name] for name in ("z", "y", "x", "label")]

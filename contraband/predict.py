@@ -1,0 +1,159 @@
+"""Predict affinities or embeddings blockwise: the one stage that needs torch.
+
+Every tile has the same shape and its place is a multiple of that shape, counted from the first voxel of the
+volume. So each voxel is computed from the same numbers in the same order whatever the blocks are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from blockwise.errors import BadInput
+from blockwise.stage import Block, Grid, Stage
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
+from contraband.volume_settings import Model, VolumeSettings
+
+if TYPE_CHECKING:
+    from contraband.models.predictor import Predictor
+
+
+class Predict(Stage):
+    """Run a network over the volume; affinities are stored as uint8, embeddings as float16."""
+
+    raw: Volume
+    target: Volume
+    checkpoint: Path
+    weights: str
+    """sha256 of the network's weights."""
+    output: Literal["affinities", "embeddings"]
+    device: str
+    precision: str
+    shape: Voxels
+    block: Voxels
+    tile: Voxels
+    """Voxels predicted in one pass."""
+    context: Voxels
+    """Voxels the network needs around a tile, on each side."""
+    channels: int
+    offsets: tuple[Voxels, ...] = ()
+    needs_gpu: bool = False
+    """Run only on workers that have the Dask resource GPU."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """`embed` and `predict` are two settings of one stage."""
+        return "predict" if self.output == "affinities" else "embed"
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, self.block, self.context, self.context)
+
+    def inputs(self) -> tuple[Volume, ...]:
+        return (self.raw,)
+
+    def outputs(self) -> tuple[Volume, ...]:
+        return (self.target,)
+
+    def parameters(self) -> dict[str, object]:
+        aside = {"checkpoint", "needs_gpu"}
+        return {key: value for key, value in super().parameters().items() if key not in aside}
+
+    def resources(self) -> dict[str, float]:
+        return {"GPU": 1} if self.needs_gpu else {}
+
+    def check(self) -> None:
+        raw = info(self.raw)
+        if raw.channels is not None:
+            raise BadInput(self.raw.path, "raw has a channel axis", got=raw.shape, wanted="(z, y, x)")
+        check_whole_shards(self.target, self.block)
+
+    def prepare(self, store: Store) -> None:
+        dtype = "uint8" if self.output == "affinities" else "float16"
+        attributes = {"offsets": [list(offset) for offset in self.offsets]} if self.offsets else {}
+        create(
+            self.target, (self.channels, *self.shape), dtype, self.block, like=info(self.raw),
+            attributes=attributes,
+        )
+
+    def process(self, block: Block, store: Store) -> None:
+        predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
+        dtype = np.uint8 if self.output == "affinities" else np.float16
+        result = np.zeros((self.channels, *block.write_roi.shape), dtype)
+        for tile in tiles(block.write_roi, self.tile):
+            values = predictor(read_reflected(self.raw, tile.grow(*(Coordinate(self.context),) * 2), self.shape))
+            inside = tile.intersect(block.write_roi)
+            part = values[(slice(None), *(inside - tile.begin).to_slices())]
+            stored = quantise(part) if self.output == "affinities" else part
+            result[(slice(None), *(inside - block.write_roi.begin).to_slices())] = stored
+        write(self.target, block.write_roi, result)
+
+
+def quantise(affinities: np.ndarray) -> np.ndarray:
+    """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps."""
+    return np.rint(np.clip(affinities, 0, 1) * np.float32(255)).astype(np.uint8)
+
+
+def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
+    """The tiles of the volume that touch `roi`; they may reach outside of it and of the volume."""
+    shape = Coordinate(tile)
+    first, last = roi.begin // shape, (roi.end - 1) // shape
+    for index in np.ndindex(*(last - first + 1)):
+        yield Roi((first + Coordinate(index)) * shape, shape)
+
+
+def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
+    """The voxels of `roi`, which may reach outside: there the volume is mirrored at its border voxels."""
+    index = [reflect(begin, end, size) for begin, end, size in zip(roi.begin, roi.end, shape, strict=True)]
+    low = Coordinate(int(places.min()) for places in index)
+    high = Coordinate(int(places.max()) + 1 for places in index)
+    data = read(volume, Roi(low, high - low))
+    return np.ascontiguousarray(data[np.ix_(*(places - start for places, start in zip(index, low, strict=True)))])
+
+
+def reflect(begin: int, end: int, size: int) -> np.ndarray:
+    """Positions begin..end-1 folded into 0..size-1, mirrored at the first and the last."""
+    if size == 1:
+        return np.zeros(end - begin, np.int64)
+    period = 2 * (size - 1)
+    place = np.abs(np.arange(begin, end, dtype=np.int64)) % period
+    return np.minimum(place, period - place)
+
+
+@lru_cache(maxsize=2)
+def cached_predictor(
+    checkpoint: Path, weights: str, output: str, device: str, precision: str
+) -> Predictor:
+    """The loaded network, once a worker; refuses a checkpoint that changed since the run was planned."""
+    from contraband.models.predictor import load_predictor
+
+    predictor = load_predictor(checkpoint, output, device=device, precision=precision)
+    if predictor.fingerprint != weights:
+        raise BadInput(
+            checkpoint, "the checkpoint changed while the run was going on", got=predictor.fingerprint[:12],
+            wanted=weights[:12], todo="start the run again",
+        )
+    return predictor
+
+
+def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
+    """The stage that predicts for a volume; loads the checkpoint on this machine to learn what it needs."""
+    from contraband.models.predictor import load_predictor
+
+    model: Model = settings.model  # type: ignore[assignment]
+    on_gpu = settings.cluster.gpus > 0
+    device = "cuda" if on_gpu and model.device == "auto" else model.device
+    predictor = load_predictor(model.checkpoint, model.output, device="cpu" if on_gpu else device)
+    tile = predictor.fit_output(model.tile or block)
+    raw: Path = settings.volume.raw  # type: ignore[assignment]
+    return Predict(
+        raw=Volume(path=raw), target=Volume(path=settings.output / model.output), checkpoint=model.checkpoint,
+        weights=predictor.fingerprint, output=model.output, device=device, precision=model.precision,
+        shape=shape, block=block, tile=tile, context=predictor.context, channels=predictor.channels,
+        offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets), needs_gpu=on_gpu,
+    )

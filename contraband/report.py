@@ -1,0 +1,115 @@
+"""report.json, evaluation.json and the tables that are printed from them."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from blockwise.errors import BadInput
+from blockwise.run import StageResult
+from blockwise.stages.evaluate import write_json
+from contraband.plan import word
+
+PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")
+SUMS = ("blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds")
+KEYS = (*SUMS, "peak_rss_bytes", "context_inflation", "fingerprint")
+
+
+def write_report(path: Path, results: Iterable[StageResult]) -> dict[str, Any]:
+    """Write report.json; stages that were not part of this run keep what an earlier one reported."""
+    old = read_json(path)["stages"] if path.exists() else {}
+    report = {"stages": {**old, **by_stage(results)}, "versions": versions()}
+    write_json(path, report)
+    return report
+
+
+def by_stage(results: Iterable[StageResult]) -> dict[str, dict[str, Any]]:
+    """One entry a stage; the thresholds of `segment` are added up."""
+    entries: dict[str, dict[str, Any]] = {}
+    for result in results:
+        row = {key: getattr(result, key) for key in KEYS}
+        known = entries.get(word(result.name))
+        if known:
+            row.update({key: known[key] + row[key] for key in SUMS})
+            row["peak_rss_bytes"] = max(known["peak_rss_bytes"], row["peak_rss_bytes"])
+        entries[word(result.name)] = row
+    return entries
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that shape the result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises BadInput if it is missing or broken."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(path, "no such file", todo="run `contraband run` first") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(path, f"cannot be read ({error})", todo="remove it and run again") from None
+    if not isinstance(data, dict):
+        raise BadInput(path, "is not a JSON object", got=type(data).__name__)
+    return data
+
+
+def print_stages(console: Console, stages: dict[str, dict[str, Any]]) -> None:
+    """A row a stage: blocks, speed, CPU time and memory."""
+    table = Table(title=None, box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("blocks", "skipped", "failed", "voxels/s", "CPU ns/voxel", "peak MB"):
+        table.add_column(name, justify="right")
+    for name, row in stages.items():
+        voxels, wall = row["voxels"], row["wall_seconds"]
+        fresh = row["blocks_done"] > 0 and voxels > 0
+        table.add_row(
+            name, str(row["blocks_done"]), str(row["blocks_skipped"]), str(row["blocks_failed"]),
+            f"{voxels / wall:,.0f}" if fresh and wall else "-",
+            f"{1e9 * row['cpu_seconds'] / voxels:,.0f}" if fresh else "-",
+            f"{row['peak_rss_bytes'] / 1e6:,.0f}",
+        )
+    console.print(table)
+
+
+def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """A row a segmentation: name, threshold, VOI, adapted Rand error, objects found."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("segmentation", no_wrap=True)
+    for name in ("threshold", "VOI split", "VOI merge", "VOI sum", "adapted Rand", "segments", "IoU>0.5", "F1"):
+        table.add_column(name, justify="right")
+    for name, row in rows:
+        found = row.get("matched")
+        table.add_row(
+            name, _number(row.get("threshold"), "g"),
+            *(_number(row.get(key), ".4f") for key in ("voi_split", "voi_merge", "voi_sum", "arand")),
+            str(row.get("segments", "-")),
+            f"{found}/{row.get('truth_objects')}" if found is not None else "-",
+            _number(row.get("f1"), ".3f"),
+        )
+    console.print(table)
+
+
+def nearest_rows(evaluation: dict[str, Any], thresholds: Iterable[float]) -> list[tuple[str, dict[str, Any]]]:
+    """The best row of an evaluation and those of the wanted thresholds, named for `print_scores`."""
+    named = [("best", evaluation["best"])]
+    by_threshold = {row["threshold"]: row for row in evaluation["thresholds"]}
+    named += [(f"segments/{t:g}", by_threshold[t]) for t in thresholds if t in by_threshold]
+    return named
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,119 @@
+"""Run stages of a volume: open cluster, executor and store, run, report."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import zarr
+
+from blockwise.cluster import dashboard_address, open_cluster
+from blockwise.errors import BadInput
+from blockwise.executor import Executor, InProcess, OnDask
+from blockwise.run import StageResult, run_stages
+from blockwise.stage import Stage
+from blockwise.store import open_store
+from blockwise.store.base import Store
+from contraband.plan import report_path
+from contraband.report import write_report
+from contraband.request import Request
+from contraband.volume_settings import VolumeSettings
+
+
+def execute(
+    settings: VolumeSettings, line: Sequence[Stage], request: Request, before: Sequence[Stage] = ()
+) -> list[StageResult]:
+    """Run the stages and write report.json; raises BadInput before anything is written, or WorkFailed.
+
+    before: the stages ahead of these, which must be finished with their present settings.
+    """
+    for stage in line:
+        stage.check()
+    results: list[StageResult] = []
+    with opened_store(settings) as store:
+        identity = output_identity(settings.output)
+        store.claim(identity)
+        mark_output(settings.output, identity)
+        try:
+            with opened_executor(settings, request) as executor:
+                run_stages(
+                    line, store, executor, redo=request.redo, redo_failed=request.redo_failed,
+                    progress=request.progress, before=before, on_result=results.append,
+                )
+        finally:
+            if results:
+                write_report(report_path(settings), results)
+    return results
+
+
+@contextmanager
+def opened_store(settings: VolumeSettings) -> Iterator[Store]:
+    """The run's store, closed afterwards."""
+    store = open_store(settings.store_url)
+    try:
+        if not store.is_local or settings.cluster.is_local:
+            yield store
+            return
+        raise BadInput(
+            "store", "SQLite works on one machine only, and the workers are elsewhere", got=settings.store_url,
+            wanted="mongodb://host/database", todo="start MongoDB (see deploy/) and set store",
+        )
+    finally:
+        store.close()
+
+
+@contextmanager
+def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Executor]:
+    """Blocks run in this process (cluster.kind none) or on Dask workers."""
+    if settings.cluster.kind == "none":
+        with InProcess(settings.store_url) as executor:
+            yield executor
+        return
+    with open_cluster(settings.cluster) as client:
+        address = dashboard_address(client)
+        note = settings.output / ".dashboard"
+        note.write_text(f"{os.getpid()} {address}\n", encoding="utf-8")
+        request.announce(f"dashboard: {address}")
+        try:
+            with OnDask(client, settings.store_url) as executor:
+                yield executor
+        finally:
+            note.unlink(missing_ok=True)
+
+
+def output_identity(output: Path) -> str:
+    """The identity written in the output group, or a new one where there is no output yet."""
+    if not output.exists():
+        return uuid.uuid4().hex
+    try:
+        attributes: dict[str, Any] = dict(zarr.open_group(output, mode="r").attrs)
+    except Exception as error:
+        raise BadInput(
+            output, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
+        ) from None
+    identity = attributes.get("run")
+    if identity is None and any(output.iterdir()):
+        return uuid.uuid4().hex
+    return str(identity or uuid.uuid4().hex)
+
+
+def mark_output(output: Path, identity: str) -> None:
+    """Make the output group and write the run's identity into it."""
+    try:
+        zarr.open_group(output, mode="a", zarr_format=3).attrs["run"] = identity
+    except OSError as error:
+        raise BadInput(output, f"cannot be written ({error})", todo="choose another output") from None
+
+
+def running_dashboard(settings: VolumeSettings) -> str | None:
+    """The address of the dashboard of a run that goes on now on this machine; None if there is none."""
+    try:
+        pid, address = (settings.output / ".dashboard").read_text(encoding="utf-8").split()
+        os.kill(int(pid), 0)
+    except (OSError, ValueError):
+        return None
+    return address

@@ -1,0 +1,68 @@
+"""A new array appears at its place complete, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import zarr
+
+from blockwise.errors import BadInput
+from blockwise.volume import SPATIAL, Volume, describe_multiscale, info
+
+
+def check_target(target: Path) -> None:
+    """Raise BadInput unless `target` can become a new array in a group."""
+    if target.exists():
+        raise BadInput(target, "exists already", todo="remove it, or choose another target")
+    if target.suffix == ".zarr":
+        raise BadInput(target, "names no array", wanted=f"such as {target / 'raw'}")
+    for parent in target.parents:
+        if parent.is_file():
+            raise BadInput(target, f"{parent} is a file", wanted="a folder")
+        if (parent / ".zarray").exists() or _is_array(parent / "zarr.json"):
+            raise BadInput(target, f"{parent} is an array, not a group", todo="choose another target")
+
+
+@contextmanager
+def staging(target: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of the target, gone afterwards whatever happens."""
+    nearest = next(parent for parent in target.absolute().parents if parent.exists())
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".importing-", dir=nearest))
+    except OSError as error:
+        raise BadInput(target, f"{nearest} cannot be written ({error.strerror})") from None
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(made: Volume, target: Path) -> None:
+    """Move a finished array to its place, in one step, and enter it into the groups above it."""
+    described = info(made)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(made.path, target)
+    except OSError as error:
+        raise BadInput(target, f"cannot be put in place ({error.strerror})") from None
+    names = ("channel",) * (len(described.shape) - 3) + SPATIAL
+    describe_multiscale(Volume(path=target), names, described.voxel_size, described.offset, described.units)
+    _make_groups(target.parent)
+
+
+def _make_groups(folder: Path) -> None:
+    """Make every folder from the one named *.zarr downwards a zarr group."""
+    roots = [parent for parent in (folder, *folder.parents) if parent.suffix == ".zarr"]
+    while roots and folder != roots[-1].parent:
+        if not (folder / ".zgroup").exists():
+            zarr.open_group(folder, mode="a", zarr_format=3)
+        folder = folder.parent
+
+
+def _is_array(description: Path) -> bool:
+    return description.exists() and '"array"' in description.read_text(encoding="utf-8", errors="replace")

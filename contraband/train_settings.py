@@ -1,0 +1,234 @@
+"""One point of a grid: how a base encoder or a segmentation head is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import field_validator, model_validator
+
+from blockwise.settings import Settings
+from contraband.comments import parse_number
+from contraband.model_settings import ModelSettings
+
+def _as_tuple(value: object) -> object:
+    """One text as a tuple of one; a list, as JSON gives it, as a tuple."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Number = Annotated[float, BeforeValidator(parse_number)]
+Axes = tuple[Annotated[int, Field(ge=0, le=2)], ...]
+Files = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(_as_tuple)
+]
+Offset = tuple[int, int, int]
+
+
+def _with_z(first: float) -> BeforeValidator:
+    """Accept (y, x) where (z, y, x) is wanted."""
+    return BeforeValidator(lambda v: (first, *v) if isinstance(v, list | tuple) and len(v) == 2 else _as_tuple(v))
+
+
+class ElasticParams(Settings):
+    """Random rotation in the y-x plane and a smooth random displacement."""
+
+    control_point_spacing: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], _with_z(1)] = (1, 10, 10)
+    """Voxels between control points, (z, y, x)."""
+
+    jitter_sigma: Annotated[
+        tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat], _with_z(0.0)
+    ] = (0.0, 0.1, 0.1)  # fmt: skip
+    """Standard deviation of a control point's displacement in voxels, (z, y, x)."""
+
+    rotation_interval: tuple[Number, Number] = (0.0, 0.0)
+    """The angle is drawn evenly between these, in radians; sums such as "pi / 2" are read."""
+
+
+class BlurParams(Settings):
+    """Gaussian blur."""
+
+    sigma: Annotated[tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat], _with_z(0.0)] = (0.0, 1.0, 1.0)
+    """Largest width in voxels, (z, y, x); each sample draws a share of it."""
+
+
+class SimpleParams(Settings):
+    """Mirroring and transposing."""
+
+    mirror_only: Axes | None = None
+    """Axes (0 = z) that may be mirrored; left out: all."""
+
+    transpose_only: Axes | None = None
+    """Axes that may change places, where their extents are equal; left out: all."""
+
+
+class NoiseParams(Settings):
+    """Gaussian noise on the normalised raw data."""
+
+    var: NonNegativeFloat = 1e-6
+
+
+class IntensityParams(Settings):
+    """Contrast and brightness: raw -> mean + (raw - mean) * scale + shift."""
+
+    scale: tuple[float, float] = (0.9, 1.1)
+    shift: tuple[float, float] = (-0.1, 0.1)
+
+
+class Augmentations(Settings):
+    """What is changed at random in a training sample."""
+
+    elastic: bool = False
+    elastic_params: ElasticParams = ElasticParams()
+    simple: bool = False
+    simple_params: SimpleParams = SimpleParams()
+    blur: bool = False
+    blur_params: BlurParams = BlurParams()
+    noise: bool = False
+    noise_params: NoiseParams = NoiseParams()
+    intensity: bool = False
+    intensity_params: IntensityParams = IntensityParams()
+
+
+class TrainSettings(Augmentations):
+    """What both kinds of training share."""
+
+    data_file: Files
+    """One zarr container, or several; a volume is drawn in proportion to its size."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: PositiveFloat = 1e-4
+    num_iterations: PositiveInt = 10000
+    batch_size: PositiveInt = 1
+    seed: NonNegativeInt = 0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
+    """Decay a step of the averaged weights that are evaluated; 0 turns averaging off."""
+
+    norm_factor: PositiveFloat | None = None
+    """Raw is multiplied by this; left out: 1/255 for uint8, 1/65535 for uint16, 1 for floats."""
+
+    augment: Literal["auto", "loader", "device"] = "auto"
+    """Where samples are augmented; auto: on the device where that is a GPU."""
+
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """auto: bfloat16 autocast where the processor has it; the loss is always float32."""
+
+    compile: bool = False
+    """Use `torch.compile`."""
+
+    workers: NonNegativeInt | None = None
+    """Loader processes; left out: none on a CPU, up to four beside a GPU."""
+
+    save_every: PositiveInt = 5000
+    """Steps between checkpoints."""
+
+    keep_checkpoints: PositiveInt | None = None
+    """Only the newest so many checkpoints are kept; left out: all."""
+
+    snapshot_every: NonNegativeInt = 0
+    """Steps between snapshots of a batch and its prediction; 0: one with every checkpoint."""
+
+    log_every: PositiveInt = 10
+    """Steps between TensorBoard points."""
+
+    max_seconds: PositiveFloat | None = None
+    """Stop cleanly, with a checkpoint, after this time."""
+
+
+class ContrastiveSettings(TrainSettings):
+    """One point of the contrastive grid."""
+
+    dataset: Files
+    """Raw datasets inside every data file."""
+
+    point_density: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """Points per output voxel."""
+
+    temperature: PositiveFloat = 0.05
+
+
+class RawAndLabels(Settings):
+    """A pair of datasets in a data file."""
+
+    raw: str
+    """Intensities, or the embeddings a sparse head reads."""
+
+    gt: str | None = None
+    """Labels; 0 is background."""
+
+
+class SegDataset(Settings):
+    """What to train on and what to score."""
+
+    train: RawAndLabels
+    validate_: RawAndLabels | None = Field(default=None, alias="validate")
+    test: RawAndLabels | None = None
+
+
+class SegSettings(TrainSettings):
+    """One point of the seg grid."""
+
+    dataset: SegDataset
+    baseline: bool = False
+    """Train end to end, without a contrastive checkpoint."""
+
+    freeze_base: bool = False
+    """Leave the base encoder as it is and train the head only."""
+
+    seg_head: Literal["Simple", "Sparse"] = "Simple"
+    seg_out_channels: PositiveInt | None = None
+    """Affinity channels; left out: as many as the network has dimensions, or as `offsets` lists."""
+
+    offsets: tuple[Offset, ...] | None = None
+    """Neighbour of each channel in voxels (z, y, x); left out: the nearest neighbours, one a dimension."""
+
+    grow_boundary: NonNegativeInt = 0
+    """Voxels of background to put between touching labels, on either side, before affinities are made."""
+
+    min_labelled: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Patches with a smaller share of labelled voxels are drawn again."""
+
+    num_points: PositiveInt = 32
+    """Labelled voxels of a sparse pipeline, half of them foreground."""
+
+    points: str | None = None
+    """CSV file of labelled points; left out: drawn from `gt` with `seed`."""
+
+    sparse_target: Literal["auto", "affinity", "foreground"] = "auto"
+    """What a labelled point teaches: its affinities (needs `gt`), or its label in all channels."""
+
+    thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5,)
+    """Agglomeration thresholds to score in validation."""
+
+    has_background: bool = False
+    """Validation also predicts background."""
+
+    @field_validator("num_points")
+    @classmethod
+    def _half_and_half(cls, num_points: int) -> int:
+        if num_points % 2:
+            raise ValueError(f"num_points must be even (half are foreground), got {num_points}")
+        return num_points
+
+    def offsets_for(self, dims: int) -> tuple[Offset, ...]:
+        """The neighbour of each affinity channel, (z, y, x) in voxels."""
+        nearest: tuple[Offset, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
+        return self.offsets or nearest[3 - dims :]
+
+    def check_model(self, model: ModelSettings) -> None:
+        """Raise ValueError if the channels and the dimensions do not go together."""
+        offsets = self.offsets_for(model.dims)
+        if self.seg_out_channels is not None and self.seg_out_channels != len(offsets):
+            raise ValueError(
+                f"seg_out_channels is {self.seg_out_channels}, but a {model.dims}D network has {len(offsets)} "
+                "offsets; leave it out or list the offsets"
+            )
+        if model.dims == 2 and any(offset[0] for offset in offsets):
+            raise ValueError("offsets of a 2D network must stay in the section (z = 0)")
+
+    @model_validator(mode="after")
+    def _has_targets(self) -> Self:
+        if self.dataset.train.gt is None and self.points is None:
+            raise ValueError("dataset.train.gt is missing; give it, or a CSV of points for a sparse pipeline")
+        return self

@@ -1,0 +1,146 @@
+"""The settings file of a volume: `contraband run VOLUME.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from blockwise.cluster import Cluster
+from blockwise.errors import BadInput
+from blockwise.settings import Settings, override, read_yaml
+from blockwise.volume import Voxels
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Source(Settings):
+    """What there is to begin with."""
+
+    raw: Path | None = None
+    """The image, (z, y, x)."""
+    labels: Path | None = None
+    """True objects, for evaluate only."""
+    mask: Path | None = None
+    """Voxels where this is 0 are background."""
+
+
+class Model(Settings):
+    """The network that predicts."""
+
+    checkpoint: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    tile: tuple[Positive, Positive, Positive] | None = None
+    """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
+    that the prediction does not depend on the blocks."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    output: Literal["affinities", "embeddings"] = "affinities"
+    """`embeddings` stores the encoder's features (float16) and ends there."""
+
+
+class Blocks(Settings):
+    """How the volume is cut up; the result does not depend on it."""
+
+    shape: tuple[Positive, Positive, Positive] = (64, 128, 128)
+    """Voxels of a block along z, y, x; also the shard shape of every output."""
+
+
+class FragmentSettings(Settings):
+    """The watershed; see `blockwise.stages.fragments.Fragments`."""
+
+    per_section: bool = False
+    smooth: Annotated[float, Field(ge=0, le=4)] = 0.7
+    low: Fraction = 0.0
+    cap: Fraction | None = 0.97
+    background: Fraction | None = None
+
+
+class EdgeSettings(Settings):
+    """The region graph; see `blockwise.stages.edges.Edges`."""
+
+    offsets: Literal["all", "nearest"] = "all"
+
+
+class AgglomerateSettings(Settings):
+    """The merging; see `blockwise.stages.agglomerate.Agglomerate`."""
+
+    statistic: str = "mean"
+    stop: Fraction = 0.1
+
+
+class SegmentSettings(Settings):
+    """Which segmentations are written."""
+
+    thresholds: tuple[Fraction, ...] = (0.5,)
+
+    @field_validator("thresholds")
+    @classmethod
+    def each_once(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        if not thresholds or len({format(threshold, "g") for threshold in thresholds}) < len(thresholds):
+            raise ValueError(f"thresholds must be different and at least one, got {list(thresholds)}")
+        return thresholds
+
+
+class EvaluateSettings(Settings):
+    """How the result is scored; see `blockwise.stages.evaluate.Evaluate`."""
+
+    ignore: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
+    min_voxels: Annotated[int, Field(ge=0)] = 0
+    per_section: bool = False
+    partial: bool = False
+    thresholds: tuple[Fraction, ...] | None = None
+    """Thresholds that are scored; null: every hundredth and those of segment."""
+
+
+class VolumeSettings(Settings):
+    """One volume from raw (or affinities) to scores."""
+
+    volume: Source = Source()
+    affinities: Path | None = None
+    """Stored affinities; predict is skipped."""
+    model: Model | None = None
+    output: Path
+    blocks: Blocks = Blocks()
+    fragments: FragmentSettings = FragmentSettings()
+    edges: EdgeSettings = EdgeSettings()
+    agglomerate: AgglomerateSettings = AgglomerateSettings()
+    segment: SegmentSettings = SegmentSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    store: str | None = None
+    """sqlite:///path or mongodb://host/database; null: SQLite beside the output."""
+    cluster: Cluster = Cluster()
+
+    @field_validator("output")
+    @classmethod
+    def named_zarr(cls, output: Path) -> Path:
+        if output.suffix != ".zarr":
+            raise ValueError(f"output must end in .zarr, got {output}")
+        return output
+
+    @property
+    def store_url(self) -> str:
+        """Where progress and the region graph are kept."""
+        return self.store or f"sqlite:///{self.output.with_suffix('.db')}"
+
+
+def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeSettings:
+    """Settings from a YAML file with `key=value` overrides; raises BadInput."""
+    settings = VolumeSettings.parse(override(read_yaml(path), assignments), path)
+    if settings.affinities is None and settings.model is None:
+        raise BadInput(path, "nothing to segment", got="neither", wanted="affinities or model.checkpoint")
+    if settings.affinities is not None and settings.model is not None:
+        raise BadInput(path, "affinities are given and predicted", got="both", wanted="one", todo="remove one")
+    return settings
+
+
+def volume_shape(settings: VolumeSettings) -> Voxels:
+    """Shape of the volume along z, y, x, from its affinities or its raw image."""
+    from blockwise.volume import Volume, info
+
+    path = settings.affinities or settings.volume.raw
+    if path is None:
+        raise BadInput("volume.raw", "is needed for a prediction", got=None, wanted="the path of an image")
+    return info(Volume(path=path)).spatial
