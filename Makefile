@@ -31,7 +31,7 @@ setup: ## make .venv, or bring it up to date
 		"$$python" -m venv --clear $(VENV) || exit 1; \
 	fi; \
 	echo "setup: installing what constraints.txt pins (the first time: minutes and some gigabytes)"; \
-	$(RUN) -m pip install --disable-pip-version-check $$quiet --progress-bar off -c constraints.txt \
+	PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-version-check $$quiet --progress-bar off -c constraints.txt \
 		-e ".[dev,view,cluster]" || exit 1; \
 	echo "$$want" > $(STAMP); \
 	echo "setup: done"

@@ -138,19 +138,16 @@ def open_tiff(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
         file = tifffile.TiffFile(path)
     with file:
         with complete(path):
-            found = file.series
-        if not found:
-            raise BadInput(path, "holds no image")
-        series = found[0]
-        if series.dataoffset is not None and series.keyframe.is_memmappable:
-            dtype = series.dtype.newbyteorder(file.byteorder)
-            data = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+            found, _ = list(file.series), len(file.pages)
+            series = found[0] if found else None
+            mapped = series and series.dataoffset is not None and series.keyframe.is_memmappable
+            data = tifffile.memmap(path, series=0, mode="r") if mapped else None
+        if series is None or len(found) > 1:
+            raise BadInput(path, "is not one stack of images", got=f"{len(found)} of different size or kind")
+        if data is not None:
             yield Source(data.shape, data.dtype, data.__getitem__)
             return
-        if len(found) > 1:
-            raise BadInput(path, "pages differ", got=f"{len(found)} series", wanted="one stack")
-        page = series.keyframe.shape
-        leading = series.shape[: len(series.shape) - len(page)]
+        leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
 
         def section(number: int) -> np.ndarray:
             with complete(path):

@@ -93,7 +93,9 @@ def save_lzw(folder, data):
     return folder / "data.tif"
 
 
-SAVERS = [save_npz, save_npy, save_tiff, save_packed_tiff, save_lzw, save_folder, save_hdf5, save_zarr, save_n5]
+SAVERS = [
+    save_npz, save_npy, save_tiff, save_packed_tiff, save_lzw, save_folder, save_hdf5, save_zarr, save_n5,
+]
 
 
 @pytest.mark.parametrize("save", SAVERS)
