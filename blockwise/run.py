@@ -31,7 +31,7 @@ class Progress(Protocol):
 class StageResult:
     """What a run did for one stage, as report.json shows it.
 
-    `blocks_*` and `wall_seconds` (time that passed) are of this run. `voxels`, `cpu_seconds`, `peak_rss_bytes`
+    `blocks_*` and `wall_seconds` (time passed) are of this run. `voxels`, `cpu_seconds` and `peak_rss_bytes`
     are of all finished blocks, whichever run made them, so that CPU time a voxel stays right after a resume.
     """
 

@@ -1,0 +1,92 @@
+"""The workers of a Dask cluster: how many there are, and whether they can do a stage at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import psutil
+
+from blockwise.errors import BadInput
+from blockwise.stage import Stage
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_FRESH_S = 1.0
+
+
+class Pool:
+    """What the scheduler says of its workers, asked at most once a second."""
+
+    def __init__(self, client: Client, promised: Mapping[str, float]) -> None:
+        self._client: Any = client
+        self._promised = promised
+        self._needed: Mapping[str, float] = {}
+        self._workers: dict[str, dict[str, Any]] = {}
+        self._asked_s = -_FRESH_S
+
+    def need(self, resources: Mapping[str, float]) -> None:
+        """Count only workers that have these resources."""
+        self._needed = resources
+        self._asked_s = -_FRESH_S
+
+    def alive(self) -> int:
+        """Workers there are; none if the scheduler does not answer."""
+        return len(self._able())
+
+    def slots(self) -> int:
+        """Tasks that can run at the same time; at least 1."""
+        return max(1, sum(slots_of(worker, self._needed) for worker in self._able()))
+
+    def check(self, stage: Stage, store_url: str) -> None:
+        """Raise BadInput if no worker can ever process this stage, or reach its store."""
+        needed = stage.resources()
+        workers = self._ask()
+        if not any(slots_of(worker, needed) for worker in workers.values()) and not satisfies(self._promised, needed):
+            have = [dict(worker.get("resources", {})) for worker in workers.values()]
+            raise BadInput(
+                stage.name, "no worker has what this stage needs", got=have or "no worker", wanted=dict(needed) or 1,
+                todo="set cluster.gpus (or cluster.workers), or device: cpu",
+            )
+        away = [address for address in workers if not is_here(address)]
+        if store_url.startswith("sqlite:") and away:
+            raise BadInput(
+                "store", "SQLite works on one machine only, and workers are elsewhere", got=away[0],
+                wanted="mongodb://host/database", todo="start MongoDB and set store",
+            )
+
+    def _able(self) -> list[dict[str, Any]]:
+        now = time.monotonic()
+        if now - self._asked_s >= _FRESH_S:
+            self._workers, self._asked_s = self._ask(), now
+        return [worker for worker in self._workers.values() if slots_of(worker, self._needed)]
+
+    def _ask(self) -> dict[str, dict[str, Any]]:
+        try:
+            workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
+        except (OSError, RuntimeError, TimeoutError):
+            return {}
+        return workers
+
+
+def slots_of(worker: Mapping[str, Any], needed: Mapping[str, float]) -> int:
+    """Tasks with these needs that one worker can run at the same time."""
+    have = worker.get("resources", {})
+    limits = [int(have.get(name, 0) // amount) for name, amount in needed.items() if amount > 0]
+    return min([int(worker.get("nthreads", 1)), *limits])
+
+
+def satisfies(have: Mapping[str, float], needed: Mapping[str, float]) -> bool:
+    """Whether resources are promised, and enough of them."""
+    return bool(needed) and all(have.get(name, 0) >= amount for name, amount in needed.items())
+
+
+def is_here(address: str) -> bool:
+    """Whether a worker's address (tcp://127.0.0.1:1234) is one of this machine."""
+    host = urlsplit(address).hostname or ""
+    if address.startswith("inproc:") or host in ("localhost", "::1") or host.startswith("127."):
+        return True
+    return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)
