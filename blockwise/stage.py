@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -91,7 +91,7 @@ def unpack(key: int) -> Voxels:
     return key >> (2 * _BITS), (key >> _BITS) & _MASK, key & _MASK
 
 
-def as_voxels(values: Iterator[int]) -> Voxels:
+def as_voxels(values: Iterable[int]) -> Voxels:
     """Three integers as a tuple."""
     z, y, x = (int(value) for value in values)
     return z, y, x

@@ -14,7 +14,7 @@ from blockwise.errors import BlockwiseError, one_line
 from contraband.commands import data, training, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
-ClickError = typer.BadParameter.__mro__[2]
+ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -51,9 +51,11 @@ def contraband(
 
     Exit codes: 0 done, 1 the work failed (what is finished is kept), 2 bad input (nothing was written).
     """
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(name)s %(message)s"
-    )
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s")
+    # Libraries give their own loggers a lower level; what is shown is decided here.
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def call(arguments: list[str]) -> int:
     """Run one command; its exit code. Every error on purpose is one line on stderr."""
     try:
-        code = app(args=arguments, prog_name="contraband", standalone_mode=False)
+        code = app(args=repeat_flags(arguments), prog_name="contraband", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except BlockwiseError as error:
         return _end(str(error), error.exit_code)
@@ -79,6 +81,19 @@ def call(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def repeat_flags(arguments: list[str]) -> list[str]:
+    """`--checkpoints 1 2` as `--checkpoints 1 --checkpoints 2`: a list may follow its flag, as it always did."""
+    result: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument.lstrip("-") == "checkpoints" else ""
+        elif flag and argument.isdigit() and result[-1] != flag:
+            result.append(flag)
+        result.append(argument)
+    return result
 
 
 def _end(line: str, code: int) -> int:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
-from blockwise.run import StageResult
+from blockwise.run import Progress, StageResult
 from blockwise.stages.evaluate import as_row, write_json
 from blockwise.volume import Volume, create, info, read, write
 from contraband import figures
@@ -46,7 +46,7 @@ class Demo:
     say: Say
     steps: Steps
     """Gets (training, step, steps in all, note)."""
-    progress: Callable[[str, int, int], None]
+    progress: Progress
     """Gets (stage, blocks done, blocks in all)."""
 
     @property

@@ -34,7 +34,8 @@ def coloured(labels: np.ndarray) -> np.ndarray:
 def loss_curves(path: Path, histories: Mapping[str, Sequence[float] | np.ndarray]) -> None:
     """Loss over steps, one panel a training, with a running mean."""
     figure = Figure(figsize=(5 * len(histories), 3.4), layout="constrained")
-    for axes, (title, losses) in zip(figure.subplots(1, len(histories), squeeze=False)[0], histories.items(), strict=True):
+    panels = figure.subplots(1, len(histories), squeeze=False)[0]
+    for axes, (title, losses) in zip(panels, histories.items(), strict=True):
         values = np.asarray(losses, np.float64)
         axes.plot(values, color="0.8", linewidth=0.8)
         width = max(1, min(50, len(values) // 10))

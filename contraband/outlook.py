@@ -20,7 +20,7 @@ from contraband.volume_settings import VolumeSettings
 BYTES_A_VOXEL = 40
 
 
-def outlook(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:
+def outlook(line: Sequence[Stage]) -> list[dict[str, Any]]:
     """A row a stage: blocks, block shape, context, bytes read and written, files, memory of a worker."""
     return [_outlook_row(stage) for stage in line]
 
@@ -59,7 +59,7 @@ def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("blocks", "block", "read/written", "files", "output MB (raw)", "worker MB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["stage"], f"{row['blocks']:,}", "x".join(map(str, row["block_shape"])),
@@ -106,7 +106,7 @@ def print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("blocks", "done", "failed", "state"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         failed = len(row["failures"])
         state = "done" if row["done"] >= row["blocks"] else "failed" if failed else f"{row['done'] / row['blocks']:.0%}"

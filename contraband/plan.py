@@ -27,7 +27,7 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
-    line = [*first, *_region_graph(settings, shape, block, first), *_segments(settings, shape, block)]
+    line = [*first, *_region_graph(settings, shape, block, first), *_segments(settings, shape)]
     if settings.volume.labels is not None:
         line.append(_evaluation(settings, shape, block))
     return line
@@ -98,7 +98,7 @@ def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[
 def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage]) -> list[Stage]:
     affinities, fragments = affinity_volume(settings), inside(settings, "fragments")
     per_section = settings.fragments.per_section
-    offsets = first[0].offsets if first else check_affinities(affinities, per_section).offsets  # type: ignore[attr-defined]
+    offsets = _offsets(affinities, per_section, first)
     chosen = offsets if settings.edges.offsets == "all" else ()
     depth, height, width = (max([1, *(-offset[axis] for offset in chosen)]) for axis in range(3))
     mask = Volume(path=settings.volume.mask) if settings.volume.mask else None
@@ -120,7 +120,15 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     ]
 
 
-def _segments(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[Stage]:
+def _offsets(affinities: Volume, per_section: bool, first: list[Stage]) -> tuple[Voxels, ...]:
+    """Affinity offsets: those that will be predicted, or those of the given volume."""
+    if first:
+        predicted: tuple[Voxels, ...] = first[0].offsets  # type: ignore[attr-defined]
+        return predicted
+    return check_affinities(affinities, per_section).offsets
+
+
+def _segments(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
     return [segment_stage(settings, shape, threshold) for threshold in settings.segment.thresholds]
 
 

@@ -96,7 +96,8 @@ class Predict(Stage):
 
 def quantise(affinities: np.ndarray) -> np.ndarray:
     """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps."""
-    return np.rint(np.clip(affinities, 0, 1) * np.float32(255)).astype(np.uint8)
+    rounded: np.ndarray = np.rint(np.clip(affinities, 0, 1) * np.float32(255))
+    return rounded.astype(np.uint8)
 
 
 def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
@@ -122,7 +123,8 @@ def reflect(begin: int, end: int, size: int) -> np.ndarray:
         return np.zeros(end - begin, np.int64)
     period = 2 * (size - 1)
     place = np.abs(np.arange(begin, end, dtype=np.int64)) % period
-    return np.minimum(place, period - place)
+    folded: np.ndarray = np.minimum(place, period - place)
+    return folded
 
 
 @lru_cache(maxsize=2)
@@ -143,16 +145,18 @@ def cached_predictor(
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
     """The stage that predicts for a volume; loads the checkpoint on this machine to learn what it needs."""
+    from contraband.checkpoints import latest_checkpoint
     from contraband.models.predictor import load_predictor
 
     model: Model = settings.model  # type: ignore[assignment]
     on_gpu = settings.cluster.gpus > 0
     device = "cuda" if on_gpu and model.device == "auto" else model.device
-    predictor = load_predictor(model.checkpoint, model.output, device="cpu" if on_gpu else device)
+    checkpoint = latest_checkpoint(model.checkpoint)
+    predictor = load_predictor(checkpoint, model.output, device="cpu" if on_gpu else device)
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     return Predict(
-        raw=Volume(path=raw), target=Volume(path=settings.output / model.output), checkpoint=model.checkpoint,
+        raw=Volume(path=raw), target=Volume(path=settings.output / model.output), checkpoint=checkpoint,
         weights=predictor.fingerprint, output=model.output, device=device, precision=model.precision,
         shape=shape, block=block, tile=tile, context=predictor.context, channels=predictor.channels,
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets), needs_gpu=on_gpu,

@@ -72,7 +72,7 @@ def print_stages(console: Console, stages: dict[str, dict[str, Any]]) -> None:
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("blocks", "skipped", "failed", "voxels/s", "CPU ns/voxel", "peak MB"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, row in stages.items():
         voxels, wall = row["voxels"], row["wall_seconds"]
         fresh = row["blocks_done"] > 0 and voxels > 0
@@ -90,7 +90,7 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
     table = Table(box=None, pad_edge=False)
     table.add_column("segmentation", no_wrap=True)
     for name in ("threshold", "VOI split", "VOI merge", "VOI sum", "adapted Rand", "segments", "IoU>0.5", "F1"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows:
         found = row.get("matched")
         table.add_row(

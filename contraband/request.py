@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from blockwise.run import Progress
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -19,5 +23,5 @@ class Request:
     redo_failed: bool = False
     """Blocks that were given up are tried again."""
     progress: Progress | None = None
-    announce: Callable[[str], None] = lambda line: None
+    announce: Callable[[str], None] = log.info
     """Gets the dashboard's address as soon as there is one."""

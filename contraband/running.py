@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-
 from blockwise.cluster import dashboard_address, open_cluster
+
 from blockwise.errors import BadInput
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.run import StageResult, run_stages
@@ -69,7 +69,7 @@ def opened_store(settings: VolumeSettings) -> Iterator[Store]:
 @contextmanager
 def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Executor]:
     """Blocks run in this process (cluster.kind none) or on Dask workers."""
-    if settings.cluster.kind == "none":
+    if settings.cluster.in_process:
         with InProcess(settings.store_url) as executor:
             yield executor
         return
@@ -79,7 +79,7 @@ def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Exec
         note.write_text(f"{os.getpid()} {address}\n", encoding="utf-8")
         request.announce(f"dashboard: {address}")
         try:
-            with OnDask(client, settings.store_url) as executor:
+            with OnDask(client, settings.store_url, settings.cluster.promised()) as executor:
                 yield executor
         finally:
             note.unlink(missing_ok=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from blockwise.cluster import Cluster
 from pydantic import Field, field_validator
 
-from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.volume import Voxels

@@ -46,6 +46,6 @@ def nearest_channels(volume: Volume, offsets: tuple[Voxels, ...], per_section: b
     return [offsets.index(offset) for offset in needed]
 
 
-def full_affinity(dtype: np.dtype) -> int:  # type: ignore[type-arg]
+def full_affinity(dtype: np.dtype) -> int:
     """The stored value that means affinity 1."""
     return int(np.iinfo(dtype).max)

@@ -25,8 +25,8 @@ PLAIN_SECONDS = 5.0
 
 
 def console() -> Console:
-    """Where people read: stdout."""
-    return Console(highlight=False, soft_wrap=True)
+    """Where people read: stdout; wide enough for every table where the width is not a terminal's."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def emit(as_json: bool, data: dict[str, Any]) -> None:
@@ -64,6 +64,8 @@ class Meter:
             if self.said.get(name) == -1.0:
                 return
             self.said[name] = -1.0 if done >= total else now
+            if first >= total:
+                text = "done before"
             left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
             typer.echo(f"{name}: {done} of {total} {self.unit}, {text}{left}", err=True)
 

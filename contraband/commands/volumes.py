@@ -10,7 +10,6 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband.commands.common import AsJson, Assignments, SettingsFile, console, emit, meter, warn
-
 from contraband.request import Request
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def predict_blockwise(
 
 def segment(
     settings_file: SettingsFile,
-    threshold: Annotated[list[float] | None, typer.Option("--threshold", help="Threshold in [0, 1]; repeatable.")] = None,
+    threshold: Annotated[list[float] | None, typer.Option(help="Threshold in [0, 1]; repeatable.")] = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -110,7 +109,7 @@ def plan(settings_file: SettingsFile, assignments: Assignments = None, as_json: 
     line = stages(settings)
     for stage in line:
         stage.check()
-    rows = outlook(settings, line)
+    rows = outlook(line)
     print_outlook(console(), rows)
     emit(as_json, {"stages": rows})
 
@@ -135,6 +134,7 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
     Example: contraband dashboard configs/gala.yaml
     """
     from blockwise.cluster import dashboard_address, open_cluster
+
     from contraband.plan import load_volume_settings
     from contraband.running import running_dashboard
 
@@ -171,7 +171,7 @@ def _run(
     settings: VolumeSettings,
     line: list[Stage],
     as_json: bool,
-    request: Request = Request(),
+    request: Request | None = None,
     before: list[Stage] | None = None,
 ) -> None:
     from contraband.plan import evaluation_path, report_path
@@ -179,7 +179,7 @@ def _run(
     from contraband.running import execute
 
     with meter("blocks") as display:
-        heard = replace(request, progress=display.update, announce=warn)
+        heard = replace(request or Request(), progress=display.update, announce=warn)
         results = execute(settings, line, heard, before or ())
     screen = console()
     print_stages(screen, by_stage(results))
@@ -194,10 +194,11 @@ def _run(
 
 def _dry_run(settings: VolumeSettings, line: list[Stage]) -> None:
     from blockwise.cluster import job_script
+
     from contraband.outlook import outlook, print_outlook
 
     for stage in line:
         stage.check()
-    print_outlook(console(), outlook(settings, line))
+    print_outlook(console(), outlook(line))
     if settings.cluster.kind in ("slurm", "pbs", "lsf"):
         typer.echo(job_script(settings.cluster))

@@ -1,0 +1,165 @@
+"""Commands that work on an experiment: points, train, embed, validate, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blockwise.errors import BadInput
+from contraband.commands.common import AsJson, console, emit, meter, warn
+
+if TYPE_CHECKING:
+    from contraband.experiment import Experiment
+    from contraband.params import Params
+
+Dataset = Annotated[str, typer.Option("--dataset", "-dataset", help="Folder under experiments/.")]
+Number = Annotated[int, typer.Option("--exp", "-exp", help="The n of EXPn-....")]
+Index = Annotated[int, typer.Option("--index", "-index", help="Combination of contrastive and model settings.")]
+Checkpoints = Annotated[
+    list[int] | None,
+    typer.Option("--checkpoints", "-checkpoints", help="Contrastive checkpoints; repeatable. None: all."),
+]
+MODES = ("contrastive", "seg", "emb", "val")
+
+
+def train(
+    dataset: Dataset,
+    exp: Number,
+    mode: Annotated[str, typer.Option("--mode", "-mode", help=f"One of {', '.join(MODES)}.")] = "contrastive",
+    index: Index = 0,
+    checkpoints: Checkpoints = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train an encoder (contrastive) or heads (seg), or run the modes emb and val; goes on where it ended.
+
+    Example: contraband train --dataset dsb --exp 1 --mode seg --index 0
+    """
+    if mode not in MODES:
+        raise BadInput("--mode", "no such mode", got=mode, wanted=", ".join(MODES))
+    if mode in ("emb", "val"):
+        _blockwise(mode, dataset, exp, index, checkpoints or [], as_json)
+        return
+    from contraband.training import train_contrastive, train_seg
+    from contraband.validate import chosen_checkpoints
+
+    params, experiment = _opened(dataset, exp)
+    with meter("steps") as display:
+
+        def tell(step: int, total: int, loss: float, its: float) -> None:
+            display.update(mode, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
+
+        if mode == "contrastive":
+            made = [train_contrastive(params, experiment, index, tell)]
+        else:
+            saved = experiment.contrastive(index).saved_steps()
+            all_baselines = all(settings.baseline for settings in params.seg)
+            chosen = [] if all_baselines else chosen_checkpoints(saved, checkpoints or [])
+            made = train_seg(params, experiment, index, chosen, tell)
+    for path in made:
+        typer.echo(f"checkpoint: {path}")
+    emit(as_json, {"checkpoints": [str(path) for path in made]})
+
+
+def embed(
+    dataset: Dataset, exp: Number, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
+) -> None:
+    """Write the embeddings of the experiment's data sets blockwise (train --mode emb).
+
+    Example: contraband embed --dataset dsb --exp 1 --checkpoints 5000
+    """
+    _blockwise("emb", dataset, exp, index, checkpoints or [], as_json)
+
+
+def validate(
+    dataset: Dataset, exp: Number, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
+) -> None:
+    """Predict, segment and score the validation set with every trained head (train --mode val).
+
+    Example: contraband validate --dataset dsb --exp 1
+    """
+    _blockwise("val", dataset, exp, index, checkpoints or [], as_json)
+
+
+def points(
+    labels: Annotated[Path, typer.Argument(help="Label volume, as in data/vol.zarr/train/labels.")],
+    target: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    count: Annotated[int, typer.Option(help="Points of each kind: so many foreground, so many background.")] = 16,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same points.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draw labelled points from a label volume: k foreground and k background voxels.
+
+    Example: contraband points data/dsb.zarr/train/labels points.csv --count 16
+    """
+    from funlib.geometry import Roi
+
+    from blockwise.volume import Volume, info, read
+    from contraband.points import generate_points, write_points
+
+    volume = Volume(path=labels)
+    if count < 1:
+        raise BadInput("--count", "no points", got=count, wanted="at least 1")
+    drawn = generate_points(read(volume, Roi((0, 0, 0), info(volume).spatial)), count, seed, labels)
+    write_points(drawn, target)
+    typer.echo(f"{target}: {len(drawn)} points")
+    emit(as_json, {"points": len(drawn), "file": str(target)})
+
+
+def report(
+    settings_file: Annotated[Path | None, typer.Argument(help="Volume settings.", metavar="[VOLUME.yaml]")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Or: folder under experiments/.")] = None,
+    exp: Annotated[int | None, typer.Option("--exp", help="And its number.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the report of a volume, or the table of an experiment's grid with states and scores.
+
+    Example: contraband report --dataset dsb --exp 1
+    """
+    if settings_file is not None:
+        _volume_report(settings_file, as_json)
+        return
+    if dataset is None or exp is None:
+        raise BadInput("report", "nothing to report on", wanted="VOLUME.yaml, or --dataset and --exp")
+    from contraband.grid import grid_rows, print_grid
+
+    rows = grid_rows(*_opened(dataset, exp))
+    print_grid(console(), rows)
+    emit(as_json, {"grid": rows})
+
+
+def _volume_report(settings_file: Path, as_json: bool) -> None:
+    from contraband.plan import evaluation_path, load_volume_settings, report_path
+    from contraband.report import nearest_rows, print_scores, print_stages, read_json
+
+    settings = load_volume_settings(settings_file)
+    data: dict[str, Any] = read_json(report_path(settings))
+    print_stages(console(), data["stages"])
+    if evaluation_path(settings).exists():
+        evaluation = read_json(evaluation_path(settings))
+        print_scores(console(), nearest_rows(evaluation, settings.segment.thresholds))
+        data["evaluation"] = evaluation["best"]
+    emit(as_json, data)
+
+
+def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
+    from contraband.request import Request
+    from contraband.validate import embed as write_embeddings
+    from contraband.validate import validate as write_metrics
+
+    params, experiment = _opened(dataset, exp)
+    work = write_embeddings if mode == "emb" else write_metrics
+    with meter("blocks") as display:
+        made = work(params, experiment, index, checkpoints, Request(progress=display.update, announce=warn))
+    for path in made:
+        typer.echo(str(path))
+    emit(as_json, {"files": [str(path) for path in made]})
+
+
+def _opened(dataset: str, exp: int) -> tuple[Params, Experiment]:
+    from contraband.experiment import find_experiment
+    from contraband.params import load_params
+
+    experiment = find_experiment(dataset, exp)
+    return load_params(experiment.param_dict), experiment

@@ -1,0 +1,128 @@
+"""The modes `emb` and `val` of an experiment: the stages of `contraband run` on its data sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from blockwise.cluster import Cluster
+from blockwise.errors import BadInput
+from contraband.experiment import Experiment, SegFolder
+from contraband.params import Params
+from contraband.plan import evaluation_path, stages
+from contraband.report import read_json
+from contraband.request import Request
+from contraband.running import execute
+from contraband.train_settings import RawAndLabels, SegSettings
+from contraband.volume_settings import (
+    AgglomerateSettings,
+    Blocks,
+    EvaluateSettings,
+    FragmentSettings,
+    Model,
+    SegmentSettings,
+    Source,
+    VolumeSettings,
+)
+
+BACKGROUND = 0.5
+"""With `has_background`, voxels without an affinity above this are background."""
+
+BLOCK_2D = (16, 512, 512)
+BLOCK_3D = (64, 128, 128)
+
+
+def embed(params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request) -> list[Path]:
+    """Write the embeddings of every data set of `save_embs` for each contrastive checkpoint; their containers."""
+    wanted = params.save_embs
+    if wanted is None:
+        raise BadInput(experiment.param_dict, "has no save_embs section", todo="add datasets and data_file")
+    dims = params.combination(index).model.dims
+    made = []
+    for checkpoint in chosen_checkpoints(experiment.contrastive(index).saved_steps(), checkpoints):
+        for container in wanted.data_file:
+            for dataset in wanted.datasets:
+                output = experiment.embeddings(index, checkpoint, dataset)
+                settings = VolumeSettings(
+                    volume=Source(raw=Path(container) / dataset),
+                    model=Model(
+                        checkpoint=experiment.contrastive(index).require(checkpoint), output="embeddings"
+                    ),
+                    output=output, blocks=_blocks(dims), cluster=Cluster(workers=_workers()),
+                )
+                execute(settings, stages(settings), request)
+                made.append(output)
+    return made
+
+
+def validate(
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request
+) -> list[Path]:
+    """Predict, segment and score the validation set with every head; the metrics files that were written."""
+    dims = params.combination(index).model.dims
+    made = []
+    for seg_index, seg in enumerate(params.seg):
+        saved = experiment.contrastive(index).saved_steps()
+        for checkpoint in [0] if seg.baseline else chosen_checkpoints(saved, checkpoints):
+            folder = experiment.seg(index, seg_index, checkpoint)
+            for step in folder.saved_steps():
+                settings = validation_settings(seg, folder, step, dims, experiment.param_dict)
+                execute(settings, stages(settings), request)
+                write_metrics(folder.metrics(step), read_json(evaluation_path(settings))["thresholds"])
+                made.append(folder.metrics(step))
+    if not made:
+        raise BadInput(experiment.path, "nothing to validate", todo="train heads first, with --mode seg")
+    return made
+
+
+def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: int, where: Path) -> VolumeSettings:
+    """The volume settings of one checkpoint on the validation set; raises BadInput if there is none."""
+    data: RawAndLabels | None = seg.dataset.validate_
+    if data is None or data.gt is None:
+        raise BadInput(where, "seg.dataset has no validate with raw and gt", todo="name a validation set")
+    container = Path(seg.data_file[0])
+    thresholds = tuple(dict.fromkeys(seg.thresholds))
+    return VolumeSettings(
+        volume=Source(raw=container / data.raw, labels=container / data.gt),
+        model=Model(checkpoint=folder.require(step)),
+        output=folder.sample(step),
+        blocks=_blocks(dims),
+        fragments=FragmentSettings(per_section=dims == 2, background=BACKGROUND if seg.has_background else None),
+        agglomerate=AgglomerateSettings(stop=min(0.1, *thresholds)),
+        segment=SegmentSettings(thresholds=thresholds),
+        evaluate=EvaluateSettings(per_section=dims == 2, ignore=() if seg.has_background else (0,)),
+        cluster=Cluster(workers=_workers()),
+    )
+
+
+def write_metrics(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Replace the CSV with one line a threshold."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text.getvalue(), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def chosen_checkpoints(saved: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """The wanted checkpoints, or all that are saved; raises BadInput for one that is not there."""
+    missing = sorted(set(wanted) - set(saved))
+    if missing or not saved:
+        there = ", ".join(map(str, saved)) or "none"
+        raise BadInput("--checkpoints", "no such contrastive checkpoint", got=missing or "any", wanted=there)
+    return sorted(set(wanted)) or list(saved)
+
+
+def _blocks(dims: int) -> Blocks:
+    return Blocks(shape=BLOCK_2D if dims == 2 else BLOCK_3D)
+
+
+def _workers() -> int:
+    return max(1, min(8, len(os.sched_getaffinity(0))))
