@@ -50,8 +50,8 @@ def agglomerate(
 
     edges: EDGE in any order. full: the affinity that scores 1 (255 or 65535). stop: in [0, 1].
     nodes: (m,) uint64, fragments that may have no edge, in any order.
-    Raises BadInput for an unknown statistic, a stop outside [0, 1], an edge of a fragment with itself, and sums
-    that are not exact in a float64.
+    Raises BadInput for an unknown statistic, a stop outside [0, 1], an edge of a fragment with itself, and
+    sums that are not exact in a float64.
     """
     if statistic not in STATISTICS:
         raise BadInput("statistic", "unknown", got=statistic, wanted=" or ".join(STATISTICS))

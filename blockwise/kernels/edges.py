@@ -84,13 +84,9 @@ def _records(u: np.ndarray, v: np.ndarray, total: np.ndarray, count: np.ndarray)
     return edges
 
 
-@compiled
-def _ascends(u, v):
+def _ascend(u: np.ndarray, v: np.ndarray) -> bool:
     """Whether pairs are sorted and unique."""
-    for row in range(1, len(u)):
-        if u[row] < u[row - 1] or (u[row] == u[row - 1] and v[row] <= v[row - 1]):
-            return False
-    return True
+    return bool(((u[1:] > u[:-1]) | ((u[1:] == u[:-1]) & (v[1:] > v[:-1]))).all())
 
 
 @compiled
@@ -111,7 +107,7 @@ def _add_equal(u, v, total, count, order):
 def _sorted_sums(edges: np.ndarray) -> np.ndarray:
     """The edges sorted by (u, v), those of equal pairs added."""
     u, v = np.ascontiguousarray(edges["u"]), np.ascontiguousarray(edges["v"])
-    if _ascends(u, v):
+    if _ascend(u, v):
         return edges
     total, count = np.ascontiguousarray(edges["sum"]), np.ascontiguousarray(edges["count"])
     return _records(*_add_equal(u, v, total, count, order_pairs(u, v)))

@@ -88,9 +88,9 @@ def _sort_by(values, order):
         for code in range(2048):
             starts[code + 1] += starts[code]
         for row in order:
-            code = np.int64((values[row] >> shift) & np.uint64(2047))
-            other[starts[code]] = row
-            starts[code] += 1
+            bucket = np.int64((values[row] >> shift) & np.uint64(2047))
+            other[starts[bucket]] = row
+            starts[bucket] += 1
         order, other = other, order
     return order
 

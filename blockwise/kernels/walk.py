@@ -79,8 +79,9 @@ def _offer(node, row, columns, best, best_truth, is_object):
 
 
 @compiled
-def _hand_over(gone, kept, columns, head, following, slots, squares, logs, best, best_truth, is_object):
+def _hand_over(gone, kept, state, is_object, squares, logs):
     """Add the rows of one cluster to those of another; returns how many more slots are in use."""
+    columns, slots, head, following, _, _, best, best_truth = state
     first, second, voxels = columns
     row, used = head[gone], 0
     while row != FREE:
@@ -116,19 +117,43 @@ def _begin(node, truth, voxels, is_object, nodes):
     """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
     first, second = node.astype(np.uint32), (truth + nodes).astype(np.uint32)
     columns, slots = (first, second, voxels.copy()), empty_slots(len(node))
-    head, length = np.full(nodes, FREE, np.uint32), np.zeros(nodes, np.uint32)
-    following = np.full(len(node), FREE, np.uint32)
+    head, following = np.full(nodes, FREE, np.uint32), np.full(len(node), FREE, np.uint32)
     size, truth_size = np.zeros(nodes, np.uint64), np.zeros(len(is_object), np.uint64)
     best, best_truth = np.zeros(nodes, np.uint64), np.zeros(nodes, np.uint32)
     for row in range(len(node)):
         at = node[row]
         insert(slots, first[row], second[row], row)
         following[row], head[at] = head[at], row
-        length[at] += np.uint32(1)
         size[at] += voxels[row]
         truth_size[truth[row]] += voxels[row]
         _offer(at, row, columns, best, best_truth, is_object)
-    return columns, slots, head, length, following, size, truth_size, best, best_truth
+    return columns, slots, head, following, size, truth_size, best, best_truth
+
+
+@compiled
+def _count(node, present, state, counts, sign):
+    """Add a cluster to the counts of segments, evaluated ones and matched ones, or take it out again."""
+    size, truth_size, best, best_truth = state[4], state[5], state[6], state[7]
+    if present[node] == 1:
+        counts[0] += sign
+        counts[1] += sign * (size[node] > 0)
+        counts[2] += sign * _matches(node, best, best_truth, size, truth_size)
+
+
+@compiled
+def _merge(kept, gone, present, state, is_object, squares, logs, counts):
+    """Merge two clusters and keep all sums and counts; returns how many more slots are in use."""
+    size = state[4]
+    _count(kept, present, state, counts, -1)
+    _count(gone, present, state, counts, -1)
+    used = _hand_over(gone, kept, state, is_object, squares, logs)
+    if size[kept] and size[gone]:
+        _add_product(squares, 1, size[kept], np.uint64(2) * size[gone])
+        _add(logs, 1, _bits(size[kept], size[gone]))
+    size[kept] += size[gone]
+    present[kept] = max(present[kept], present[gone])
+    _count(kept, present, state, counts, 1)
+    return used
 
 
 @compiled
@@ -143,43 +168,26 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     Returns for each threshold: squares (2, 2) uint64 added to (pairs, clusters), logs (2,), and counts (3,):
     segments, segments with voxels to evaluate, and those of them that match a truth object.
     """
-    nodes = len(present)
+    nodes, steps, merge, used = len(present), len(thresholds), 0, len(node)
     state = _begin(node, truth, voxels, is_object, nodes)
-    columns, slots, head, length, following, size, truth_size, best, best_truth = state
-    squares, logs = np.zeros((2, 2), np.uint64), np.zeros((2, 2))
+    squares, logs, counts = np.zeros((2, 2), np.uint64), np.zeros((2, 2)), np.zeros(3, np.int64)
     logs[:, 0] = start
-    counts, parents = np.zeros(3, np.int64), np.arange(nodes)
+    length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
     for at in range(nodes):
-        counts[0] += present[at] == 1
-        counts[1] += present[at] == 1 and size[at] > 0
-        counts[2] += present[at] == 1 and _matches(at, best, best_truth, size, truth_size)
-    steps = len(thresholds)
+        _count(at, present, state, counts, 1)
     all_squares, all_logs = np.zeros((steps, 2, 2), np.uint64), np.zeros((steps, 2))
     all_counts = np.zeros((steps, 3), np.int64)
-    merge, used = 0, len(node)
     for step in range(steps):
         while merge < len(score) and score[merge] > thresholds[step]:
             kept, gone = _root(parents, parent[merge]), _root(parents, child[merge])
-            merge += 1
-            counts[2] -= _matches(kept, best, best_truth, size, truth_size)
-            counts[2] -= _matches(gone, best, best_truth, size, truth_size)
-            counts[0] -= present[kept] == 1 and present[gone] == 1
-            counts[1] -= size[kept] > 0 and size[gone] > 0
             if length[kept] < length[gone]:
                 kept, gone = gone, kept
+            used += _merge(kept, gone, present, state, is_object, squares, logs, counts)
             parents[gone] = kept
-            present[kept] = max(present[kept], present[gone])
             length[kept] += length[gone]
-            used += _hand_over(
-                gone, kept, columns, head, following, slots, squares, logs, best, best_truth, is_object
-            )
-            if size[kept] and size[gone]:
-                _add_product(squares, 1, size[kept], np.uint64(2) * size[gone])
-                _add(logs, 1, _bits(size[kept], size[gone]))
-            size[kept] += size[gone]
-            counts[2] += _matches(kept, best, best_truth, size, truth_size)
-            if 5 * used > 4 * len(slots):
-                used = clean(slots, columns[0], columns[1])
+            if 5 * used > 4 * len(state[1]):
+                used = clean(state[1], state[0][0], state[0][1])
+            merge += 1
         all_squares[step], all_counts[step] = squares, counts
         all_logs[step] = logs[:, 0] + logs[:, 1]
     return all_squares, all_logs, all_counts
