@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from blockwise.errors import BadInput
-from blockwise.store.base import Failure, Record, StageInfo, Store, Totals
+from blockwise.store.base import Failure, Record, StageInfo, Store, Totals, masked
 
-__all__ = ["Failure", "Record", "StageInfo", "Store", "Totals", "mask_credentials", "open_store"]
+__all__ = ["Failure", "Record", "StageInfo", "Store", "Totals", "masked", "open_store"]
 
 
 def open_store(url: str) -> Store:
@@ -29,11 +28,5 @@ def open_store(url: str) -> Store:
         mongo: Store = MongoStore(url)
         return mongo
     raise BadInput(
-        "store", "unknown kind of store", got=mask_credentials(url), wanted="sqlite:///... or mongodb://..."
+        "store", "unknown kind of store", got=masked(url), wanted="sqlite:///... or mongodb://..."
     )
-
-
-def mask_credentials(url: str) -> str:
-    """The URL without user, password and options, fit to be printed."""
-    plain = re.sub(r"//[^/]*@", "//***@", url)
-    return plain.partition("?")[0]

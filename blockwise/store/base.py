@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -165,6 +166,11 @@ def info_from_json(text: str) -> StageInfo:
     """The inverse of `info_to_json`."""
     name, fingerprint, parts, shape, finished = json.loads(text)
     return StageInfo(name, fingerprint, parts, Grid(shape[0], *(tuple(axis) for axis in shape[1:])), finished)
+
+
+def masked(url: str) -> str:
+    """The URL without user, password and options, fit to be printed."""
+    return re.sub(r"//.*@", "//***@", url).partition("?")[0]
 
 
 def another_run(where: str, found: str, wanted: str) -> BadInput:
