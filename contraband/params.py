@@ -111,10 +111,11 @@ def parse_params(data: Mapping[str, Any], where: object) -> Params:
     if "model" not in data:
         raise BadInput(f"{where}: model", "missing key", todo="add it")
     models = data["model"] if isinstance(data["model"], list) else [data["model"]]
+    embs = data.get("save_embs")
     try:
         return Params(
             pipeline=data.get("pipeline", "standard"),
-            save_embs=None if data.get("save_embs") is None else _parse(SaveEmbs, data["save_embs"], f"{where}: save_embs"),
+            save_embs=None if embs is None else _parse(SaveEmbs, embs, f"{where}: save_embs"),
             model=tuple(_parse(ModelSettings, model, f"{where}: model.{i}") for i, model in enumerate(models)),
             contrastive=_section(ContrastiveSettings, data.get("contrastive"), f"{where}: contrastive"),
             seg=_section(SegSettings, data.get("seg"), f"{where}: seg"),

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from pydantic import field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from blockwise.settings import Settings
 from contraband.comments import parse_number
 from contraband.model_settings import ModelSettings
+
 
 def _as_tuple(value: object) -> object:
     """One text as a tuple of one; a list, as JSON gives it, as a tuple."""

@@ -1,0 +1,149 @@
+"""Reading `param_dict.json`: comments, sums, grids, migrations, and one line for every fault."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from blockwise.errors import BadInput
+from contraband.comments import parse_commented_json, parse_number
+from contraband.params import load_params, parse_params, settings_hash
+from tests.paths import ROOT
+
+MODEL = {"in_shape": [84, 84, 84], "num_fmaps": 2}
+CONTRASTIVE = {"data_file": ["a.zarr"], "dataset": [["train/raw"]]}
+SEG = {"data_file": ["a.zarr"], "dataset": [{"train": {"raw": "raw", "gt": "gt"}}], "baseline": [True]}
+
+
+def test_comments_and_trailing_commas_are_dropped_outside_texts_only():
+    """A `#` or a comma inside a text stays."""
+    text = '{"a": "x # y, ]", # comment "with" quotes\n "b": [1, 2,], # more\n}'
+    assert parse_commented_json(text, "f") == {"a": "x # y, ]", "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("pi / 2", math.pi / 2), ("-pi", -math.pi), ("2*(1+3)", 8), ("1e-3", 1e-3), ("7 - 2 - 1", 4), ("8/2/2", 2)],
+)
+def test_sums_are_read(text, value):
+    """Sums have the value they have on paper."""
+    assert parse_number(text) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("text", ["", "pi 2", "__import__('os')", "1/0", "2**3", "(1", "1)", "e", "1e999", "(" * 500])
+def test_what_is_no_sum_is_refused(text):
+    """Anything else is a fault, never evaluated."""
+    with pytest.raises(ValueError, match=r".+"):
+        parse_number(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ('{\n"a": 1\n"b": 2}', "line 3"),
+        ("[1]", "not an object"),
+        ('{"a": 1, "a": 2}', "twice"),
+        ('{"a": NaN}', "NaN"),
+    ],
+)
+def test_broken_files_are_one_line(text, part):
+    """What is wrong and where, in one line."""
+    with pytest.raises(BadInput, match=part) as caught:
+        parse_commented_json(text, "f")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_first_grid_is_contrastive_options_times_models():
+    """Three by two makes six, contrastive options outermost, and seg options are apart."""
+    data = {"model": [MODEL, MODEL | {"num_fmaps": 3}], "contrastive": CONTRASTIVE | {"lr": [1, 2, 3]},
+            "seg": SEG | {"lr": [0.1, 0.2], "batch_size": [1, 2]}}  # fmt: skip
+    params = parse_params(data, "f")
+    found = [(c.index, c.contrastive.lr, c.model.num_fmaps) for c in params.combinations]
+    assert found == [(0, 1, 2), (1, 1, 3), (2, 2, 2), (3, 2, 3), (4, 3, 2), (5, 3, 3)]
+    assert [(s.lr, s.batch_size) for s in params.seg] == [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]
+    with pytest.raises(BadInput, match="0 to 5"):
+        params.combination(6)
+
+
+def test_the_order_of_keys_in_the_file_changes_no_number():
+    """Combinations keep their index when keys of a section change places."""
+    seg = SEG | {"lr": [0.1, 0.2], "batch_size": [1, 2]}
+    turned = dict(reversed(seg.items()))
+    assert parse_params({"model": MODEL, "seg": seg}, "f") == parse_params({"model": MODEL, "seg": turned}, "f")
+
+
+def test_without_a_contrastive_section_there_are_models_only():
+    """Baselines need no contrastive settings."""
+    assert [c.contrastive for c in parse_params({"model": [MODEL], "seg": SEG}, "f").combinations] == [None]
+
+
+@pytest.mark.parametrize("name", ["example/EXP1-seed", "fib25/EXP1-affinities", "dsb/EXP1-affinities"])
+def test_shipped_experiments_load(name):
+    """The experiments of the project are accepted as they are."""
+    assert load_params(next((ROOT / "experiments").glob(name + "*")) / "param_dict.json").combinations
+
+
+def test_the_example_of_the_seed_means_what_it_says():
+    """Sums are read, and the two numbers of points make two seg combinations."""
+    params = load_params(next((ROOT / "experiments" / "example").iterdir()) / "param_dict.json")
+    contrastive = params.combination(0).contrastive
+    assert contrastive.elastic_params.rotation_interval == (0, math.pi / 2)
+    assert [settings.num_points for settings in params.seg] == [16, 32]
+    assert params.seg[0].offsets_for(2) == ((0, -1, 0), (0, 0, -1))
+
+
+def test_basline_is_read_with_a_warning(caplog):
+    """The misspelling of the original is understood, and said."""
+    seg = {("basline" if key == "baseline" else key): value for key, value in SEG.items()}
+    assert parse_params({"model": [MODEL], "seg": seg}, "f").seg[0].baseline
+    assert "basline" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"modle": []}, "modle: unknown key"),
+        ({"model": []}, "model"),
+        ({"seg": SEG | {"learning_rate": [1]}}, "seg.learning_rate: unknown key"),
+        ({"seg": SEG | {"lr": []}}, "seg.lr: lists no option"),
+        ({"seg": SEG | {"lr": [-1]}}, "seg: lr"),
+        ({"seg": SEG | {"num_points": [3]}}, "num_points must be even"),
+        ({"seg": SEG | {"seg_out_channels": [2]}}, "seg_out_channels is 2"),
+        ({"seg": SEG | {"elastic_params": [{"rotation_interval": [0, "tau"]}]}}, "rotation_interval"),
+        ({"seg": {key: value for key, value in SEG.items() if key != "data_file"}}, "data_file: missing key"),
+        ({"model": [MODEL | {"kernel_size_down": [[[3, 3, 3]]]}]}, "need 4"),
+        ({"model": [MODEL | {"downsample_factors": [[2, 2]]}]}, "dimensions"),
+        ({"model": [{"in_shape": [4]}]}, "in_shape"),
+        ({"pipeline": "dense"}, "pipeline"),
+        ({"pipeline": "sparse_sh"}, "baseline_sparse_sh"),
+    ],
+)  # fmt: skip
+def test_faults_are_named(change, part):
+    """Every fault names its key and says what is wanted, in one line."""
+    with pytest.raises(BadInput) as caught:
+        parse_params({"model": [MODEL], "seg": SEG} | change, "f")
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_only_what_is_learnt_changes_the_hash():
+    """More iterations, other thresholds or another place of the data leave the hash; another rate does not."""
+    first, same, other = (
+        parse_params({"model": [MODEL], "seg": SEG | change}, "f").seg[0]
+        for change in ({}, {"num_iterations": [7], "data_file": ["b.zarr"], "thresholds": [[0.1]]}, {"lr": [0.5]})
+    )
+    assert settings_hash(first) == settings_hash(same) != settings_hash(other)
+
+
+def test_a_missing_file_is_bad_input(tmp_path: Path):
+    """No traceback for a wrong path, nor for a file that is not text."""
+    with pytest.raises(BadInput, match="no such file"):
+        load_params(tmp_path / "param_dict.json")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load_params(tmp_path / "binary")
+    (tmp_path / "good.json").write_text(json.dumps({"model": [MODEL]}))
+    assert load_params(tmp_path / "good.json").seg == ()
