@@ -60,8 +60,8 @@ def affinity_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None) -
     with torch.autocast(logits.device.type, enabled=False):
         known = torch.ones_like(targets, dtype=torch.bool) if mask is None else mask
         count = known.sum().clamp(min=1)
-        ones = ((targets > 0.5) & known).sum() / count
-        share = torch.where(targets > 0.5, ones, 1 - ones).clamp(0.05, 0.95).to(logits.dtype)
+        ones = ((targets > 0.5) & known).sum().to(logits.dtype) / count
+        share = torch.where(targets > 0.5, ones, 1 - ones).clamp(0.05, 0.95)
         losses = functional.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
         weighted = torch.where(known, losses / (2 * share), 0.0)
     return weighted.sum() / count

@@ -6,6 +6,7 @@ A linear layer on points equals a convolution with kernel 1 on volumes, up to ro
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ class PointwiseMLP(nn.Module):
 
     def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        pairs = zip(channels[:-1], channels[1:], strict=True)
+        pairs = pairwise(channels)
         self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for inputs, outputs in pairs)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -26,7 +27,8 @@ class PointwiseMLP(nn.Module):
             if index:
                 features = functional.relu(features)
             features = layer(features) if features.ndim == 2 else _as_convolution(layer, features)
-        return features
+        outputs: Tensor = features
+        return outputs
 
 
 class ProjectionHead(PointwiseMLP):
@@ -49,17 +51,21 @@ class SparseSegHead(PointwiseMLP):
     def __init__(self, h_channels: int, out_channels: int) -> None:
         super().__init__([h_channels, h_channels, out_channels])
 
-    def at_points(self, embeddings_BC: Tensor, points_BPD: Tensor) -> Tensor:
-        """Logits (B, P, out) at voxels (B, P, D) of embeddings (B, C, ...)."""
-        features_BPC = gather_points(embeddings_BC, points_BPD)
-        logits: Tensor = self(features_BPC.flatten(0, 1))
-        return logits.unflatten(0, features_BPC.shape[:2])
+    def at_points(self, embeddings: Tensor, points_BPD: Tensor) -> Tensor:
+        """Logits (B, P, out) at whole voxels (B, P, D) of embeddings (B, h, ...)."""
+        return per_point(self, gather_points(embeddings, points_BPD))
 
 
 def gather_points(volume: Tensor, points_BPD: Tensor) -> Tensor:
     """Channels (B, P, C) of a volume (B, C, ...) at whole voxels (B, P, D), which must lie inside."""
     batch = torch.arange(volume.shape[0], device=volume.device)[:, None]
     return volume.movedim(1, -1)[(batch, *points_BPD.unbind(-1))]
+
+
+def per_point(head: PointwiseMLP, features_BPC: Tensor) -> Tensor:
+    """A head on the features (B, P, C) of points of several samples."""
+    outputs: Tensor = head(features_BPC.flatten(0, 1))
+    return outputs.reshape(*features_BPC.shape[:2], -1)
 
 
 def _as_convolution(layer: nn.Module, features: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from contraband.model_settings import ModelSettings
-from contraband.models.heads import PointwiseMLP, ProjectionHead, SimpleSegHead, SparseSegHead, gather_points
+from contraband.models.heads import PointwiseMLP, ProjectionHead, SimpleSegHead, SparseSegHead, gather_points, per_point
 from contraband.models.unet import UNet
 
 
@@ -23,8 +23,7 @@ class ContrastiveVolumeNet(nn.Module):
         Projecting only the points the loss looks at gives the same numbers as projecting the volume.
         """
         features_BPC = gather_points(self.base(raw), points_BPD)
-        projected: Tensor = self.projection(features_BPC.flatten(0, 1))
-        return projected.unflatten(0, features_BPC.shape[:2])
+        return per_point(self.projection, features_BPC)
 
 
 class SegmentationNet(nn.Module):
@@ -34,6 +33,8 @@ class SegmentationNet(nn.Module):
         super().__init__()
         kind = {"Simple": SimpleSegHead, "Sparse": SparseSegHead}[seg_head]
         self.base = UNet(settings)
+        self.embedding_channels = settings.embedding_channels
+        self.out_channels = out_channels
         self.head: PointwiseMLP = kind(settings.embedding_channels, out_channels)
 
     def forward(self, raw: Tensor, points_BPD: Tensor | None = None) -> Tensor:
@@ -43,8 +44,6 @@ class SegmentationNet(nn.Module):
     def from_embeddings(self, embeddings: Tensor, points_BPD: Tensor | None = None) -> Tensor:
         """The same, from embeddings (B, h, ...), or from those of points alone (P, h)."""
         if points_BPD is not None:
-            features_BPC = gather_points(embeddings, points_BPD)
-            at_points: Tensor = self.head(features_BPC.flatten(0, 1))
-            return at_points.unflatten(0, features_BPC.shape[:2])
+            return per_point(self.head, gather_points(embeddings, points_BPD))
         logits: Tensor = self.head(embeddings)
         return logits

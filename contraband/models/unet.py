@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +27,9 @@ class ConvPass(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, kernels: Sequence[Shape]) -> None:
         layers: list[nn.Module] = []
         for kernel in kernels:
-            layer = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
+            layer: Any = nn.Conv3d if len(kernel) == 3 else nn.Conv2d
             convolution = layer(in_channels, out_channels, kernel)
             nn.init.kaiming_uniform_(convolution.weight, nonlinearity="relu")
-            assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
             layers += [convolution, nn.ReLU(inplace=True)]
             in_channels = out_channels
@@ -54,7 +54,7 @@ class UNet(nn.Module):
             ConvPass(maps[level] + maps[level + 1], maps[level] if level else settings.embedding_channels, kernels)
             for level, kernels in enumerate(settings.kernels_up)
         )
-        transpose = nn.ConvTranspose3d if self.dims == 3 else nn.ConvTranspose2d
+        transpose: Any = nn.ConvTranspose3d if self.dims == 3 else nn.ConvTranspose2d
         self.upsample = nn.ModuleList(
             nn.Identity() if settings.constant_upsample else transpose(maps[i + 1], maps[i + 1], factor, factor)
             for i, factor in enumerate(self.factors)
@@ -78,7 +78,8 @@ class UNet(nn.Module):
             shape = [n - c for n, c in zip(features.shape[2:], self.crops[level], strict=True)]
             features = torch.cat([crop(skipped[level], shape), crop(features, shape)], dim=1)
             features = self.up[level](features)
-        return features
+        embeddings: Tensor = features
+        return embeddings
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Output extents for input extents; BadInput if they do not fit the network."""

@@ -1,0 +1,126 @@
+"""The U-Net and the heads: shapes, the oracle, and values that do not depend on the tile."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from blockwise.errors import BadInput
+from contraband.model_settings import ModelSettings
+from contraband.models.heads import SparseSegHead
+from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.unet import UNet
+
+
+def settings(**change) -> ModelSettings:
+    return ModelSettings.parse({"in_shape": [96, 96], "num_fmaps": 2, "fmap_inc_factors": 2} | change, "test")
+
+
+def test_the_example_of_the_seed_gives_168():
+    """260 x 260 in, 168 x 168 out."""
+    net = UNet(settings(in_shape=[260, 260]))
+    assert net.output_shape((260, 260)) == (168, 168)
+    assert net(torch.zeros(1, 1, 260, 260)).shape == (1, 2, 168, 168)
+
+
+def test_a_stack_may_keep_its_sections():
+    """14 x 260 x 260 in, 6 x 168 x 168 out, with no pooling in z and z kernels on the first level only."""
+    deep, flat = [[3, 3, 3], [3, 3, 3]], [[1, 3, 3], [1, 3, 3]]
+    net = UNet(settings(in_shape=[14, 260, 260], num_fmaps=1, fmap_inc_factors=1,
+                        downsample_factors=[[1, 2, 2]] * 3, kernel_size_down=[deep, flat, flat, flat],
+                        kernel_size_up=[deep, flat, flat]))  # fmt: skip
+    assert net.output_shape((14, 260, 260)) == (6, 168, 168)
+    assert net(torch.zeros(1, 1, 14, 260, 260)).shape[2:] == (6, 168, 168)
+
+
+@pytest.mark.parametrize("factors", list(itertools.product([1, 2, 3], repeat=2)))
+@pytest.mark.parametrize(("down", "up"), [(1, 1), (2, 2), (1, 2), (3, 1)])
+def test_promised_shapes_are_the_real_ones(factors, down, up):
+    """For any factors and kernels, fit_input gives what runs and output_shape what comes out."""
+    net = UNet(settings(downsample_factors=[[f, f] for f in factors], num_fmaps=1,
+                        kernel_size_down=[[[3, 3]] * down] * 3, kernel_size_up=[[[3, 3]] * up] * 2))  # fmt: skip
+    shape = net.fit_input((260, 230))
+    assert tuple(net(torch.zeros(1, 1, *shape)).shape[2:]) == net.output_shape(shape)
+    assert net.valid_input(net.output_shape(shape)) == shape
+
+
+def test_inputs_that_do_not_fit_are_refused():
+    """Too small, or not in steps, is bad input with a size that works."""
+    net = UNet(settings())
+    with pytest.raises(BadInput, match="at least"):
+        net.fit_input((50, 50))
+    with pytest.raises(BadInput, match="260"):
+        net.output_shape((262, 262))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_unet_equals_the_reference(dims):
+    """The same weights in tems' U-Net, in evaluation mode, give the same embeddings."""
+    tems = pytest.importorskip("tems")
+    size = 116 if dims == 2 else 60
+    factors = [[2] * dims] * (3 if dims == 2 else 2)
+    torch.manual_seed(0)
+    mine = UNet(settings(in_shape=[size] * dims, num_fmaps=3, downsample_factors=factors))
+    kernels = [[[3] * dims] * 2] * (len(factors) + 1)
+    theirs = tems.UNet.funlib_api(dims, 1, 3, 2, factors, kernel_size_down=kernels, kernel_size_up=kernels[1:])
+    theirs.eval()
+    module = theirs.head_module
+    for level, down in enumerate(mine.down):
+        bottom = level == len(factors)
+        source = module if bottom else module.in_conv_pass
+        copy_weights(down, source)
+        if not bottom:
+            copy_weights(mine.up[level], module.out_conv_pass)
+            module = module.lower_block
+    shape = mine.fit_input([size] * dims)
+    raw = torch.rand(1, 1, *shape)
+    with torch.no_grad():
+        assert torch.equal(mine(raw), theirs(raw))
+
+
+def copy_weights(mine, theirs) -> None:
+    for parameter, source in zip(mine.parameters(), theirs.parameters(), strict=True):
+        parameter.data.copy_(source.data)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("shape", [[116, 116], [56, 60, 64]])
+def test_tiles_equal_the_whole(shape, constant):
+    """Prediction in tiles at multiples of the step equals prediction in one piece."""
+    factors = [[2] * len(shape)] * 2
+    torch.manual_seed(1)
+    net = UNet(settings(in_shape=shape, downsample_factors=factors, constant_upsample=constant))
+    shape = net.fit_input(shape)
+    raw = torch.rand(1, 1, *shape)
+    with torch.no_grad():
+        whole, tile = net(raw), tuple(net.step)
+        for corner in itertools.product(*(range(0, n, s) for n, s in zip(whole.shape[2:], tile, strict=True))):
+            part = [slice(c, c + t + lost) for c, t, lost in zip(corner, tile, net.context, strict=True)]
+            found = net(raw[(slice(None), slice(None), *part)])
+            wanted = whole[(slice(None), slice(None), *(slice(c, c + t) for c, t in zip(corner, tile, strict=True)))]
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_head_says_the_same_of_points_and_of_volumes(dims):
+    """Linear layers at points equal convolutions with kernel 1 to 1e-6."""
+    torch.manual_seed(2)
+    head, volume = SparseSegHead(5, 3), torch.randn(2, 5, *[6] * dims)
+    points = torch.randint(0, 6, (2, 7, dims))
+    at_points, everywhere = head.at_points(volume, points), head(volume)
+    for b, p in itertools.product(range(2), range(7)):
+        wanted = everywhere[(b, slice(None), *points[b, p])]
+        torch.testing.assert_close(at_points[b, p], wanted, atol=1e-6, rtol=0)
+
+
+def test_networks_take_volumes_and_points():
+    """Both networks say of points what they would say of the volume."""
+    model = settings(h_channels=4, contrastive_out_channels=3, downsample_factors=[[2, 2]])
+    raw, points = torch.rand(2, 1, 32, 32), torch.randint(0, 8, (2, 5, 2))
+    seg = SegmentationNet(model, "Sparse", 2)
+    everywhere = seg(raw)
+    assert seg(raw, points).shape == (2, 5, 2)
+    torch.testing.assert_close(seg(raw, points)[1, 2], everywhere[1, :, *points[1, 2]])
+    assert ContrastiveVolumeNet(model)(raw, points).shape == (2, 5, 3)

@@ -1,0 +1,67 @@
+"""Labelled points and their CSV."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from blockwise.errors import BadInput
+from contraband.points import generate_points, read_points, write_points
+
+LABELS = np.random.default_rng(0).integers(0, 3, (6, 20, 30)).astype(np.uint32)
+
+
+def test_half_of_the_points_are_foreground_and_all_differ():
+    """k of each kind, each voxel once, with the label of the volume."""
+    points = generate_points(LABELS, 50, seed=3)
+    assert (points.labels[:50] > 0).all()
+    assert not points.labels[50:].any()
+    assert len(np.unique(points.positions, axis=0)) == 100
+    assert (LABELS[tuple(points.positions.T)] == points.labels).all()
+
+
+def test_a_seed_gives_the_same_points_for_ever():
+    """The same seed repeats, another differs."""
+    first, same, other = (generate_points(LABELS, 9, seed).positions for seed in (1, 1, 2))
+    assert (first == same).all()
+    assert (first != other).any()
+
+
+def test_points_survive_their_file(tmp_path):
+    """Writing and reading returns the same points."""
+    points = generate_points(LABELS, 5)
+    write_points(points, tmp_path / "deep" / "points.csv")
+    found = read_points(tmp_path / "deep" / "points.csv")
+    assert (found.positions == points.positions).all()
+    assert (found.labels == points.labels).all()
+
+
+def test_columns_may_stand_in_any_order_and_z_may_be_missing(tmp_path):
+    """A file for one section has no z."""
+    (tmp_path / "p.csv").write_text("label,x,y\n1,5,4\n0,2.0,3\n\n")
+    found = read_points(tmp_path / "p.csv")
+    assert found.positions.tolist() == [[0, 4, 5], [0, 3, 2]]
+    assert found.labels.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("", "header"), ("a,b\n", "header"), ("y,x,label\n", "no points"), ("y,x,label\n1,2\n", "line 2"),
+     ("y,x,label\n1,b,0\n", "'b'"), ("y,x,label\n1,2.5,0\n", "whole"), ("y,x,label\n-1,2,0\n", "whole"),
+     ("y,x,label\nnan,2,0\n", "number")],
+)  # fmt: skip
+def test_faults_of_a_file_are_named(tmp_path, text, part):
+    """One line with the file and the line in it."""
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(BadInput, match=part):
+        read_points(tmp_path / "p.csv")
+
+
+def test_too_few_voxels_and_points_outside_are_refused(tmp_path):
+    """What cannot be drawn or does not fit is bad input."""
+    with pytest.raises(BadInput, match="background"):
+        generate_points(np.ones((4, 4)), 2)
+    with pytest.raises(BadInput, match="outside"):
+        generate_points(LABELS, 40).check_inside((3, 20, 30), "p.csv")
+    with pytest.raises(BadInput, match="no such file"):
+        read_points(tmp_path / "none.csv")
