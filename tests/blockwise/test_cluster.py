@@ -1,0 +1,202 @@
+"""Clusters: what is refused, what is submitted, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from blockwise import cluster
+from blockwise.cluster import Cluster, dashboard_address, job_script, open_cluster
+from blockwise.errors import BadInput
+from blockwise.executor import OnDask
+from blockwise.executor.pool import is_here, slots_of
+from tests.paths import ROOT
+from tests.servers import free_port
+from tests.toys import Idle
+
+
+def fake_client(*workers: dict[str, object], address: str = "tcp://127.0.0.1:1") -> SimpleNamespace:
+    """A client whose scheduler knows these workers."""
+    known = {f"{address}{place}": {"nthreads": 1, **worker} for place, worker in enumerate(workers)}
+    return SimpleNamespace(scheduler_info=lambda n_workers: {"workers": known})
+
+
+def test_the_slurm_script_asks_for_what_the_settings_say():
+    """Queue, time, memory, threads, directives and prologue are in the script, one kind of worker each."""
+    settings = Cluster(
+        kind="slurm", workers=4, gpus=1, threads=2, memory="8GB", queue="short", walltime="01:30:00",
+        account="lab", directives=("--constraint=x",), prologue=("module load cuda",),
+    )
+    script = job_script(settings)
+    plain, gpu = script.split("#!/usr/bin/env bash")[1:]
+    for line in ("-p short", "-t 01:30:00", "--mem=8G", "--cpus-per-task=2", "--constraint=x", "-A lab"):
+        assert f"#SBATCH {line}\n" in plain
+        assert f"#SBATCH {line}\n" in gpu
+    assert "export OMP_NUM_THREADS=2\n" in plain
+    assert "module load cuda\n" in plain
+    assert "--gres=gpu:1" in gpu
+    assert "--resources GPU=1" in gpu
+    assert "GPU" not in plain
+    assert "srun" not in script
+
+
+@pytest.mark.parametrize("kind", ["lsf", "pbs"])
+def test_other_batch_systems_have_scripts_too(kind):
+    """LSF and PBS get their own directives."""
+    script = job_script(Cluster(kind=kind, memory="8GB", account="lab"))
+    assert {"lsf": "#BSUB", "pbs": "#PBS"}[kind] in script
+    assert "lab" in script
+
+
+def test_no_script_for_a_cluster_without_jobs():
+    """Only batch systems have one."""
+    with pytest.raises(BadInput, match="submits no jobs"):
+        job_script(Cluster())
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        ({"gpus": 3}, "gpus"),
+        ({"kind": "slurm"}, "memory"),
+        ({"kind": "ssh"}, "hosts"),
+        ({"workers": 0}, "workers"),
+        ({"kind": "magic"}, "kind"),
+        ({"wokers": 1}, "wokers"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(data, word):
+    """One line that names the key."""
+    with pytest.raises(BadInput, match=word):
+        Cluster.parse(data, "cluster")
+
+
+@pytest.mark.parametrize(
+    ("data", "local"),
+    [
+        ({}, True), ({"kind": "none"}, True), ({"kind": "slurm", "memory": "1GB"}, False),
+        ({"address": "tcp://10.0.0.5:8786"}, False), ({"address": "tcp://127.0.0.1:8786"}, True),
+    ],
+)
+def test_a_cluster_knows_whether_it_is_on_this_machine(data, local):
+    """So that SQLite can be refused in time."""
+    assert Cluster.parse(data, "cluster").is_local is local
+
+
+def test_an_address_where_nobody_listens_is_refused(monkeypatch):
+    """After the time allowed (ten seconds), in one line."""
+    monkeypatch.setattr(cluster, "_JOIN_S", 2)
+    begin = time.monotonic()
+    with pytest.raises(BadInput, match="no Dask scheduler answers"), open_cluster(
+        Cluster(address=f"tcp://127.0.0.1:{free_port()}")
+    ):
+        pass
+    assert time.monotonic() - begin < 8
+
+
+def test_a_resource_that_no_worker_has_is_refused():
+    """Dask would wait for ever without a word."""
+    executor = OnDask(fake_client({"resources": {"GPU": 1}}, {}), "sqlite:///x.db")
+    executor.check(Idle(blocks=1))
+    executor.check(Idle(blocks=1, needs_gpus=1))
+    with pytest.raises(BadInput, match="no worker has what this stage needs"):
+        executor.check(Idle(blocks=1, needs_gpus=2))
+
+
+def test_a_promised_resource_may_come_later():
+    """Jobs with a GPU may still wait in the queue."""
+    executor = OnDask(fake_client({}), "mongodb://host/db", promised={"GPU": 1})
+    executor.check(Idle(blocks=1, needs_gpus=1))
+
+
+def test_sqlite_is_refused_for_workers_elsewhere():
+    """A file on this machine is no store for theirs; MongoDB is."""
+    client = fake_client({}, address="tcp://203.0.113.7:4000")
+    with pytest.raises(BadInput, match="SQLite"):
+        OnDask(client, "sqlite:///x.db").check(Idle(blocks=1))
+    OnDask(client, "mongodb://host/db").check(Idle(blocks=1))
+
+
+def test_addresses_of_this_machine_are_known():
+    """Loopback and its own interfaces, not others."""
+    assert is_here("tcp://127.0.0.1:4000")
+    assert is_here("inproc://10.1.1.1/2/3")
+    assert not is_here("tcp://203.0.113.7:4000")
+
+
+def test_slots_follow_threads_and_resources():
+    """A worker with four threads and one GPU runs one block at a time that needs it."""
+    assert slots_of({"nthreads": 4, "resources": {"GPU": 1}}, {"GPU": 1}) == 1
+    assert slots_of({"nthreads": 4, "resources": {"GPU": 1}}, {}) == 4
+    assert slots_of({"nthreads": 4}, {"GPU": 1}) == 0
+
+
+def test_a_local_cluster_has_its_groups_and_leaves_nothing():
+    """Threads, GPU workers and the dashboard are as asked, on this machine only; afterwards no process is left."""
+    settings = Cluster(workers=2, gpus=1, dashboard=free_port())
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with open_cluster(settings) as client:
+            workers = client.scheduler_info()["workers"].values()
+            assert [worker["resources"].get("GPU", 0) for worker in workers] in ([1, 0], [0, 1])
+            seen = client.run(lambda: [os.environ[name] for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")])
+            assert sorted(seen.values()) == [["1", ""], ["1", "0"]]
+            assert dashboard_address(client) == f"http://127.0.0.1:{settings.dashboard}/status"
+            assert listening() == {"127.0.0.1"}
+    left = {child.pid for child in psutil.Process().children(recursive=True)} - before
+    assert not [pid for pid in left if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]
+
+
+def listening() -> set[str]:
+    """Addresses on which this process and its children accept connections."""
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    found = [one for process in processes for one in process.net_connections()]
+    return {one.laddr.ip for one in found if one.status == psutil.CONN_LISTEN}
+
+
+HELD_OPEN = """
+from blockwise.cluster import Cluster, open_cluster
+import psutil, time
+if __name__ == "__main__":
+    with open_cluster(Cluster(dashboard=False)):
+        print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
+        time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_worker_outlives_its_run(how):
+    """Neither Ctrl-C in the terminal nor the death of the driver leaves workers behind."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HELD_OPEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    pids = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(pids) >= 2
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    process.communicate(timeout=30)
+    end = time.monotonic() + 15
+    while time.monotonic() < end and any(is_alive(pid) for pid in pids):
+        time.sleep(0.1)
+    assert not [pid for pid in pids if is_alive(pid)]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended and waits to be collected does not."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,110 @@
+"""Small stages for tests of the engine; importable by workers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from funlib.geometry import Roi
+
+from blockwise.stage import Block, Grid, Stage
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, create, info, read, write
+from tests.faults import strike
+
+
+class Smear(Stage):
+    """Each voxel becomes the sum of itself and its upper neighbours along x, in a block-free way."""
+
+    name: ClassVar[str] = "smear"
+
+    source: Volume
+    target: Volume
+    block: Voxels = (4, 4, 4)
+    factor: int = 1
+    faults: Path | None = None
+
+    def grid(self) -> Grid:
+        return Grid(self.name, info(self.source).spatial, self.block, context_high=(0, 0, 1))
+
+    def inputs(self) -> tuple[Volume, ...]:
+        return (self.source,)
+
+    def outputs(self) -> tuple[Volume, ...]:
+        return (self.target,)
+
+    def parameters(self) -> dict[str, object]:
+        return {"factor": self.factor}
+
+    def prepare(self, store: Store) -> None:
+        found = info(self.source)
+        create(self.target, found.shape, "uint32", self.block, like=found)
+
+    def process(self, block: Block, store: Store) -> None:
+        if self.faults is not None:
+            strike(self.faults, block.key, "before write")
+        data = read(self.source, block.read_roi).astype(np.uint32) * self.factor
+        data[..., :-1] += data[..., 1:]
+        size = block.write_roi.shape
+        write(self.target, block.write_roi, data[..., : size[-1]])
+        store.put_table("sums", block, np.array([int(data.sum())]))
+        if self.faults is not None:
+            strike(self.faults, block.key, "after write")
+
+
+class Count(Stage):
+    """Counts the voxels above a limit; its result is one table a block, and a sum in the end."""
+
+    name: ClassVar[str] = "count"
+
+    source: Volume
+    block: Voxels = (4, 4, 4)
+    limit: int = 10
+
+    def grid(self) -> Grid:
+        return Grid(self.name, info(self.source).spatial, self.block)
+
+    def inputs(self) -> tuple[Volume, ...]:
+        return (self.source,)
+
+    def process(self, block: Block, store: Store) -> None:
+        table = np.array([int((read(self.source, block.write_roi) > self.limit).sum())])
+        store.put_table("counts", block, table)
+
+    def finish(self, store: Store) -> None:
+        total = sum(int(table[0]) for _, table in store.tables("counts"))
+        store.put_table("total", self.grid().block_at(0), np.array([total]))
+
+
+class Idle(Stage):
+    """Does nothing, in so many blocks, or waits in some of them."""
+
+    name: ClassVar[str] = "idle"
+
+    blocks: int
+    seconds: float = 0.0
+    faults: Path | None = None
+    needs_gpus: float = 0.0
+
+    def grid(self) -> Grid:
+        return Grid(self.name, (1, 1, self.blocks), (1, 1, 1))
+
+    def resources(self) -> dict[str, float]:
+        return {"GPU": self.needs_gpus} if self.needs_gpus else {}
+
+    def process(self, block: Block, store: Store) -> None:
+        if self.faults is not None:
+            strike(self.faults, block.key, "before write")
+        if self.seconds:
+            time.sleep(self.seconds)
+
+
+def source_volume(path: Path, shape: Voxels = (8, 9, 10)) -> Volume:
+    """An array of small random numbers."""
+    volume = Volume(path=path)
+    create(volume, shape, "uint8", shape)
+    random = np.random.default_rng(0)
+    write(volume, Roi((0, 0, 0), shape), random.integers(0, 20, shape).astype(np.uint8))
+    return volume
