@@ -1,0 +1,129 @@
+"""The viewer, asked as a browser would ask it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from funlib.geometry import Roi
+
+from blockwise.errors import BadInput
+from blockwise.volume import Info, Volume, create, info, write
+from contraband import view as viewing
+from contraband.view import close_viewer, find_layers, open_viewer
+
+
+def make(path, shape=(6, 7, 8), dtype="uint64", voxel_size=(40, 4, 4), offset=(80, 8, 0)):
+    """A volume of random numbers and its content."""
+    data = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+    like = Info(shape, np.dtype(dtype), voxel_size, offset, ("nm",) * 3, (), (), (), None, {})
+    create(Volume(path=path), shape, dtype, (4, 4, 4), like=like)
+    write(Volume(path=path), Roi((0, 0, 0), shape[-3:]), data)
+    return data
+
+
+@pytest.fixture
+def run(tmp_path):
+    """What a run leaves, and its raw volume elsewhere."""
+    contents = {
+        "raw": make(tmp_path / "in.zarr" / "raw", dtype="uint8"),
+        "affinities": make(tmp_path / "out.zarr" / "affinities", (3, 6, 7, 8), "uint8"),
+        "fragments": make(tmp_path / "out.zarr" / "fragments"),
+        "segments/0.5": make(tmp_path / "out.zarr" / "segments" / "0.5"),
+    }
+    return tmp_path / "out.zarr", {"raw": tmp_path / "in.zarr" / "raw"}, contents
+
+
+@pytest.fixture
+def viewer(run):
+    """A viewer on a free port of this machine."""
+    yield open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
+    close_viewer()
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read()
+
+
+def test_the_page_is_there_and_listens_on_this_machine_only(viewer):
+    """The link that is printed opens a page, and it is a loopback address."""
+    url = viewer.get_viewer_url()
+    assert url.startswith("http://127.0.0.1:")
+    assert b"<html" in fetch(url).lower()
+
+
+def test_all_that_exists_is_a_layer(run, viewer):
+    """One layer each for raw, affinities, fragments and segments, and none for labels that are not there."""
+    assert [layer.name for layer in viewer.state.layers] == list(run[2])
+    assert list(find_layers(run[0], {**run[1], "labels": run[0] / "nothing"})) == list(run[2])
+
+
+def test_pieces_are_the_voxels_of_the_volume(run, viewer):
+    """A piece that the browser asks for has the right voxels, at the right place, in the right size."""
+    host = viewer.get_viewer_url().split("/v/")[0]
+    for layer in viewer.state.layers:
+        key = layer.layer.source[0].url.split("/")[-1]
+        described = json.loads(fetch(f"{host}/neuroglancer/info/{key}"))
+        extra = [0] * (len(described["shape"]) - 3)
+        assert [int(at) for at in described["voxelOffset"]] == [*extra, 2, 2, 0]
+        assert described["coordinateSpace"]["z"][0] == pytest.approx(40e-9)
+        begin, end = [*extra, 1, 2, 3], [*(1 for _ in extra), 4, 6, 8]
+        place = ",".join(map(str, begin)) + "/" + ",".join(map(str, end))
+        scale = ",".join("1" for _ in begin)
+        answer = fetch(f"{host}/neuroglancer/raw/{key}/{scale}/{place}")
+        found = np.frombuffer(answer, described["dataType"]).reshape(np.subtract(end, begin))
+        part = tuple(slice(low, high) for low, high in zip(begin, end, strict=True))
+        assert (found == run[2][layer.name][part]).all()
+
+
+def test_nothing_is_read_before_it_is_looked_at(run, viewer, monkeypatch):
+    """Opening the viewer reads metadata only."""
+    monkeypatch.setattr(viewing.LazyArray, "__getitem__", lambda *_: pytest.fail("read too early"))
+    open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
+
+
+def test_large_volumes_come_without_surfaces(run, viewer, monkeypatch):
+    """A volume that does not fit into memory answers at once that it has no surfaces."""
+    monkeypatch.setattr(viewing, "MESH_VOXELS", 10)
+    layer = next(layer for layer in viewer.state.layers if layer.name == "fragments")
+    key = layer.layer.source[0].url.split("/")[-1]
+    host = viewer.get_viewer_url().split("/v/")[0]
+    for _ in range(2):
+        with pytest.raises(urllib.error.HTTPError, match="405"):
+            fetch(f"{host}/neuroglancer/mesh/{key}/5")
+
+
+def test_without_neuroglancer_the_extra_is_named(run, monkeypatch):
+    """Where it is not installed, the message says what to install."""
+    monkeypatch.setitem(sys.modules, "neuroglancer", None)
+    with pytest.raises(BadInput, match=r"contraband\[view\]"):
+        open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
+
+
+def test_nothing_to_show_is_said(tmp_path):
+    """An output that no run has written yet is bad input."""
+    with pytest.raises(BadInput, match="nothing to show yet"):
+        find_layers(tmp_path / "out.zarr", {})
+
+
+def test_a_port_in_use_is_said(run, viewer):
+    """A taken port is one clear line."""
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(BadInput, match="cannot listen"):
+            open_viewer(find_layers(run[0], run[1]), "127.0.0.1", taken.getsockname()[1])
+
+
+def test_signed_labels_can_be_shown(tmp_path):
+    """Segmentations are unsigned for the browser, whatever the file says."""
+    make(tmp_path / "a.zarr" / "labels", dtype="int64")
+    volume = Volume(path=tmp_path / "a.zarr" / "labels")
+    assert viewing.LazyArray(volume, info(volume), is_image=False).dtype == np.uint64
