@@ -16,6 +16,9 @@ from contraband.commands import data, training, volumes
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
+TYPER_INTERRUPTED = 130
+INTERRUPTED = "interrupted; what is finished is kept, the same command goes on"
+
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -67,6 +70,8 @@ def call(arguments: list[str]) -> int:
     """Run one command; its exit code. Every error on purpose is one line on stderr."""
     try:
         code = app(args=repeat_flags(arguments), prog_name="contraband", standalone_mode=False)
+        if code == TYPER_INTERRUPTED:
+            return _end(INTERRUPTED, 1)
         return code if isinstance(code, int) else 0
     except BlockwiseError as error:
         return _end(str(error), error.exit_code)
@@ -77,7 +82,7 @@ def call(arguments: list[str]) -> int:
     except typer.Exit as error:
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        return _end("interrupted; what is finished is kept, the same command goes on", 1)
+        return _end(INTERRUPTED, 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

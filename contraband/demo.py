@@ -127,9 +127,18 @@ def train(demo: Demo) -> None:
     if not demo.experiment.param_dict.exists():
         write_json(demo.experiment.param_dict, param_dict(demo.volume))
     params = load_params(demo.experiment.param_dict)
-    train_contrastive(params, demo.experiment, 0, lambda *step: demo.steps("contrastive", *step))
+    train_contrastive(params, demo.experiment, 0, told(demo, "contrastive"))
     checkpoint = demo.experiment.contrastive(0).saved_steps()[-1]
-    train_seg(params, demo.experiment, 0, [checkpoint], lambda *step: demo.steps("head", *step))
+    train_seg(params, demo.experiment, 0, [checkpoint], told(demo, "affinity head"))
+
+
+def told(demo: Demo, name: str) -> Callable[[int, int, float, float], None]:
+    """The progress of one training, told to the demo."""
+
+    def tell(step: int, total: int, loss: float, its: float) -> None:
+        demo.steps(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
+
+    return tell
 
 
 def run_half(demo: Demo, half: str, threshold: float | None) -> list[StageResult]:

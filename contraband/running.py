@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from blockwise.cluster import dashboard_address, open_cluster
 
+from blockwise.cluster import dashboard_address, open_cluster
 from blockwise.errors import BadInput
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.run import StageResult, run_stages

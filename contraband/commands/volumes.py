@@ -134,7 +134,6 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
     Example: contraband dashboard configs/gala.yaml
     """
     from blockwise.cluster import dashboard_address, open_cluster
-
     from contraband.plan import load_volume_settings
     from contraband.running import running_dashboard
 
@@ -194,7 +193,6 @@ def _run(
 
 def _dry_run(settings: VolumeSettings, line: list[Stage]) -> None:
     from blockwise.cluster import job_script
-
     from contraband.outlook import outlook, print_outlook
 
     for stage in line:
