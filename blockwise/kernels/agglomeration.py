@@ -16,14 +16,11 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.edges import merge_edges
-from blockwise.kernels.heap import drop_top, heapify, replace_top
-from blockwise.kernels.lookup import FREE, MOST, clean, empty_slots, find, insert, remove
+from blockwise.kernels.heap import drop_top, heapify, replace_top, tag, untag
+from blockwise.kernels.lookup import DEAD, MOST, empty_slots, find, insert, is_crowded, refill
 
 STATISTICS = ("mean",)
 """What edges can be scored by; all of them merge in the same order however the graph is cut up."""
-
-DEAD = FREE
-"""The first end of an edge that is no more."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +58,11 @@ def agglomerate(
     _check(edges, full)
     ends = [edges["u"], edges["v"]] if nodes is None else [edges["u"], edges["v"], nodes]
     fragment = _unique(ends)
-    first = np.searchsorted(fragment, edges["u"]).astype(np.uint32)
-    second = np.searchsorted(fragment, edges["v"]).astype(np.uint32)
-    total, count = edges["sum"].astype(np.uint64), edges["count"].astype(np.uint64)
-    parent, score = _merge_all(first, second, total, count, len(fragment), float(full), float(stop))
+    links = np.empty((len(edges), 4), np.uint32)
+    for column, end in ((0, "u"), (2, "v")):
+        links[:, column] = np.searchsorted(fragment, edges[end])
+    sums = np.stack([edges["sum"], edges["count"].astype(np.uint64)], 1)
+    parent, score = _merge_all(links, sums, len(fragment), float(full), float(stop))
     return Dendrogram(fragment, fragment[parent], score)
 
 
@@ -107,124 +105,111 @@ def _climb(parent, score, threshold):
 
 
 @compiled
-def _chain(first, second, nodes):
-    """Incidence lists: heads and lengths for each node, and the next half-edge (2 edge + end) of each."""
-    head, degree = np.full(nodes, FREE, np.uint32), np.zeros(nodes, np.uint32)
-    following = np.empty(2 * len(first), np.uint32)
-    for edge in range(len(first) - 1, -1, -1):
-        for half, node in ((2 * edge, first[edge]), (2 * edge + 1, second[edge])):
-            following[half] = head[node]
-            head[node] = half
-            degree[node] += np.uint32(1)
-    return head, degree, following
+def _chain(links, nodes):
+    """Fill the lists of edges at each node into columns 1 and 3 of the links; returns their heads and lengths.
+
+    A list holds half-edges: 2 edge for the first end of an edge, 2 edge + 1 for the second.
+    """
+    head, length = np.full(nodes, DEAD, np.uint32), np.zeros(nodes, np.uint32)
+    for edge in range(len(links) - 1, -1, -1):
+        for side in (1, 0):
+            node = links[edge, 2 * side]
+            links[edge, 2 * side + 1], head[node] = head[node], 2 * edge + side
+            length[node] += np.uint32(1)
+    return head, length
 
 
 @compiled
-def _take(edge, half, kept, graph):
-    """Make `kept` the end of an edge at one of its halves, and put the half into its list."""
-    first, second, head, following = graph[0], graph[1], graph[5], graph[6]
-    if half & np.uint32(1):
-        second[edge] = kept
-    else:
-        first[edge] = kept
-    following[half] = head[kept]
-    head[kept] = half
-
-
-@compiled
-def _add(edge, rival, graph):
+def _add(edge, rival, links, sums, tau):
     """Add two edges between the same clusters; returns the one that lives on.
 
     That is the better one: the score it has in the heap is a bound of the sum's.
     """
-    total, count, tau = graph[2], graph[3], graph[4]
-    better = total[edge] / count[edge] > total[rival] / count[rival]
+    better = sums[edge, 0] / sums[edge, 1] > sums[rival, 0] / sums[rival, 1]
     alive, dead = (edge, rival) if better else (rival, edge)
-    total[alive] += total[dead]
-    count[alive] += count[dead]
+    sums[alive, 0] += sums[dead, 0]
+    sums[alive, 1] += sums[dead, 1]
     tau[alive] = max(tau[alive], tau[dead])
-    graph[0][dead] = DEAD
+    links[dead, 0] = DEAD
     return alive
 
 
 @compiled
-def _absorb(gone, kept, graph, slots, degree):
-    """Hand all edges of cluster `gone` to cluster `kept`; returns how many more slots are in use."""
-    first, second, head, following = graph[0], graph[1], graph[5], graph[6]
+def _absorb(gone, kept, graph, slots):
+    """Hand all edges of cluster `gone` to cluster `kept`; returns the slots used up."""
+    links, sums, tau, head, length = graph
     half, used = head[gone], 0
-    while half != FREE:
-        after, edge = following[half], half >> np.uint32(1)
-        if first[edge] != DEAD:
-            other = first[edge] if half & np.uint32(1) else second[edge]
-            used -= remove(slots, find(slots, first, second, gone, other))
-            slot = find(slots, first, second, kept, other)
+    while half != DEAD:
+        edge, column = half >> np.uint32(1), 2 * np.int64(half & np.uint32(1))
+        after = links[edge, column + 1]
+        if links[edge, 0] != DEAD:
+            other = links[edge, 2 - column]
+            slot = find(slots, links, kept, other)
             if slot < 0:
-                _take(edge, half, kept, graph)
-                used += insert(slots, kept, other, edge)
-                degree[kept] += np.uint32(1)
+                insert(slots, kept, other, edge)
+                used += 1
+                alive = edge
             else:
-                degree[other] -= np.uint32(1)
-                alive = _add(edge, slots[slot], graph)
-                if alive == edge:
-                    _take(edge, half, kept, graph)
-                    slots[slot] = edge
+                alive = _add(edge, slots[1][slot], links, sums, tau)
+                slots[1][slot] = alive
+            if alive == edge:
+                links[edge, column] = kept
+                links[edge, column + 1], head[kept] = head[kept], half
+                length[kept] += np.uint32(1)
         half = after
-    head[gone] = FREE
     return used
 
 
 @compiled
-def _merge_along(edge, graph, slots, degree):
-    """Merge the clusters of an edge; returns the one kept, the one gone, and the slots used up."""
-    first, second = graph[0], graph[1]
-    kept, gone = first[edge], second[edge]
-    if degree[kept] < degree[gone]:
+def _merge_along(edge, graph, slots):
+    """Merge the two clusters of an edge; returns the one kept, the one gone, and the slots used up.
+
+    The shorter list is walked; it may hold edges that are dead, but those are met only once.
+    """
+    links, length = graph[0], graph[4]
+    kept, gone = links[edge, 0], links[edge, 2]
+    if length[kept] < length[gone]:
         kept, gone = gone, kept
-    freed = remove(slots, find(slots, first, second, kept, gone))
-    first[edge] = DEAD
-    degree[kept] -= np.uint32(1)
-    return kept, gone, _absorb(gone, kept, graph, slots, degree) - freed
+    links[edge, 0] = DEAD
+    return kept, gone, _absorb(gone, kept, graph, slots)
 
 
 @compiled
-def _fill(first, second, total, count, full, stop):
+def _fill(links, sums, full, stop):
     """The heap of all edges above `stop`, and the slots of all edges."""
-    edges = len(first)
-    scores = np.empty(edges, np.float64)
-    ties, entries = np.empty(edges, np.uint32), np.empty(edges, np.uint32)
+    edges = len(sums)
+    scores, tags = np.empty(edges, np.float64), np.empty(edges, np.uint64)
     slots, size = empty_slots(edges), 0
     for edge in range(edges):
-        insert(slots, first[edge], second[edge], edge)
-        score = total[edge] / count[edge] / full
+        insert(slots, links[edge, 0], links[edge, 2], edge)
+        score = sums[edge, 0] / sums[edge, 1] / full
         if score > stop:
-            scores[size], ties[size], entries[size] = score, edge, edge
+            scores[size], tags[size] = score, tag(edge, edge)
             size += 1
-    heapify(scores, ties, entries, size)
-    return scores, ties, entries, size, slots
+    heapify(scores, tags, size)
+    return scores, tags, size, slots
 
 
 @compiled
-def _merge_all(first, second, total, count, nodes, full, stop):
+def _merge_all(links, sums, nodes, full, stop):
     """Parents (rows) and scores of the nodes; the columns of the edges are used up."""
-    head, degree, following = _chain(first, second, nodes)
-    tau = np.arange(len(first)).astype(np.uint32)
-    graph = (first, second, total, count, tau, head, following)
-    scores, ties, entries, size, slots = _fill(first, second, total, count, full, stop)
+    tau, used = np.arange(len(sums)).astype(np.uint32), len(sums)
+    graph = (links, sums, tau, *_chain(links, nodes))
+    scores, tags, size, slots = _fill(links, sums, full, stop)
     parent, height, smallest = np.arange(nodes), np.zeros(nodes), np.arange(nodes)
-    used = len(first)
     while size:
-        edge = entries[0]
-        score = total[edge] / count[edge] / full
-        if first[edge] == DEAD or score <= stop:
-            size = drop_top(scores, ties, entries, size)
-        elif score != scores[0] or tau[edge] != ties[0]:
-            replace_top(scores, ties, entries, size, score, tau[edge], edge)
+        tie, edge = untag(tags[0])
+        score = sums[edge, 0] / sums[edge, 1] / full
+        if links[edge, 0] == DEAD or score <= stop:
+            size = drop_top(scores, tags, size)
+        elif score != scores[0] or tau[edge] != tie:
+            replace_top(scores, tags, size, score, tag(tau[edge], edge))
         else:
-            size = drop_top(scores, ties, entries, size)
-            kept, gone, more = _merge_along(edge, graph, slots, degree)
+            size = drop_top(scores, tags, size)
+            kept, gone, more = _merge_along(edge, graph, slots)
             child, ancestor = max(smallest[kept], smallest[gone]), min(smallest[kept], smallest[gone])
             parent[child], height[child], smallest[kept] = ancestor, score, ancestor
             used += more
-            if 5 * used > 4 * len(slots):
-                used = clean(slots, first, second)
+            if is_crowded(slots, used):
+                used = refill(slots, links)
     return parent, height

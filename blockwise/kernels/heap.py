@@ -1,53 +1,66 @@
 # mypy: allow-untyped-defs
-"""A binary heap of edges: the largest score first, among equal scores the smallest tie first.
+"""A heap of edges: the largest score first, among equal scores the smallest tag first.
 
-Three columns of one length: score (float64), tie and edge (uint32). Entries do not change while in it.
+Two columns of one length: score (float64), and tag (uint64), a tie in the upper and an edge in the lower half.
+An entry does not change while it is in the heap. Every entry has four below it, side by side in memory.
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from blockwise.kernels.compiled import compiled
 
 
 @compiled
-def _ahead(score, tie, other_score, other_tie):
-    return score > other_score or (score == other_score and tie < other_tie)
+def tag(tie, edge):
+    """A tie and an edge as one number, ordered by tie."""
+    return (np.uint64(tie) << np.uint64(32)) | np.uint64(edge)
 
 
 @compiled
-def _sink(scores, ties, edges, size, at, score, tie, edge):
+def untag(value):
+    """The tie and the edge of a tag."""
+    return np.uint32(value >> np.uint64(32)), np.uint32(value & np.uint64(0xFFFFFFFF))
+
+
+@compiled
+def _ahead(score, mark, other_score, other_mark):
+    return score > other_score or (score == other_score and mark < other_mark)
+
+
+@compiled
+def _sink(scores, tags, size, at, score, mark):
     """Put an entry at `at` or below, where a hole is."""
-    while True:
-        child = 2 * at + 1
-        if child >= size:
+    while 4 * at + 1 < size:
+        child = 4 * at + 1
+        for other in range(child + 1, min(child + 4, size)):
+            if _ahead(scores[other], tags[other], scores[child], tags[child]):
+                child = other
+        if not _ahead(scores[child], tags[child], score, mark):
             break
-        right = child + 1
-        if right < size and _ahead(scores[right], ties[right], scores[child], ties[child]):
-            child = right
-        if not _ahead(scores[child], ties[child], score, tie):
-            break
-        scores[at], ties[at], edges[at] = scores[child], ties[child], edges[child]
+        scores[at], tags[at] = scores[child], tags[child]
         at = child
-    scores[at], ties[at], edges[at] = score, tie, edge
+    scores[at], tags[at] = score, mark
 
 
 @compiled
-def heapify(scores, ties, edges, size):
+def heapify(scores, tags, size):
     """Order the first `size` entries as a heap."""
-    for at in range(size // 2 - 1, -1, -1):
-        _sink(scores, ties, edges, size, at, scores[at], ties[at], edges[at])
+    for at in range((size + 2) // 4 - 1, -1, -1):
+        _sink(scores, tags, size, at, scores[at], tags[at])
 
 
 @compiled
-def replace_top(scores, ties, edges, size, score, tie, edge):
+def replace_top(scores, tags, size, score, mark):
     """Replace the first entry by another one."""
-    _sink(scores, ties, edges, size, 0, score, tie, edge)
+    _sink(scores, tags, size, 0, score, mark)
 
 
 @compiled
-def drop_top(scores, ties, edges, size):
+def drop_top(scores, tags, size):
     """Remove the first entry; returns the new size."""
     size -= 1
     if size:
-        _sink(scores, ties, edges, size, 0, scores[size], ties[size], edges[size])
+        _sink(scores, tags, size, 0, scores[size], tags[size])
     return size

@@ -1,8 +1,12 @@
 # mypy: allow-untyped-defs
-"""A hash from unordered pairs of rows to places in two columns, in which pairs may be removed again.
+"""A hash from unordered pairs of numbers to places, five bytes a slot; pairs change and die without notice.
 
-`slots` has a power of two of entries: a place, FREE or GONE. The pair of a place is read from the columns
-`first` and `second` (uint32) of the caller, so a slot costs four bytes.
+The pair of a place is read from the caller's `links` (places, 4) uint32: its two ends are in columns 0 and 2 (and
+beside each, in 1 and 3, the caller's list of places with that end, so that one look in memory finds both). A
+place whose first end is DEAD is no more. `slots` is (marks, places): a mark is 0 for a free slot, else some bits of
+the hash, so that most slots are passed over without a look at `links`. A slot may be stale: its place has another
+pair now, or is dead. That does no harm, as pairs are compared when they are found: a stale slot is passed over,
+or leads to the right place by chance. `refill` drops what is stale.
 """
 
 from __future__ import annotations
@@ -12,69 +16,65 @@ import numpy as np
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.pairs import hash_pair
 
-FREE = np.uint32(0xFFFFFFFF)
-GONE = np.uint32(0xFFFFFFFE)
-MOST = 2**31
-"""Places that fit: twice as many half-edges must be countable in uint32, FREE and GONE apart."""
+DEAD = np.uint32(0xFFFFFFFF)
+MOST = 2**31 - 1
+"""Places that fit: twice as many ends are counted in uint32, DEAD apart."""
 
 
 @compiled
 def empty_slots(places):
-    """Slots for this many places, two thirds full at the most."""
+    """Slots for this many places, a power of two of them, half of them in use at the most."""
     size = 16
-    while 2 * size < 3 * places:
+    while size < 2 * places:
         size *= 2
-    return np.full(size, FREE, np.uint32)
+    return np.zeros(size, np.uint8), np.empty(size, np.uint32)
 
 
 @compiled
-def _start(one, other):
-    return hash_pair(min(one, other), max(one, other)) >> np.uint64(20)
+def _start(size, one, other):
+    """Where to look first and for which mark, the same for (one, other) and (other, one)."""
+    mixed = hash_pair(min(one, other), max(one, other))
+    return np.int64(mixed >> np.uint64(20)) & (size - 1), np.uint8((mixed & np.uint64(127)) + np.uint64(1))
 
 
 @compiled
-def find(slots, first, second, one, other):
-    """The slot that holds one and other, or -1."""
-    mask = np.uint64(len(slots) - 1)
-    slot = _start(one, other) & mask
-    while slots[slot] != FREE:
-        place = slots[slot]
-        if place != GONE:
-            ends = first[place], second[place]
-            if ends == (one, other) or ends == (other, one):
-                return np.int64(slot)
-        slot = (slot + np.uint64(1)) & mask
-    return np.int64(-1)
+def find(slots, links, one, other):
+    """The slot that holds the place of one and other, or -1."""
+    marks, places = slots
+    slot, mark = _start(len(marks), one, other)
+    while marks[slot]:
+        if marks[slot] == mark:
+            place = places[slot]
+            first, second = links[place, 0], links[place, 2]
+            if (first == one and second == other) or (first == other and second == one):
+                return slot
+        slot = (slot + 1) & (len(marks) - 1)
+    return -1
 
 
 @compiled
 def insert(slots, one, other, place):
-    """Enter a pair that is not there yet; returns 1 if a FREE slot was used up, else 0."""
-    mask = np.uint64(len(slots) - 1)
-    slot = _start(one, other) & mask
-    while slots[slot] != FREE and slots[slot] != GONE:
-        slot = (slot + np.uint64(1)) & mask
-    fresh = 1 if slots[slot] == FREE else 0
-    slots[slot] = np.uint32(place)
-    return fresh
+    """Enter a pair that is not there yet; uses up one slot."""
+    marks, places = slots
+    slot, mark = _start(len(marks), one, other)
+    while marks[slot]:
+        slot = (slot + 1) & (len(marks) - 1)
+    marks[slot], places[slot] = mark, np.uint32(place)
 
 
 @compiled
-def remove(slots, slot):
-    """Take the pair out of a slot; returns 1 if the slot is FREE again, 0 if it must stay GONE."""
-    after = (slot + 1) & (len(slots) - 1)
-    if slots[after] == FREE:
-        slots[slot] = FREE
-        return 1
-    slots[slot] = GONE
-    return 0
+def is_crowded(slots, used):
+    """Whether it is time to `refill`."""
+    return 4 * used > 3 * len(slots[0])
 
 
 @compiled
-def clean(slots, first, second):
-    """Enter all pairs anew, so that no slot is GONE; returns how many there are."""
-    places = slots[slots < GONE]
-    slots[:] = FREE
-    for place in places:
-        insert(slots, first[place], second[place], place)
-    return len(places)
+def refill(slots, links):
+    """Enter all places that live anew, so that no slot is stale; returns how many there are."""
+    slots[0][:] = 0
+    used = 0
+    for place in range(len(links)):
+        if links[place, 0] != DEAD:
+            insert(slots, links[place, 0], links[place, 2], place)
+            used += 1
+    return used

@@ -79,22 +79,19 @@ def _position(old, value):
 
 @compiled
 def _relabel(ids, old, new, stride):
-    """Neighbours are mostly equal: only a voxel unlike those to the left and above is looked up."""
-    result = np.empty_like(ids)
-    last, last_new = np.uint64(0), np.uint64(0)
-    row = _position(old, last)
-    if row >= 0:
-        last_new = new[row]
-    for index in range(len(ids)):
-        value = ids[index]
-        if value != last:
-            last = value
-            if index >= stride and ids[index - stride] == value:
-                last_new = result[index - stride]
-            else:
-                row = _position(old, value)
-                last_new = new[row] if row >= 0 else value
-        result[index] = last_new
+    """Neighbours are mostly equal: only a run of voxels unlike the one above its first is looked up."""
+    result, start = np.empty_like(ids), 0
+    while start < len(ids):
+        value, end = ids[start], start + 1
+        while end < len(ids) and ids[end] == value:
+            end += 1
+        if start >= stride and ids[start - stride] == value:
+            named = result[start - stride]
+        else:
+            row = _position(old, value)
+            named = new[row] if row >= 0 else value
+        result[start:end] = named
+        start = end
     return result
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.lookup import FREE, clean, empty_slots, find, insert, remove
+from blockwise.kernels.lookup import DEAD, empty_slots, find, insert, is_crowded, refill
 
 
 @compiled
@@ -71,36 +71,34 @@ def _matches(node, best, best_truth, size, truth_size):
 
 
 @compiled
-def _offer(node, row, columns, best, best_truth, is_object):
+def _offer(node, row, links, voxels, best, best_truth, is_object):
     """Keep the truth object that shares most voxels with a cluster."""
-    truth = columns[1][row] - np.uint32(len(best))
-    if is_object[truth] and columns[2][row] > best[node]:
-        best[node], best_truth[node] = columns[2][row], truth
+    truth = links[row, 2] - np.uint32(len(best))
+    if is_object[truth] and voxels[row] > best[node]:
+        best[node], best_truth[node] = voxels[row], truth
 
 
 @compiled
 def _hand_over(gone, kept, state, is_object, squares, logs):
-    """Add the rows of one cluster to those of another; returns how many more slots are in use."""
-    columns, slots, head, following, _, _, best, best_truth = state
-    first, second, voxels = columns
-    row, used = head[gone], 0
-    while row != FREE:
-        after = following[row]
-        used -= remove(slots, find(slots, first, second, gone, second[row]))
-        slot = find(slots, first, second, kept, second[row])
+    """Add the rows of one cluster to those of another; returns the slots used up."""
+    links, voxels, slots, head, _, _, best, best_truth = state
+    row, used = np.int64(head[gone]), 0
+    while row != DEAD:
+        after, truth = np.int64(links[row, 1]), links[row, 2]
+        slot, there = find(slots, links, kept, truth), row
         if slot < 0:
-            first[row] = kept
-            used += insert(slots, kept, second[row], row)
-            following[row], head[kept] = head[kept], row
-            _offer(kept, row, columns, best, best_truth, is_object)
+            links[row, 0] = kept
+            insert(slots, kept, truth, row)
+            used += 1
+            links[row, 1], head[kept] = head[kept], row
         else:
-            there = slots[slot]
+            there = np.int64(slots[1][slot])
             _add_product(squares, 0, voxels[row], np.uint64(2) * voxels[there])
             _add(logs, 0, _bits(voxels[row], voxels[there]))
             voxels[there] += voxels[row]
-            _offer(kept, there, columns, best, best_truth, is_object)
+            links[row, 0] = DEAD
+        _offer(kept, there, links, voxels, best, best_truth, is_object)
         row = after
-    head[gone] = FREE
     return used
 
 
@@ -115,19 +113,19 @@ def _root(parents, node):
 @compiled
 def _begin(node, truth, voxels, is_object, nodes):
     """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
-    first, second = node.astype(np.uint32), (truth + nodes).astype(np.uint32)
-    columns, slots = (first, second, voxels.copy()), empty_slots(len(node))
-    head, following = np.full(nodes, FREE, np.uint32), np.full(len(node), FREE, np.uint32)
+    links, voxels, slots = np.empty((len(node), 4), np.uint32), voxels.copy(), empty_slots(len(node))
+    head = np.full(nodes, DEAD, np.uint32)
     size, truth_size = np.zeros(nodes, np.uint64), np.zeros(len(is_object), np.uint64)
     best, best_truth = np.zeros(nodes, np.uint64), np.zeros(nodes, np.uint32)
     for row in range(len(node)):
         at = node[row]
-        insert(slots, first[row], second[row], row)
-        following[row], head[at] = head[at], row
+        links[row, 0], links[row, 2] = at, truth[row] + nodes
+        insert(slots, links[row, 0], links[row, 2], row)
+        links[row, 1], head[at] = head[at], row
         size[at] += voxels[row]
         truth_size[truth[row]] += voxels[row]
-        _offer(at, row, columns, best, best_truth, is_object)
-    return columns, slots, head, following, size, truth_size, best, best_truth
+        _offer(at, row, links, voxels, best, best_truth, is_object)
+    return links, voxels, slots, head, size, truth_size, best, best_truth
 
 
 @compiled
@@ -142,7 +140,7 @@ def _count(node, present, state, counts, sign):
 
 @compiled
 def _merge(kept, gone, present, state, is_object, squares, logs, counts):
-    """Merge two clusters and keep all sums and counts; returns how many more slots are in use."""
+    """Merge two clusters and keep all sums and counts; returns the slots used up."""
     size = state[4]
     _count(kept, present, state, counts, -1)
     _count(gone, present, state, counts, -1)
@@ -185,8 +183,8 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
             used += _merge(kept, gone, present, state, is_object, squares, logs, counts)
             parents[gone] = kept
             length[kept] += length[gone]
-            if 5 * used > 4 * len(state[1]):
-                used = clean(state[1], state[0][0], state[0][1])
+            if is_crowded(state[2], used):
+                used = refill(state[2], state[0])
             merge += 1
         all_squares[step], all_counts[step] = squares, counts
         all_logs[step] = logs[:, 0] + logs[:, 1]

@@ -37,7 +37,7 @@ class Rules:
     low: float = 0.0
     """The least affinity that links two voxels."""
 
-    cap: float | None = 0.97
+    cap: float | None = 0.95
     """Heights from this fraction of the highest on are equal, such neighbours are linked; None for never."""
 
     background: float | None = None
