@@ -16,8 +16,9 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.edges import merge_edges
-from blockwise.kernels.heap import drop_top, heapify, replace_top, tag, untag
+from blockwise.kernels.heap import drop_top, is_ahead, push, replace_top, tag, untag
 from blockwise.kernels.lookup import DEAD, MOST, empty_slots, find, insert, is_crowded, refill
+from blockwise.kernels.pairs import order_keys
 
 STATISTICS = ("mean",)
 """What edges can be scored by; all of them merge in the same order however the graph is cut up."""
@@ -62,8 +63,17 @@ def agglomerate(
     for column, end in ((0, "u"), (2, "v")):
         links[:, column] = np.searchsorted(fragment, edges[end])
     sums = np.stack([edges["sum"], edges["count"].astype(np.uint64)], 1)
-    parent, score = _merge_all(links, sums, len(fragment), float(full), float(stop))
+    order, bounds = _queue(sums, full, stop)
+    parent, score = _merge_all(links, sums, order, bounds, len(fragment), float(full), float(stop))
     return Dendrogram(fragment, fragment[parent], score)
+
+
+def _queue(sums: np.ndarray, full: int, stop: float) -> tuple[np.ndarray, np.ndarray]:
+    """The edges that score above `stop` (uint32), best first, ties in their order, and their scores."""
+    scores = sums[:, 0] / sums[:, 1] / full
+    # Positive numbers in [0, 1] are ordered as their bits are.
+    order = order_keys(~scores.view(np.uint64))[: np.count_nonzero(scores > stop)]
+    return order.astype(np.uint32), scores[order]
 
 
 def _unique(parts: list[np.ndarray]) -> np.ndarray:
@@ -175,41 +185,46 @@ def _merge_along(edge, graph, slots):
 
 
 @compiled
-def _fill(links, sums, full, stop):
-    """The heap of all edges above `stop`, and the slots of all edges."""
-    edges = len(sums)
-    scores, tags = np.empty(edges, np.float64), np.empty(edges, np.uint64)
-    slots, size = empty_slots(edges), 0
-    for edge in range(edges):
-        insert(slots, links[edge, 0], links[edge, 2], edge)
-        score = sums[edge, 0] / sums[edge, 1] / full
-        if score > stop:
-            scores[size], tags[size] = score, tag(edge, edge)
-            size += 1
-    heapify(scores, tags, size)
-    return scores, tags, size, slots
+def _record(child, other, score, merges):
+    """Note a merge of two clusters, whose smallest fragments are given, and return the smaller one."""
+    parent, height = merges
+    child, ancestor = max(child, other), min(child, other)
+    parent[child], height[child] = ancestor, score
+    return ancestor
 
 
 @compiled
-def _merge_all(links, sums, nodes, full, stop):
-    """Parents (rows) and scores of the nodes; the columns of the edges are used up."""
-    tau, used = np.arange(len(sums)).astype(np.uint32), len(sums)
-    graph = (links, sums, tau, *_chain(links, nodes))
-    scores, tags, size, slots = _fill(links, sums, full, stop)
-    parent, height, smallest = np.arange(nodes), np.zeros(nodes), np.arange(nodes)
-    while size:
-        tie, edge = untag(tags[0])
+def _merge_all(links, sums, order, bounds, nodes, full, stop):
+    """Parents (rows) and scores of the nodes; the columns of the edges are used up.
+
+    The best edge is the first of `order`, or of a heap of those that turned out worse than they began.
+    """
+    tau = np.arange(len(sums)).astype(np.uint32)
+    graph, slots = (links, sums, tau, *_chain(links, nodes)), empty_slots(len(sums))
+    used, smallest, merges = refill(slots, links), np.arange(nodes), (np.arange(nodes), np.zeros(nodes))
+    scores, tags, size, next_edge = np.empty(1024), np.empty(1024, np.uint64), 0, 0
+    while size or next_edge < len(order):
+        queued = next_edge < len(order)
+        if queued:
+            edge = order[next_edge]
+            tie, bound, mark = edge, bounds[next_edge], tag(edge, edge)
+        if not queued or (size and is_ahead(scores[0], tags[0], bound, mark)):
+            queued, bound = False, scores[0]
+            tie, edge = untag(tags[0])
         score = sums[edge, 0] / sums[edge, 1] / full
-        if links[edge, 0] == DEAD or score <= stop:
-            size = drop_top(scores, tags, size)
-        elif score != scores[0] or tau[edge] != tie:
+        alive = links[edge, 0] != DEAD and score > stop
+        again = alive and (score != bound or tau[edge] != tie)
+        if again and not queued:
             replace_top(scores, tags, size, score, tag(tau[edge], edge))
-        else:
+        elif not queued:
             size = drop_top(scores, tags, size)
+        elif again:
+            scores, tags, size = push(scores, tags, size, score, tag(tau[edge], edge))
+        next_edge += queued
+        if alive and not again:
             kept, gone, more = _merge_along(edge, graph, slots)
-            child, ancestor = max(smallest[kept], smallest[gone]), min(smallest[kept], smallest[gone])
-            parent[child], height[child], smallest[kept] = ancestor, score, ancestor
+            smallest[kept] = _record(smallest[kept], smallest[gone], score, merges)
             used += more
             if is_crowded(slots, used):
                 used = refill(slots, links)
-    return parent, height
+    return merges

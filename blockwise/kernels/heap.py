@@ -25,7 +25,8 @@ def untag(value):
 
 
 @compiled
-def _ahead(score, mark, other_score, other_mark):
+def is_ahead(score, mark, other_score, other_mark):
+    """Whether the first of two entries comes first."""
     return score > other_score or (score == other_score and mark < other_mark)
 
 
@@ -35,9 +36,9 @@ def _sink(scores, tags, size, at, score, mark):
     while 4 * at + 1 < size:
         child = 4 * at + 1
         for other in range(child + 1, min(child + 4, size)):
-            if _ahead(scores[other], tags[other], scores[child], tags[child]):
+            if is_ahead(scores[other], tags[other], scores[child], tags[child]):
                 child = other
-        if not _ahead(scores[child], tags[child], score, mark):
+        if not is_ahead(scores[child], tags[child], score, mark):
             break
         scores[at], tags[at] = scores[child], tags[child]
         at = child
@@ -45,16 +46,25 @@ def _sink(scores, tags, size, at, score, mark):
 
 
 @compiled
-def heapify(scores, tags, size):
-    """Order the first `size` entries as a heap."""
-    for at in range((size + 2) // 4 - 1, -1, -1):
-        _sink(scores, tags, size, at, scores[at], tags[at])
-
-
-@compiled
 def replace_top(scores, tags, size, score, mark):
     """Replace the first entry by another one."""
     _sink(scores, tags, size, 0, score, mark)
+
+
+@compiled
+def push(scores, tags, size, score, mark):
+    """Add an entry; returns the columns, longer ones if they were full, and the new size."""
+    if size == len(scores):
+        scores, tags = (
+            np.append(scores, np.empty(size + 1024)),
+            np.append(tags, np.empty(size + 1024, np.uint64)),
+        )
+    at = size
+    while at and is_ahead(score, mark, scores[(at - 1) // 4], tags[(at - 1) // 4]):
+        scores[at], tags[at] = scores[(at - 1) // 4], tags[(at - 1) // 4]
+        at = (at - 1) // 4
+    scores[at], tags[at] = score, mark
+    return scores, tags, size + 1
 
 
 @compiled

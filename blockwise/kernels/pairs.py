@@ -95,6 +95,12 @@ def _sort_by(values, order):
     return order
 
 
+def order_keys(keys: np.ndarray) -> np.ndarray:
+    """The permutation that sorts uint64 numbers; equal ones keep their order."""
+    order: np.ndarray = _sort_by(np.ascontiguousarray(keys), np.arange(len(keys), dtype=np.int64))
+    return order
+
+
 def order_pairs(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """The permutation that sorts pairs of uint64 by u, then v; equal pairs keep their order."""
     if len(u) < 2000:
