@@ -174,7 +174,7 @@ def _memory_limit(settings: Cluster) -> str | float:
 
 def _scheduler_options(settings: Cluster) -> dict[str, Any]:
     if settings.dashboard is False:
-        return {"dashboard": False, "dashboard_address": None}
+        return {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     port = 8787 if settings.dashboard is True else settings.dashboard
     return {"dashboard": True, "dashboard_address": f"127.0.0.1:{port if _is_free(port) else 0}"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from blockwise.stage import Stage
@@ -15,11 +14,11 @@ _METADATA = ("zarr.json", ".zarray", ".zattrs")
 
 
 def fingerprint(
-    stage: Stage, upstream: Mapping[str, str], made: Collection[Path] = ()
+    stage: Stage, upstream: Mapping[str, str], made: Collection[str] = ()
 ) -> tuple[str, dict[str, Any]]:
     """The sha256 of all that the stage's result depends on, and its parts as plain data.
 
-    upstream: fingerprints of the stages it depends on. made: arrays that those write, which so are no inputs.
+    upstream: fingerprints of the stages it depends on. made: absolute paths of what those write: no inputs.
     """
     grid = stage.grid()
     parts: dict[str, Any] = {f"{stage.name}.{key}": value for key, value in flat(stage.parameters()).items()}
@@ -27,7 +26,7 @@ def fingerprint(
     parts["block shape"] = list(grid.block)
     parts["volume shape"] = list(grid.volume)
     for place, volume in enumerate(stage.inputs()):
-        if volume.path not in made:
+        if str(volume.path.absolute()) not in made:
             parts[f"input {place} ({volume.path.name})"] = identity(volume)
     parts.update({f"upstream {name}": digest for name, digest in upstream.items()})
     plain: dict[str, Any] = json.loads(json.dumps(parts, sort_keys=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,13 +56,14 @@ def examine(
     known = {info.name: info for info in store.stages()}
     redone = _redone(stages, redo, known)
     digests = _finished(before or (), known)
-    made = {volume.path for stage in before or () for volume in stage.outputs()}
+    outside = {} if before is not None else _outside(stages, known)
+    made = {path for stage in before or () for path in _outputs(stage)}
+    made |= {path for info in outside.values() for path in info.outputs}
     jobs, clear = [], set(redone)
     for stage in stages:
         old = known.get(stage.name)
-        upstream = _upstream(stage, digests, old, {} if before is not None else _outside(stages, known))
-        digest, parts = fingerprint(stage, upstream, made)
-        info = StageInfo(stage.name, digest, parts, stage.grid())
+        digest, parts = fingerprint(stage, _upstream(stage, digests, old, outside), made)
+        info = StageInfo(stage.name, digest, parts, stage.grid(), outputs=_outputs(stage))
         is_same = old is not None and old.fingerprint == digest and stage.name not in redone
         if old is not None and stage.name not in redone:
             _check_kept(stage, old, info, store)
@@ -71,7 +71,7 @@ def examine(
                 clear.add(stage.name)
         jobs.append(Job(stage, info.grid, info, is_same and old is not None and old.finished))
         digests[stage.name] = digest
-        made |= {volume.path for volume in stage.outputs()}
+        made |= set(info.outputs)
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear))
 
 
@@ -105,7 +105,7 @@ def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, Stage
 def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[str, str]:
     """Fingerprints of the stages ahead; raises unless all are finished with just these settings."""
     digests: dict[str, str] = {}
-    made: set[Path] = set()
+    made: set[str] = set()
     for stage in before:
         old = known.get(stage.name)
         if old is None or not old.finished:
@@ -114,7 +114,7 @@ def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[s
         if digest != old.fingerprint:
             raise _stale(stage.name, old, parts)
         digests[stage.name] = digest
-        made |= {volume.path for volume in stage.outputs()}
+        made |= set(_outputs(stage))
     return digests
 
 
@@ -142,6 +142,10 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
     return {
         name: info for name, info in known.items() if name not in names and not names & set(_made_from(info))
     }
+
+
+def _outputs(stage: Stage) -> tuple[str, ...]:
+    return tuple(str(volume.path.absolute()) for volume in stage.outputs())
 
 
 def _made_from(info: StageInfo) -> list[str]:

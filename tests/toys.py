@@ -60,11 +60,12 @@ class Count(Stage):
     name: ClassVar[str] = "count"
 
     source: Volume
+    shape: Voxels
     block: Voxels = (4, 4, 4)
     limit: int = 10
 
     def grid(self) -> Grid:
-        return Grid(self.name, info(self.source).spatial, self.block)
+        return Grid(self.name, self.shape, self.block)
 
     def inputs(self) -> tuple[Volume, ...]:
         return (self.source,)
@@ -90,6 +91,9 @@ class Idle(Stage):
 
     def grid(self) -> Grid:
         return Grid(self.name, (1, 1, self.blocks), (1, 1, 1))
+
+    def parameters(self) -> dict[str, object]:
+        return {}
 
     def resources(self) -> dict[str, float]:
         return {"GPU": self.needs_gpus} if self.needs_gpus else {}

@@ -42,7 +42,7 @@ class OnDask:
 
     def __init__(self, client: Client, store_url: str, promised: Mapping[str, float] | None = None) -> None:
         """promised: resources that workers not yet there will bring."""
-        self._client: Any = client
+        self.client: Any = client
         self._url = store_url
         self._pool = Pool(client, promised or {})
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -103,7 +103,7 @@ class OnDask:
         futures = [batch.future for batch in self._out.values()]
         if futures:
             try:
-                self._client.cancel(futures, force=True)
+                self.client.cancel(futures, force=True)
             except Exception as error:  # the scheduler may be gone, and then nothing is left to cancel
                 log.debug("cancel: %s", error)
         self._reset()
@@ -144,7 +144,7 @@ class OnDask:
         assert self._stage is not None
         self._serial += 1
         serial = self._serial
-        future = self._client.submit(
+        future = self.client.submit(
             work, self._task, keys, TARGET_S, key=f"{self._stage.name}-{keys[0]}-{self._task.token}-{serial}",
             pure=False, retries=0, resources=self._stage.resources() or None,
         )

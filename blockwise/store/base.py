@@ -52,6 +52,8 @@ class StageInfo:
     grid: Grid
     finished: bool = False
     """Whether all blocks and `Stage.finish` are done."""
+    outputs: tuple[str, ...] = ()
+    """Absolute paths of the arrays that it writes."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,14 @@ def info_to_json(info: StageInfo) -> str:
     """The text from which `info_from_json` makes the same again."""
     grid = info.grid
     shape = [grid.stage, grid.volume, grid.block, grid.context_low, grid.context_high]
-    return json.dumps([info.name, info.fingerprint, dict(info.parts), shape, info.finished])
+    return json.dumps([info.name, info.fingerprint, dict(info.parts), shape, info.finished, info.outputs])
 
 
 def info_from_json(text: str) -> StageInfo:
     """The inverse of `info_to_json`."""
-    name, fingerprint, parts, shape, finished = json.loads(text)
-    return StageInfo(name, fingerprint, parts, Grid(shape[0], *(tuple(axis) for axis in shape[1:])), finished)
+    name, fingerprint, parts, shape, finished, outputs = json.loads(text)
+    grid = Grid(shape[0], *(tuple(axis) for axis in shape[1:]))
+    return StageInfo(name, fingerprint, parts, grid, finished, tuple(outputs))
 
 
 def masked(url: str) -> str:

@@ -1,0 +1,149 @@
+"""Every block that is submitted comes back once, however it ended."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from blockwise.executor import Executor, OnDask, Outcome, batching
+from blockwise.executor.remote import as_task
+from blockwise.executor.work import last_line
+from blockwise.stage import Stage
+from tests.faults import ALWAYS, DIE_BEFORE_WRITE, EXIT, RAISE, attempts, plan
+from tests.toys import Idle
+
+
+def run_all(executor: Executor, stage: Stage, keys: list[int], attempt: int = 1) -> dict[int, Outcome]:
+    """Submit the blocks of a started stage and collect all of them."""
+    executor.submit(stage, keys, attempt)
+    found: list[Outcome] = []
+    end = time.monotonic() + 60
+    while len(found) < len(keys) and time.monotonic() < end:
+        found += executor.collect(0.5)
+    assert sorted(one.key for one in found) == sorted(keys)
+    return {one.key: one for one in found}
+
+
+def test_every_block_comes_back_once_and_measured(executor):
+    """Wall time, CPU time and memory of each block are told."""
+    stage = Idle(blocks=40, seconds=0.01)
+    executor.start(stage)
+    found = run_all(executor, stage, list(range(40)))
+    assert all(one.ok and not one.error for one in found.values())
+    assert all(0.01 <= one.wall_seconds < 1 and 0 <= one.cpu_seconds < 1 for one in found.values())
+    assert all(one.peak_rss_bytes > 1e6 for one in found.values())
+    assert executor.collect(0) == []
+
+
+def test_an_error_comes_back_as_its_traceback(executor, tmp_path):
+    """With the place in the user's code and none of the engine's; the other blocks are fine."""
+    stage = Idle(blocks=6, faults=plan(tmp_path / "plan", {3: [RAISE], 4: [EXIT]}))
+    executor.start(stage)
+    found = run_all(executor, stage, list(range(6)))
+    assert [key for key, one in found.items() if not one.ok].sort() == [3, 4].sort()
+    assert last_line(found[3].error) == "tests.faults.PlannedError: planned for block 3, attempt 1"
+    assert "toys.py" in found[3].error
+    assert "work.py" not in found[3].error
+    assert "SystemExit" in found[4].error
+    assert run_all(executor, stage, [3], attempt=2)[3].ok
+
+
+def test_a_cancelled_executor_forgets(executor):
+    """Nothing comes back afterwards, and another stage can be started."""
+    stage = Idle(blocks=20, seconds=0.02)
+    executor.start(stage)
+    executor.submit(stage, list(range(20)), 1)
+    executor.cancel()
+    assert executor.collect(0.2) == []
+    executor.start(stage)
+    run_all(executor, stage, [1, 2])
+
+
+def test_cheap_blocks_share_a_future(dask_client, store):
+    """Once it is known that blocks are cheap, far fewer futures than blocks are submitted."""
+    with OnDask(dask_client, store.url) as executor:
+        stage = Idle(blocks=600)
+        executor.start(stage)
+        assert executor.capacity == 4
+        run_all(executor, stage, [0, 1, 2, 3])
+        before = executor._serial
+        assert executor.capacity > 100
+        run_all(executor, stage, list(range(4, 600)))
+        assert executor._serial - before < 20
+
+
+def test_a_slow_block_does_not_hold_back_its_batch(dask_client, store, monkeypatch):
+    """Blocks of a batch that have not begun when its time is over come back to be sent again."""
+    monkeypatch.setattr(batching.Batching, "size", lambda self: 8)
+    with OnDask(dask_client, store.url) as executor:
+        stage = Idle(blocks=8, seconds=0.3)
+        executor.start(stage)
+        executor._batching.window = lambda slots: 1  # type: ignore[method-assign]
+        run_all(executor, stage, list(range(8)))
+        assert executor._serial >= 4
+
+
+def test_futures_are_named_for_stage_and_block(dask_client, store):
+    """The dashboard groups them by the stage's name."""
+    from distributed.utils import key_split
+
+    with OnDask(dask_client, store.url) as executor:
+        for name in ("idle", "segment/0.5"):
+            stage = Idle(blocks=3, seconds=0.2)
+            executor.start(stage)
+            executor.submit(stage, [2], 1)
+            (batch,) = executor._out.values()
+            assert batch.future.key.startswith("idle-2-")
+            assert key_split(batch.future.key) == "idle"
+            assert key_split(f"{name}-2-abcdef12-3") == name
+
+
+def test_a_task_shows_no_password():
+    """Dask logs the arguments of tasks that fail."""
+    assert "secret" not in repr(as_task(Idle(blocks=1), "mongodb://anna:secret@host/db", "t"))
+
+
+def test_a_block_that_kills_its_worker_is_found_out(dask_client, store, tmp_path):
+    """It comes back as failed, after a second death at which it was alone; no other block is blamed."""
+    folder = plan(tmp_path / "plan", {17: [DIE_BEFORE_WRITE] * ALWAYS})
+    with OnDask(dask_client, store.url) as executor:
+        stage = Idle(blocks=60, faults=folder)
+        executor.start(stage)
+        found = run_all(executor, stage, list(range(60)))
+    assert [key for key, one in found.items() if not one.ok] == [17]
+    assert "died" in found[17].error
+    assert attempts(folder)[17] == 2
+
+
+def test_a_worker_lost_once_costs_no_attempt(dask_client, store, tmp_path):
+    """Its blocks are run again and all end well."""
+    folder = plan(tmp_path / "plan", {5: [DIE_BEFORE_WRITE]})
+    with OnDask(dask_client, store.url) as executor:
+        stage = Idle(blocks=30, faults=folder)
+        executor.start(stage)
+        assert all(one.ok for one in run_all(executor, stage, list(range(30))).values())
+    assert attempts(folder)[5] == 2
+
+
+def test_a_stage_that_workers_cannot_load_fails_its_blocks(dask_client, store):
+    """Not a block waits for ever when the stage's code is unknown to the workers."""
+    with OnDask(dask_client, store.url) as executor:
+        stage = Idle(blocks=2)
+        executor.start(stage)
+        executor._task = type(executor._task)(b"no pickle", store.url, "t")
+        found = run_all(executor, stage, [0, 1])
+    assert not any(one.ok for one in found.values())
+    assert all("UnpicklingError" in one.error for one in found.values())
+
+
+@pytest.mark.parametrize("path", ["proc/status"])
+def test_memory_is_measured_where_the_system_does_not_tell(monkeypatch, tmp_path, path):
+    """Without /proc the peak of the whole process is taken."""
+    from blockwise.executor import work
+
+    monkeypatch.setattr(work, "_STATUS", Path(tmp_path / path))
+    monkeypatch.setattr(work, "_RESET", Path(tmp_path / path))
+    work.reset_peak_rss()
+    assert work.peak_rss_bytes() > 1e6
