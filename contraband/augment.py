@@ -6,7 +6,7 @@ from output voxels to source voxels serves raw, labels and points alike:
     source(y) = matrix y + displacement(y)      (positions relative to the centres of output and source)
 
 Shape letters: B samples, P points, D = 3 (z, y, x), then Z, Y, X. A 2D sample is one section, Z = 1. Positions are in
-voxels and count from the middle of voxel 0. Source and output share their centre, so extents must differ by even numbers.
+voxels and count from the middle of voxel 0. Source and output share their centre: extents differ by even numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Shape3 = tuple[int, int, int]
 class Geometry:
     """One map for each sample of a batch."""
 
-    matrix_BDD: Tensor
+    matrix: Tensor
     """Rotation times signed permutation."""
 
     control: Tensor | None
@@ -43,16 +43,16 @@ class Geometry:
     @property
     def moves_whole_voxels(self) -> bool:
         """True if the map only mirrors and transposes, so that values are copied, never interpolated."""
-        return self.control is None and bool((self.matrix_BDD == self.matrix_BDD.round()).all())
+        return self.control is None and bool((self.matrix == self.matrix.round()).all())
 
     def to_source(self, positions_BPD: Tensor) -> Tensor:
         """Where points of the output lie in the source, both relative to the centre."""
-        moved = torch.einsum("bij,bpj->bpi", self.matrix_BDD, positions_BPD)
+        moved = torch.einsum("bij,bpj->bpi", self.matrix, positions_BPD)
         return moved if self.control is None else moved + self._displacement(positions_BPD)
 
     def to_output(self, positions_BPD: Tensor, rounds: int = 30) -> Tensor:
         """The inverse of `to_source`, to 1e-3 voxels for displacements that do not fold space."""
-        inverse = self.matrix_BDD.transpose(1, 2)
+        inverse = self.matrix.transpose(1, 2)
         found = torch.einsum("bij,bpj->bpi", inverse, positions_BPD)
         if self.control is None:
             return found
@@ -119,7 +119,7 @@ class Augmenter:
 
     def _source_shape(self) -> Shape3:
         """Extents that cover every output these settings can draw."""
-        z, y, x = self.output_shape
+        z, y, x = map(float, self.output_shape)
         margin = [0.0, 0.0, 0.0]
         if self.settings.elastic:
             params = self.settings.elastic_params
@@ -138,7 +138,7 @@ def move(source: Tensor, geometry: Geometry, output_shape: Shape3) -> Tensor:
     Beyond the source floats are mirrored and whole numbers are -1.
     """
     if geometry.moves_whole_voxels:
-        matrices = geometry.matrix_BDD.round().long().cpu().numpy()
+        matrices = geometry.matrix.round().long().cpu().numpy()
         pairs = zip(source, matrices, strict=True)
         return torch.stack([_permuted(one, matrix, output_shape) for one, matrix in pairs])
     positions = geometry.to_source(_voxels(output_shape, source.device).expand(len(source), -1, -1))
@@ -194,7 +194,7 @@ def _shuffle_equal(allowed: Sequence[int], shape: Shape3, random: np.random.Gene
     return orders[int(random.integers(len(orders)))]
 
 
-def _rotated_extents(y: int, x: int, low: float, high: float) -> tuple[float, float]:
+def _rotated_extents(y: float, x: float, low: float, high: float) -> tuple[float, float]:
     """The largest bounding box of a y-x rectangle turned by any angle of an interval."""
     angles = np.linspace(low, high, 181)
     c, s = np.abs(np.cos(angles)), np.abs(np.sin(angles))

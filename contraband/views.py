@@ -39,7 +39,7 @@ def two_views(
 def _pairs(
     first_map: Geometry, second_map: Geometry, seeds: Sequence[int], shape: Shape3, count: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    device = first_map.matrix_BDD.device
+    device = first_map.matrix.device
     drawn = torch.from_numpy(np.stack([_candidates(seed, shape, SPARE * count) for seed in seeds])).to(device)
     source = first_map.to_source(to_relative(drawn.float(), shape))
     partner, inside = to_voxels(second_map.to_output(source), shape)

@@ -59,7 +59,8 @@ class ZarrVolume:
 
     def dtype(self) -> np.dtype[Any]:
         """The type the values are stored in."""
-        return np.dtype(self.open().dtype)
+        dtype: np.dtype[Any] = np.dtype(self.open().dtype)
+        return dtype
 
 
 class VolumeReader:

@@ -36,8 +36,8 @@ class SparseSamples(SegmentationSamples):
     def pipeline(self) -> Any:
         """Volumes and points merged, a place near a point, normalisation, augmentation of everything."""
         volume = volume_branch(self.pairs, with_labels=self.has_labels)
-        merged = (volume, PointSource(self.points, (POINTS, NEAR))) + gp.MergeProvider()
-        nodes = [merged, gp.RandomLocation(ensure_nonempty=NEAR), Normalise(RAW, self.norm_factor)]
+        sources = (volume, PointSource(self.points, (POINTS, NEAR)))
+        nodes = [sources, gp.MergeProvider(), gp.RandomLocation(ensure_nonempty=NEAR), Normalise(RAW, self.norm_factor)]
         if self.in_loader:
             nodes.append(Augment(self.augmenter, RAW, LABELS if self.has_labels else None, POINTS))
         return chained(nodes)
