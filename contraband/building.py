@@ -1,0 +1,162 @@
+"""From settings to tasks: networks with the right shapes, samples from the right volumes."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from blockwise.errors import BadInput
+from contraband.augment import Augmenter, Shape3
+from contraband.checkpoints import averaged, check_same_settings, load_checkpoint
+from contraband.experiment import Experiment
+from contraband.model_settings import ModelSettings
+from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.unet import UNet
+from contraband.params import Combination, Params, settings_hash
+from contraband.pipelines.contrastive import ContrastiveSamples
+from contraband.pipelines.nodes import sub_seed
+from contraband.pipelines.samples import Pair
+from contraband.pipelines.segmentation import SegmentationSamples
+from contraband.pipelines.sources import VolumeReader, ZarrVolume
+from contraband.pipelines.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
+from contraband.points import Points, generate_points, read_points
+from contraband.targets import margin_for
+from contraband.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
+from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
+
+
+def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loader: bool) -> Task:
+    """Two views of raw and the network that has to recognise points in them."""
+    torch.manual_seed(sub_seed(settings.seed, 0))
+    network = ContrastiveVolumeNet(model)
+    shape, output = network_shapes(network.base, model)
+    volumes = itertools.product(settings.data_file, settings.dataset)
+    pairs = [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
+    _check(pairs, output, model)
+    augmenter = Augmenter(settings, shape)
+    count = max(2, round(settings.point_density * int(np.prod(output))))
+    samples = ContrastiveSamples(
+        pairs, settings.seed, augmenter, in_loader, output, count, norm_factor(settings, pairs[0])
+    )
+    return ContrastiveTask(network, samples, augmenter, output, count, settings.temperature)
+
+
+def seg_task(
+    params: Params, model: ModelSettings, settings: SegSettings, in_loader: bool, base: dict[str, Any] | None,
+    embeddings: Path | None,
+) -> Task:  # fmt: skip
+    """A head, or a whole network, and what it is trained on. `base`: weights of a contrastively trained encoder."""
+    torch.manual_seed(sub_seed(settings.seed, 0))
+    offsets = settings.offsets_for(model.dims)
+    network = SegmentationNet(model, settings.seg_head, len(offsets))
+    if base is not None:
+        network.base.load_state_dict(base)
+    if settings.freeze_base or embeddings is not None:
+        network.base.requires_grad_(False)
+    if embeddings is not None:
+        return _embedding_task(network, settings, embeddings)
+    shape, output = network_shapes(network.base, model)
+    pairs = seg_pairs(settings)
+    _check(pairs, output, model)
+    augmenter = Augmenter(settings, shape)
+    margin = margin_for(offsets, settings.grow_boundary, output[0])
+    label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
+    target = affinity_target(offsets, margin, settings.grow_boundary)
+    common: dict[str, Any] = {
+        "pairs": pairs, "seed": settings.seed, "augmenter": augmenter, "in_loader": in_loader,
+        "output_shape": output, "label_shape": label_shape, "norm_factor": norm_factor(settings, pairs[0]),
+    }  # fmt: skip
+    later = None if in_loader else augmenter
+    if params.pipeline == "standard":
+        dense = SegmentationSamples(**common, min_labelled=settings.min_labelled)
+        return DenseTask(network, dense, later, label_shape, target)
+    points = labelled_points(settings)
+    sparse = SparseSamples(points, **common)
+    wants_affinities = _teaches_affinities(settings)
+    return SparseTask(network, sparse, later, (output, label_shape), target if wants_affinities else None)
+
+
+def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings: Path) -> Task:
+    offsets = settings.offsets_for(network.base.dims)
+    points = labelled_points(settings)
+    features = embeddings_at(ZarrVolume(str(embeddings), ""), points)
+    if features.shape[1] != network.embedding_channels:
+        raise BadInput(
+            embeddings, "has another number of channels", got=features.shape[1], wanted=network.embedding_channels
+        )
+    if _teaches_affinities(settings):
+        margin = margin_for(offsets, settings.grow_boundary, 3)
+        labels = labels_around(seg_pairs(settings)[0].labels, points, margin)  # type: ignore[arg-type]
+        targets, known = affinity_target(offsets, margin, settings.grow_boundary)(labels)
+        targets, known = targets.flatten(1), known.flatten(1)
+    else:
+        targets = torch.from_numpy(points.labels > 0).float()[:, None].expand(-1, len(offsets))
+        known = torch.ones_like(targets, dtype=torch.bool)
+    return EmbeddingTask(network, EmbeddedPoints(features, targets, known))
+
+
+def network_shapes(base: UNet, model: ModelSettings) -> tuple[Shape3, Shape3]:
+    """Extents (z, y, x) of a sample and of the network's output on it; z is 1 for a 2D network."""
+    shape = base.fit_input(model.in_shape)
+    flat = (1,) * (3 - model.dims)
+    return (*flat, *shape), (*flat, *base.output_shape(shape))  # type: ignore[return-value]
+
+
+def seg_pairs(settings: SegSettings) -> list[Pair]:
+    """Raw and labels of each data file."""
+    train = settings.dataset.train
+    return [
+        Pair(ZarrVolume(file, train.raw), ZarrVolume(file, train.gt) if train.gt else None)
+        for file in settings.data_file
+    ]
+
+
+def labelled_points(settings: SegSettings) -> Points:
+    """The points of the CSV, or `num_points` drawn from the labels, half of them foreground."""
+    pairs = seg_pairs(settings)
+    if len(pairs) != 1:
+        raise BadInput("seg.data_file", "a sparse pipeline reads one volume", got=len(pairs), wanted=1)
+    labels = pairs[0].labels
+    if settings.points is not None:
+        points = read_points(Path(settings.points))
+        volume = labels or pairs[0].raw
+        points.check_inside(volume.shape(), settings.points)
+        return points
+    assert labels is not None  # the settings ask for one of the two
+    reader = VolumeReader(labels)
+    return generate_points(
+        reader.labels((0, 0, 0), reader.shape), settings.num_points // 2, settings.seed, labels.where
+    )
+
+
+def norm_factor(settings: TrainSettings, pair: Pair) -> float:
+    """What raw is multiplied by, from the settings or from the type of raw."""
+    if settings.norm_factor is not None:
+        return settings.norm_factor
+    dtype = pair.raw.dtype()
+    return 1 / float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def contrastive_base(experiment: Experiment, combination: Combination, checkpoint: int) -> dict[str, Any]:
+    """Weights of the base encoder in a contrastive checkpoint of this very combination."""
+    path = experiment.contrastive(combination.index).require(checkpoint)
+    content = load_checkpoint(path)
+    wanted = settings_hash(combination.model, combination.contrastive)
+    check_same_settings(content, wanted, "contrastive", path)
+    return {k.removeprefix("base."): v for k, v in averaged(content).items() if k.startswith("base.")}
+
+
+def _teaches_affinities(settings: SegSettings) -> bool:
+    has_labels = settings.dataset.train.gt is not None
+    if settings.sparse_target == "affinity" and not has_labels:
+        raise BadInput("seg.sparse_target", "affinities need dataset.train.gt", todo="use foreground")
+    return has_labels if settings.sparse_target == "auto" else settings.sparse_target == "affinity"
+
+
+def _check(pairs: list[Pair], output: Shape3, model: ModelSettings) -> None:
+    for pair in pairs:
+        pair.check(output, model.in_channels)

@@ -1,0 +1,125 @@
+"""A checkpoint as a function: raw of a tile in, affinities or embeddings of the tile out.
+
+Normalisation is a factor on each voxel, every level is cropped to whole steps, and the network evaluates averaged
+weights: so a voxel's value does not depend on its tile, as long as tiles start at multiples of `stride`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from blockwise.errors import BadInput
+from contraband.checkpoints import averaged, latest_checkpoint, load_checkpoint
+from contraband.hardware import Hardware, choose_device, uses_bfloat16
+from contraband.model_settings import ModelSettings
+from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.unet import UNet
+
+Output = Literal["affinities", "embeddings"]
+Shape3 = tuple[int, int, int]
+
+
+class Predictor:
+    """A loaded network. All shapes are (z, y, x) in voxels; a 2D network predicts each section by itself."""
+
+    def __init__(self, content: dict[str, Any], kind: Output, hardware: Hardware) -> None:
+        settings = ModelSettings.parse(content["model"], "checkpoint: model")
+        self._network: SegmentationNet | ContrastiveVolumeNet = _network(content, settings)
+        self._network.load_state_dict(averaged(content))
+        hardware.place(self._network, settings.dims).eval()
+        self._kind = kind
+        self._hardware = hardware
+        self._base: UNet = self._network.base
+        self._flat = (0,) * (3 - settings.dims)
+        self.in_channels = settings.in_channels
+        self.context: Shape3 = _three(self._flat, (lost // 2 for lost in self._base.context))
+        """Voxels lost on each side."""
+        self.stride: Shape3 = _three((1,) * (3 - settings.dims), self._base.step)
+        """Tiles starting at multiples of this give the same values as the whole volume."""
+        self.channels = settings.embedding_channels if kind == "embeddings" else len(content["offsets"])
+        self.offsets: list[list[int]] = [] if kind == "embeddings" else content["offsets"]
+        """The neighbour (z, y, x) each affinity channel joins a voxel with."""
+        self.norm_factor = float(content["norm_factor"])
+        self.step = int(content["step"])
+        self.fingerprint = _fingerprint(content, kind)
+        """sha256 over the weights and everything else that changes what is predicted."""
+
+    def fit_output(self, shape: Sequence[int]) -> Shape3:
+        """The largest valid output tile not above `shape`, but at least one stride."""
+        return _three((), (max(n // s, 1) * s for n, s in zip(shape, self.stride, strict=True)))
+
+    def input_shape(self, output: Sequence[int]) -> Shape3:
+        """Extents of raw needed for an output tile."""
+        return _three((), (n + 2 * c for n, c in zip(output, self.context, strict=True)))
+
+    def __call__(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+        """Affinities in [0, 1] or embeddings, float32 (C, z, y, x), of raw (z, y, x) or (channel, z, y, x).
+
+        raw: uint8, uint16 or float, of `input_shape(output)`. Raises BadInput if it has other extents.
+        """
+        output = tuple(n - 2 * c for n, c in zip(raw.shape[-3:], self.context, strict=True))
+        if any(n < s or n % s for n, s in zip(output, self.stride, strict=True)):
+            wanted = list(self.input_shape(self.fit_output([max(n, 1) for n in output])))
+            raise BadInput("tile", "does not fit the network", got=list(raw.shape), wanted=wanted)
+        values = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
+        values = (values if values.ndim == 4 else values[None]).to(self._hardware.device) * self.norm_factor
+        # a 2D network sees the sections as a batch
+        batch = values[None] if not self._flat else values.transpose(0, 1)
+        with torch.inference_mode(), self._hardware.autocast():
+            result = self._forward(batch).float()
+        volume = result[0] if not self._flat else result.transpose(0, 1)
+        array: NDArray[np.float32] = volume.contiguous().cpu().numpy()
+        return array
+
+    def _forward(self, batch: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self._base(batch)
+        if self._kind == "embeddings":
+            return embeddings
+        assert isinstance(self._network, SegmentationNet)
+        return self._network.from_embeddings(embeddings).float().sigmoid()
+
+
+def load_predictor(
+    checkpoint: Path, kind: Output, device: str = "auto", precision: str = "float32"
+) -> Predictor:
+    """The network in a checkpoint file, or in the newest checkpoint of a folder, ready to predict.
+
+    precision: float32, bfloat16, or auto (bfloat16 where the processor has it); only float32 keeps tiles equal to the
+    whole to 1e-5. Affinities need a segmentation checkpoint; embeddings come from either kind.
+    """
+    path = latest_checkpoint(checkpoint)
+    content = load_checkpoint(path)
+    if kind not in ("affinities", "embeddings"):
+        raise BadInput("kind", "is not known", got=kind, wanted="affinities or embeddings")
+    if kind == "affinities" and content["kind"] != "segmentation":
+        raise BadInput(path, "predicts no affinities", got=content["kind"], wanted="a segmentation checkpoint")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise BadInput("precision", "is not known", got=precision, wanted="auto, float32 or bfloat16")
+    where = choose_device(device)
+    return Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)))
+
+
+def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNet | ContrastiveVolumeNet:
+    if content["kind"] == "contrastive":
+        return ContrastiveVolumeNet(settings)
+    return SegmentationNet(settings, content["head"]["seg_head"], content["head"]["out_channels"])
+
+
+def _fingerprint(content: dict[str, Any], kind: Output) -> str:
+    digest = hashlib.sha256(repr((kind, content["model"], content["offsets"], content["norm_factor"])).encode())
+    for name, weight in sorted(averaged(content).items()):
+        digest.update(f"{name}{tuple(weight.shape)}".encode())
+        digest.update(weight.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _three(front: Sequence[int], rest: Any) -> Shape3:
+    z, y, x = (*front, *(int(n) for n in rest))
+    return z, y, x

@@ -1,0 +1,198 @@
+"""The four things that are trained: what comes in, what the loss is, what a picture of it shows.
+
+A task joins a network, its samples and its loss; `contraband.training` runs any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from contraband.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
+from contraband.losses import affinity_loss, nt_xent
+from contraband.models.heads import gather_points
+from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.targets import Offset, affinities, grow_boundary
+from contraband.views import two_views
+
+Batch = dict[str, Tensor]
+Pictures = dict[str, np.ndarray]
+Target = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class Task(Protocol):
+    """What the training loop needs to know."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is trained."""
+
+    @property
+    def samples(self) -> Dataset[Batch]:
+        """What it is trained on."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """A scalar in float32; called under autocast, with tensors on the device."""
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """Arrays by name that show what the network saw and said."""
+
+
+class ContrastiveTask:
+    """Points look alike in two views of the same place."""
+
+    def __init__(self, network: ContrastiveVolumeNet, samples: Dataset[Batch], augmenter: Augmenter,
+                 output_shape: Shape3, count: int, temperature: float) -> None:  # fmt: skip
+        self.network = network
+        self.samples = samples
+        self.augmenter = augmenter
+        self.output_shape = output_shape
+        self.count = count
+        self.temperature = temperature
+
+    def loss(self, batch: Batch) -> Tensor:
+        """NT-Xent over the points of all samples together."""
+        views = self._views(batch)
+        dims = self.network.base.dims
+        first, second = (
+            self.network(spatial(views[f"raw_{view}"], dims), views[f"points_{view}"][..., 3 - dims :]).flatten(0, 1)
+            for view in (0, 1)
+        )
+        return nt_xent(first, second, self.temperature, views["valid"].flatten())
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """Both views and their points."""
+        return {name: value.cpu().numpy() for name, value in self._views(batch).items() if name != "seed"}
+
+    def _views(self, batch: Batch) -> Batch:
+        if "raw_0" in batch:
+            return batch
+        seeds = batch["seed"].tolist()
+        return two_views(self.augmenter, batch["raw"], seeds, self.output_shape, self.count)
+
+
+class DenseTask:
+    """Affinities everywhere, from labelled volumes."""
+
+    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
+                 label_shape: Shape3, target: Target) -> None:  # fmt: skip
+        self.network = network
+        self.samples = samples
+        self.augmenter = augmenter
+        self.label_shape = label_shape
+        self.target = target
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Balanced binary cross entropy of the affinities that are known."""
+        raw, targets, known = self._inputs(batch)
+        dims = self.network.base.dims
+        logits = volumetric(self.network(spatial(raw, dims)))
+        return affinity_loss(logits, targets, known)
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """Raw, affinities wanted and predicted."""
+        raw, targets, known = self._inputs(batch)
+        logits = volumetric(self.network(spatial(raw, self.network.base.dims)))
+        arrays = {"raw": raw, "affinities": targets, "known": known.byte(), "prediction": logits.float().sigmoid()}
+        return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        raw, labels = batch["raw"], batch["labels"]
+        if self.augmenter is not None:
+            seeds = batch["seed"].tolist()
+            geometry = self.augmenter.draw(seeds, raw.device)
+            raw = self.augmenter.raw(raw, geometry, seeds)
+            labels = move(labels[:, None], geometry, self.label_shape)[:, 0]
+        return (raw, *self.target(labels))
+
+
+class SparseTask:
+    """Affinities, or foreground, at a few labelled points of raw, end to end."""
+
+    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
+                 shapes: tuple[Shape3, Shape3], target: Target | None) -> None:  # fmt: skip
+        self.network = network
+        self.samples = samples
+        self.augmenter = augmenter
+        self.output_shape, self.label_shape = shapes
+        self.target = target
+        self.channels = network.out_channels
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Balanced binary cross entropy at the points in sight."""
+        raw, points, targets, known = self._inputs(batch)
+        dims = self.network.base.dims
+        logits = self.network(spatial(raw, dims), points[..., 3 - dims :])
+        return affinity_loss(logits, targets, known)
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """Raw, the points, what they teach and the prediction everywhere."""
+        raw, points, targets, known = self._inputs(batch)
+        logits = volumetric(self.network(spatial(raw, self.network.base.dims)))
+        arrays = {"raw": raw, "points": points, "targets": targets, "known": known.byte(),
+                  "prediction": logits.float().sigmoid()}  # fmt: skip
+        return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Raw, points (B, P, 3), targets and known (B, P, K)."""
+        raw, points, valid, labels = batch["raw"], batch["points"], batch["valid"], batch.get("labels")
+        if self.augmenter is not None:
+            seeds = batch["seed"].tolist()
+            geometry = self.augmenter.draw(seeds, raw.device)
+            points, valid = self._moved(points, valid, geometry)
+            raw = self.augmenter.raw(raw, geometry, seeds)
+            labels = None if labels is None else move(labels[:, None], geometry, self.label_shape)[:, 0]
+        if self.target is None or labels is None:
+            targets = (batch["point_labels"] > 0).float()[..., None].expand(-1, -1, self.channels)
+            return raw, points, targets, valid[..., None].expand_as(targets)
+        dense, known = self.target(labels)
+        return raw, points, gather_points(dense, points), gather_points(known, points) & valid[..., None]
+
+    def _moved(self, points: Tensor, valid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+        assert self.augmenter is not None
+        relative = to_relative(points.float(), self.augmenter.source_shape)
+        moved, inside = to_voxels(geometry.to_output(relative), self.output_shape)
+        return moved, valid & inside
+
+
+class EmbeddingTask:
+    """The head alone, on stored embeddings of labelled points."""
+
+    def __init__(self, network: SegmentationNet, samples: Dataset[Batch]) -> None:
+        self.network = network
+        self.samples = samples
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Balanced binary cross entropy over all points."""
+        logits = self.network.head(batch["features"].flatten(0, 1))
+        return affinity_loss(logits, batch["targets"].flatten(0, 1), batch["known"].flatten(0, 1))
+
+    def pictures(self, batch: Batch) -> Pictures:
+        """Nothing to look at."""
+        return {}
+
+
+def affinity_target(
+    offsets: Sequence[Offset], margin: Offset, steps: int
+) -> Target:
+    """From labels to affinities and which are known, boundaries grown by `steps` first."""
+    return lambda labels: affinities(grow_boundary(labels, steps), offsets, margin)
+
+
+def spatial(raw: Tensor, dims: int) -> Tensor:
+    """Raw (B, C, Z, Y, X) as the network wants it: without z for a 2D network, whose samples have one section."""
+    return raw if dims == 3 else raw[:, :, 0]
+
+
+def volumetric(output: Tensor) -> Tensor:
+    """Output (B, C, (Z,) Y, X) with a z axis."""
+    return output if output.ndim == 5 else output[:, :, None]
+
+
+def plain(tensor: Tensor) -> Any:
+    """A detached copy on the CPU."""
+    return tensor.detach().to("cpu", copy=True)

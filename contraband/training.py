@@ -1,0 +1,182 @@
+"""Training: one loop for contrastive encoders, heads and baselines, and the two commands that call it.
+
+A training continues where its newest checkpoint ends, with the same losses to the last digit (on the same device and
+number of threads). Weights jump from step to step; checkpoints therefore also hold their moving average, which is what
+everything else evaluates.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+from torch.utils.data import DataLoader
+
+from blockwise.errors import BadInput
+from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
+from contraband.checkpoints import check_same_settings, load_checkpoint, save_checkpoint
+from contraband.experiment import BASELINE, Experiment, RunFolder
+from contraband.hardware import Hardware, choose_hardware
+from contraband.params import Combination, Params, settings_hash
+from contraband.pipelines.samples import Pair
+from contraband.pipelines.sources import ZarrVolume
+from contraband.tasks import Batch, Task
+from contraband.train_settings import SegSettings, TrainSettings
+from contraband.training_state import Progress, Recorder, State
+
+log = logging.getLogger(__name__)
+
+
+def train_contrastive(
+    params: Params, experiment: Experiment, index: int, progress: Progress | None = None
+) -> Path:
+    """Train the base encoder of one combination, or go on training it; the newest checkpoint."""
+    combination = params.combination(index)
+    settings = combination.contrastive
+    if settings is None:
+        raise BadInput(experiment.param_dict, "has no contrastive section", todo="add one, or use --mode seg")
+    hardware = choose_hardware(settings)
+    task = contrastive_task(combination.model, settings, hardware.augments_in_loader)
+    header = {
+        "kind": "contrastive",
+        "model": combination.model.model_dump(mode="json"),
+        "head": {"projection_channels": combination.model.projection_channels},
+        "offsets": [],
+        "norm_factor": norm_factor(settings, _first_raw(settings.data_file, settings.dataset)),
+        "settings_hash": settings_hash(combination.model, settings),
+        "seed": settings.seed,
+    }
+    return train(task, settings, experiment.contrastive(index), header, hardware, progress)
+
+
+def train_seg(
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int] = (),
+    progress: Progress | None = None,
+) -> list[Path]:  # fmt: skip
+    """Train every seg combination on each contrastive checkpoint (baselines once, without); the newest checkpoints."""
+    combination = params.combination(index)
+    if not params.seg:
+        raise BadInput(experiment.param_dict, "has no seg section", todo="add one")
+    if not checkpoints and not all(settings.baseline for settings in params.seg):
+        there = ", ".join(map(str, experiment.contrastive(index).saved_steps())) or "none"
+        raise BadInput("--checkpoints", "a head needs contrastive checkpoints", todo=f"there are: {there}")
+    return [
+        _train_one_seg(params, experiment, combination, seg_index, checkpoint, progress)
+        for seg_index, settings in enumerate(params.seg)
+        for checkpoint in ([BASELINE] if settings.baseline else sorted(set(checkpoints)))
+    ]
+
+
+def _train_one_seg(
+    params: Params, experiment: Experiment, combination: Combination, seg_index: int, checkpoint: int,
+    progress: Progress | None,
+) -> Path:  # fmt: skip
+    settings: SegSettings = params.seg[seg_index]
+    base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)
+    embeddings = None
+    if params.pipeline == "sparse_sh":
+        embeddings = experiment.embeddings(combination.index, checkpoint, settings.dataset.train.raw)
+        if not embeddings.exists():
+            raise BadInput(embeddings, "no embeddings", todo="make them with --mode emb first")
+    hardware = choose_hardware(settings)
+    task = seg_task(params, combination.model, settings, hardware.augments_in_loader, base, embeddings)
+    offsets = settings.offsets_for(combination.model.dims)
+    origin = None if settings.baseline else combination.contrastive
+    header = {
+        "kind": "segmentation",
+        "model": combination.model.model_dump(mode="json"),
+        "head": {"seg_head": settings.seg_head, "out_channels": len(offsets)},
+        "offsets": [list(offset) for offset in offsets],
+        "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
+        "settings_hash": settings_hash(combination.model, settings, origin) + f"-{params.pipeline}-{checkpoint}",
+        "seed": settings.seed,
+    }
+    folder = experiment.seg(combination.index, seg_index, checkpoint)
+    return train(task, settings, folder, header, hardware, progress)
+
+
+def train(
+    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware,
+    progress: Progress | None = None,
+) -> Path:  # fmt: skip
+    """Train a task up to `num_iterations` or `max_seconds`, from its newest checkpoint on; the last checkpoint.
+
+    Raises BadInput if that checkpoint has other settings, WorkFailed if the loss is no longer a number.
+    """
+    state = start(task, settings, folder, header, hardware)
+    if state.step >= settings.num_iterations:
+        log.info("%s: has its %d steps already", folder.path, state.step)
+        return folder.checkpoint(state.step)
+    compute_loss = torch.compile(task.loss) if settings.compile else task.loss
+
+    with Recorder(settings, folder, state.step, progress) as recorder:
+        for batch in batches(task, settings, state.step, hardware):
+            # forward in reduced precision; the losses themselves go back to float32
+            with hardware.autocast():
+                loss = compute_loss(batch)
+            state.learn(loss, settings.ema_decay)
+
+            last = state.step == settings.num_iterations or recorder.out_of_time()
+            due = last or state.step % settings.save_every == 0
+            recorder.note(state, loss, at_once=due)
+            if due:
+                save_checkpoint(folder, header | state.content(), settings.keep_checkpoints)
+            if due if not settings.snapshot_every else state.step % settings.snapshot_every == 0:
+                _snapshot(task, batch, folder.snapshot(state.step), hardware)
+            if last:
+                break
+    log.info("%s: stopped after step %d of %d", folder.path, state.step, settings.num_iterations)
+    return folder.checkpoint(state.step)
+
+
+def start(
+    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware
+) -> State:
+    """A fresh state, or that of the newest checkpoint."""
+    network = hardware.place(task.network, len(header["model"]["in_shape"]))
+    network.train()
+    learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    optimizer = kinds[settings.optimizer](learnt, lr=settings.lr, fused=True)
+    state = State(network, optimizer, [parameter.detach().clone() for parameter in network.parameters()])
+    steps = folder.saved_steps()
+    if steps:
+        path = folder.checkpoint(steps[-1])
+        content = load_checkpoint(path)
+        check_same_settings(content, header["settings_hash"], header["kind"], path)
+        state.restore(content)
+    return state
+
+
+def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
+    """The batches of all steps still to do, on the device; batch i is the same whenever it is made."""
+    size = settings.batch_size
+    loader = DataLoader(
+        task.samples, batch_size=size, sampler=range(done * size, settings.num_iterations * size),
+        num_workers=hardware.workers(settings), pin_memory=hardware.is_gpu,
+    )  # fmt: skip
+    for batch in loader:
+        yield {
+            name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
+            for name, value in batch.items()
+        }
+
+
+@torch.no_grad()
+def _snapshot(task: Task, batch: Batch, path: Path, hardware: Hardware) -> None:
+    """Write what the network saw and said as arrays of a zarr group."""
+    with hardware.autocast():
+        pictures = task.pictures(batch)
+    if pictures:
+        group = zarr.open_group(str(path), mode="w")
+        for name, values in pictures.items():
+            group.create_array(name, data=np.ascontiguousarray(values))
+
+
+def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:
+    return Pair(ZarrVolume(files[0], datasets[0]))

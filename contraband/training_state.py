@@ -1,0 +1,113 @@
+"""What changes during a training, and what is told about it while it runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from blockwise.errors import WorkFailed
+from contraband.experiment import RunFolder
+from contraband.tasks import plain
+from contraband.train_settings import TrainSettings
+
+
+class Progress(Protocol):
+    """Told after every step on a CPU, after every `log_every` steps on a GPU."""
+
+    def __call__(self, step: int, total: int, loss: float, its: float, /) -> object:
+        """`step` of `total` done, with this loss, at `its` steps a second since the command started."""
+
+
+@dataclass
+class State:
+    """Weights, their moving average, the optimiser, and the loss of every step so far."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: list[Tensor]
+    step: int = 0
+    history: list[float] = field(default_factory=list)
+
+    def learn(self, loss: Tensor, ema_decay: float) -> None:
+        """One step down the gradient; the average follows, faster in the first steps, when it is far from anything."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        decay = min(ema_decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], 1 - decay)
+
+    def content(self) -> dict[str, Any]:
+        """The part of a checkpoint that changes."""
+        names = [name for name, _ in self.network.named_parameters()]
+        return {
+            "step": self.step,
+            "network": {name: plain(value) for name, value in self.network.state_dict().items()},
+            "ema": dict(zip(names, map(plain, self.average), strict=True)),
+            "optimizer": self.optimizer.state_dict(),
+            "history": torch.tensor(self.history, dtype=torch.float64),
+        }
+
+    def restore(self, content: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.network.load_state_dict(content["network"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        for mine, saved in zip(self.average, content["ema"].values(), strict=True):
+            mine.copy_(saved)
+        self.step, self.history = int(content["step"]), content["history"].tolist()
+
+
+class Recorder:
+    """Reads losses from the device into the history, and passes them on to TensorBoard and the caller."""
+
+    def __init__(self, settings: TrainSettings, folder: RunFolder, first_step: int, progress: Progress | None) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.first_step = first_step
+        self.progress = progress
+        self.started = time.monotonic()
+        self.pending: list[Tensor] = []
+        self.board = SummaryWriter(str(folder.tensorboard), purge_step=first_step + 1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.board.close()
+
+    def out_of_time(self) -> bool:
+        """True once `max_seconds` have passed."""
+        limit = self.settings.max_seconds
+        return limit is not None and time.monotonic() - self.started > limit
+
+    def note(self, state: State, loss: Tensor, at_once: bool) -> None:
+        """Take the loss of a step. Reading it waits for the device, so that is done once in a while, or `at_once`."""
+        self.pending.append(loss.detach())
+        logged = state.step % self.settings.log_every == 0
+        if not (at_once or logged or loss.device.type == "cpu"):
+            return
+        self._collect(state)
+        its = (state.step - self.first_step) / max(time.monotonic() - self.started, 1e-9)
+        if logged:
+            self.board.add_scalar("loss", state.history[-1], state.step)
+            self.board.add_scalar("steps_per_second", its, state.step)
+        if self.progress is not None:
+            self.progress(state.step, self.settings.num_iterations, state.history[-1], its)
+
+    def _collect(self, state: State) -> None:
+        """Move the pending losses into the history; WorkFailed at the first that is not a number."""
+        for value in torch.stack(self.pending).double().tolist():
+            if not math.isfinite(value):
+                raise WorkFailed(
+                    f"{self.folder.path}: the loss is {value} at step {len(state.history) + 1}; the newest checkpoint "
+                    "is kept; lower lr, raise temperature or check that norm_factor brings raw to at most 1"
+                )
+            state.history.append(value)
+        self.pending.clear()

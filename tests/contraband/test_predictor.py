@@ -1,0 +1,83 @@
+"""The predictor: shapes, tiles that equal the whole, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from blockwise.errors import BadInput
+from contraband.models.predictor import load_predictor
+from contraband.training import train_contrastive, train_seg
+from tests.contraband.tiny import tiny_experiment
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def trained(request, tmp_path_factory):
+    """Checkpoints of an encoder and of a baseline."""
+    torch.set_num_threads(1)
+    experiment, params = tiny_experiment(tmp_path_factory.mktemp("tiny"), request.param, baseline=True)
+    encoder = train_contrastive(params, experiment, 0)
+    (baseline,) = train_seg(params, experiment, 0)
+    return request.param, encoder, baseline
+
+
+@pytest.mark.parametrize("kind", ["affinities", "embeddings"])
+def test_tiles_equal_the_whole(trained, kind):
+    """Tiles at multiples of the stride have the values of the whole volume, to 1e-5."""
+    predictor = load_predictor(trained[2], kind, device="cpu")
+    tile = predictor.fit_output((3, 9, 9))
+    whole_shape = tuple(2 * n for n in tile)
+    raw = np.random.default_rng(0).integers(0, 255, predictor.input_shape(whole_shape)).astype(np.uint8)
+    whole = predictor(raw)
+    assert whole.shape == (predictor.channels, *whole_shape)
+    assert whole.dtype == np.float32
+    for corner in itertools.product(*((0, n) for n in tile)):
+        part = tuple(slice(c, c + n) for c, n in zip(corner, predictor.input_shape(tile), strict=True))
+        cut = (slice(None), *(slice(c, c + n) for c, n in zip(corner, tile, strict=True)))
+        np.testing.assert_allclose(predictor(raw[part]), whole[cut], atol=1e-5, rtol=0)
+
+
+def test_it_tells_what_the_engine_needs_to_know(trained):
+    """Context, stride, channels, offsets and norm factor of a 2D and a 3D network."""
+    dims, encoder, baseline = trained
+    predictor = load_predictor(baseline.parent, "affinities")
+    flat = dims == 2
+    assert predictor.context == ((0, 8, 8) if flat else (8, 8, 8))
+    assert predictor.stride == ((1, 2, 2) if flat else (2, 2, 2))
+    assert predictor.fit_output((5, 7, 1)) == ((5, 6, 2) if flat else (4, 6, 2))
+    assert predictor.offsets == [[-1, 0, 0], [0, -1, 0], [0, 0, -1]][3 - dims :]
+    assert predictor.channels == dims
+    assert predictor.norm_factor == pytest.approx(1 / 255)
+    embedder = load_predictor(encoder, "embeddings")
+    assert (embedder.channels, embedder.offsets) == (8, [])
+    assert len({predictor.fingerprint, embedder.fingerprint, load_predictor(baseline, "embeddings").fingerprint}) == 3
+    assert load_predictor(baseline, "affinities").fingerprint == predictor.fingerprint
+
+
+def test_affinities_are_probabilities_and_repeat(trained):
+    """Between 0 and 1, twice the same, and close to it in bfloat16."""
+    _, _, baseline = trained
+    predictor = load_predictor(baseline, "affinities", device="cpu")
+    raw = np.random.default_rng(0).random(predictor.input_shape(predictor.fit_output((8, 8, 8)))) * 255
+    values = predictor(raw)
+    assert ((values >= 0) & (values <= 1)).all()
+    assert np.array_equal(values, predictor(raw))
+    reduced = load_predictor(baseline, "affinities", device="cpu", precision="bfloat16")
+    assert np.abs(reduced(raw) - values).max() < 0.1
+
+
+def test_what_cannot_be_predicted_is_refused(trained):
+    """An encoder has no affinities; a tile must fit; devices and precisions must be known."""
+    _, encoder, baseline = trained
+    with pytest.raises(BadInput, match="segmentation checkpoint"):
+        load_predictor(encoder, "affinities")
+    predictor = load_predictor(baseline, "affinities", device="cpu")
+    with pytest.raises(BadInput, match="does not fit"):
+        predictor(np.zeros((31, 31, 31), np.uint8))
+    with pytest.raises(BadInput, match="device"):
+        load_predictor(baseline, "affinities", device="abacus")
+    with pytest.raises(BadInput, match="precision"):
+        load_predictor(baseline, "affinities", precision="float8")

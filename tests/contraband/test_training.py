@@ -1,0 +1,236 @@
+"""Training: it learns, it can be killed, and it says what is wrong."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from torch.utils.data import DataLoader
+
+from blockwise.errors import BadInput, WorkFailed
+from contraband import checkpoints
+from contraband.building import seg_task
+from contraband.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
+from contraband.experiment import RunFolder
+from contraband.models.predictor import load_predictor
+from contraband.training import train_contrastive, train_seg
+from tests.contraband.tiny import tiny_experiment
+from tests.paths import ROOT
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads cost more than they give in networks this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def baseline(folder, dims=2, **seg):
+    return tiny_experiment(folder, dims, baseline=True, **seg)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("augment", ["loader", "device"])
+def test_everything_the_seed_trains_is_trained(tmp_path, dims, augment):
+    """An encoder, then a head on it: checkpoints, history, snapshots and TensorBoard lie where they belong."""
+    experiment, params = tiny_experiment(tmp_path, dims, freeze_base=True, augment=augment)
+    seen = []
+    path = train_contrastive(params, experiment, 0, lambda *step: seen.append(step))
+    run = experiment.contrastive(0)
+    assert path == run.checkpoint(10)
+    assert run.saved_steps() == [4, 8, 10]
+    assert np.load(run.history, allow_pickle=False).tolist() == [step[2] for step in seen]
+    assert [step[:2] for step in seen] == [(n, 10) for n in range(1, 11)]
+    assert list(run.tensorboard.iterdir())
+    (head,) = train_seg(params, experiment, 0, [10])
+    assert head == experiment.seg(0, 0, 10).checkpoint(10)
+    assert zarr.open_group(str(experiment.seg(0, 0, 10).snapshot(8)))["prediction"].shape[:2] == (2, dims)
+    before, after = load_checkpoint(path)["ema"], load_checkpoint(head)["ema"]
+    base = [name for name in after if name.startswith("base.")]
+    assert base
+    assert all(torch.equal(before[name], after[name]) for name in base)
+
+
+@pytest.mark.parametrize(
+    ("dims", "target", "augment"),
+    [(2, "affinity", "loader"), (3, "affinity", "device"), (2, "foreground", "device"), (3, "foreground", "loader")],
+)
+def test_a_baseline_learns_from_points(tmp_path, dims, target, augment):
+    """The sparse end-to-end pipeline tells the inside of cells from their borders."""
+    seg = {"baseline": True, "num_iterations": 100, "sparse_target": target, "augment": augment}
+    experiment, params = tiny_experiment(tmp_path, dims, "baseline_sparse_sh", **seg)
+    (path,) = train_seg(params, experiment, 0)
+    predictor = load_predictor(path, "affinities", device="cpu")
+    raw, labels = (zarr.open_group(str(tmp_path / "data.zarr"))[name][:] for name in ("raw", "labels"))
+    tile = predictor.fit_output([n - 2 * c for n, c in zip(raw.shape, predictor.context, strict=True)])
+    shape = predictor.input_shape(tile)
+    values = predictor(raw[tuple(slice(n) for n in shape)])[-1]
+    labels = labels[tuple(slice(c, c + n) for c, n in zip(predictor.context, tile, strict=True))]
+    assert values[labels > 0].mean() > values[labels == 0].mean() + 0.05
+
+
+def test_a_head_learns_from_embeddings_at_points(tmp_path):
+    """sparse_sh reads embeddings where `emb` writes them, and trains the head alone."""
+    seg = {"num_iterations": 150, "sparse_target": "foreground", "lr": 0.03}
+    experiment, params = tiny_experiment(tmp_path, 2, "sparse_sh", **seg)
+    train_contrastive(params, experiment, 0)
+    with pytest.raises(BadInput, match="emb"):
+        train_seg(params, experiment, 0, [10])
+    labels = zarr.open_group(str(tmp_path / "data.zarr"))["labels"][:]
+    features = np.stack([labels > 0, labels == 0, *[labels * 0] * 6]).astype(np.float16)
+    zarr.create_array(str(experiment.embeddings(0, 10, "raw")), data=features)
+    (head,) = train_seg(params, experiment, 0, [10])
+    assert load_checkpoint(head)["history"][-1] < 0.1
+
+
+def test_a_dense_baseline_learns_and_stops_at_its_steps(tmp_path):
+    """The loss falls, and training again does nothing."""
+    experiment, params = baseline(tmp_path, num_iterations=60, save_every=60)
+    (path,) = train_seg(params, experiment, 0)
+    history = load_checkpoint(path)["history"].numpy()
+    assert history[-10:].mean() < 0.8 * history[:10].mean()
+    changed = path.stat().st_mtime_ns
+    assert train_seg(params, experiment, 0) == [path]
+    assert path.stat().st_mtime_ns == changed
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("in_loader", [True, False])
+def test_points_teach_the_affinities_of_their_voxel(tmp_path, dims, in_loader):
+    """What a point teaches is what dense targets say at that voxel, and a point of background teaches 0."""
+    _, params = baseline_points(tmp_path, dims)
+    task = seg_task(params, params.model[0], params.seg[0], in_loader, None, None)
+    batch = next(iter(DataLoader(task.samples, batch_size=3, sampler=range(3))))
+    _, points, targets, known = task._inputs(batch)
+    assert targets.shape == known.shape == (3, 32, dims)
+    assert 0 < targets[known].mean() < 1
+    if in_loader:
+        dense, _ = task.target(batch["labels"])
+        for b, p in batch["valid"].nonzero().tolist():
+            assert torch.equal(targets[b, p], dense[b, :, *points[b, p]])
+            if batch["point_labels"][b, p] == 0 and not params.seg[0].elastic:
+                assert not targets[b, p].any()
+
+
+def baseline_points(folder, dims):
+    return tiny_experiment(folder, dims, "baseline_sparse_sh", baseline=True)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from contraband.experiment import Experiment
+from contraband.params import load_params
+from contraband.models.predictor import load_predictor
+from contraband.training import train_seg
+torch.set_num_threads(1)
+experiment = Experiment(Path(sys.argv[1]))
+def progress(step, total, loss, its):
+    if step == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+train_seg(load_params(experiment.param_dict), experiment, 0, [], progress)
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, workers):
+    """Killed at step 7 and resumed from step 4, losses and weights equal those of an undisturbed training."""
+    disturbed, params = baseline(tmp_path / "a", workers=workers, elastic=True)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(disturbed.path)], cwd=ROOT, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert disturbed.seg(0, 0).saved_steps() == [4]
+    undisturbed, same = baseline(tmp_path / "b", workers=workers, elastic=True)
+    first, second = (
+        load_checkpoint(train_seg(settings, experiment, 0)[0])
+        for experiment, settings in ((disturbed, params), (undisturbed, same))
+    )
+    assert first["history"].tolist() == second["history"].tolist()
+    assert len(first["history"]) == 10
+    for part in ("network", "ema"):
+        assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
+
+
+def test_a_time_budget_ends_with_a_checkpoint(tmp_path):
+    """Out of time after the first step, the next call does one more."""
+    experiment, params = baseline(tmp_path, max_seconds=1e-9)
+    assert train_seg(params, experiment, 0) == [experiment.seg(0, 0).checkpoint(1)]
+    assert train_seg(params, experiment, 0) == [experiment.seg(0, 0).checkpoint(2)]
+
+
+def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
+    """One line with the step; what was saved before stays."""
+    experiment, params = baseline(tmp_path, lr=1e30, optimizer="sgd", save_every=1)
+    with pytest.raises(WorkFailed, match="at step"):
+        train_seg(params, experiment, 0)
+    steps = experiment.seg(0, 0).saved_steps()
+    assert steps
+    assert np.isfinite(load_checkpoint(experiment.seg(0, 0).checkpoint(steps[-1]))["history"]).all()
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    """keep_checkpoints counts from the end."""
+    experiment, params = baseline(tmp_path, save_every=2, keep_checkpoints=2)
+    train_seg(params, experiment, 0)
+    assert experiment.seg(0, 0).saved_steps() == [8, 10]
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    """Neither resuming with another rate nor a head on an encoder of another combination goes unnoticed."""
+    experiment, params = tiny_experiment(tmp_path)
+    train_contrastive(params, experiment, 0)
+    settings = params.contrastive[0].model_copy(update={"lr": 0.5, "num_iterations": 20})
+    changed = params.model_copy(update={"contrastive": (settings,)})
+    with pytest.raises(BadInput, match="other settings"):
+        train_contrastive(changed, experiment, 0)
+    with pytest.raises(BadInput, match="other settings"):
+        train_seg(changed, experiment, 0, [10])
+    with pytest.raises(BadInput, match="4, 8, 10"):
+        train_seg(params, experiment, 0, [1])
+    with pytest.raises(BadInput, match="contrastive checkpoints"):
+        train_seg(params, experiment, 0)
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path):
+    """A checkpoint is whole or not there, and nothing else is left behind."""
+    path = tmp_path / "model_checkpoint_1"
+    write_whole(path, lambda file: file.write(b"old"))
+
+    def broken(file):
+        file.write(b"ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="full"):
+        write_whole(path, broken)
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+
+def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path, monkeypatch):
+    """If writing fails, the checkpoint before it is still the newest."""
+    folder = RunFolder(tmp_path)
+    content = {"step": 1, "history": torch.zeros(1)}
+    save_checkpoint(folder, content, keep=1)
+    monkeypatch.setattr(checkpoints.torch, "save", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="full"):
+        save_checkpoint(folder, content | {"step": 2}, keep=1)
+    assert folder.saved_steps() == [1]
+
+
+def test_files_that_are_no_checkpoints_are_bad_input(tmp_path):
+    """Missing, cut off, foreign, or holding code instead of numbers."""
+    (tmp_path / "cut").write_bytes(b"PK\x03\x04")
+    torch.save({"some": 1}, tmp_path / "foreign")
+    torch.save(print, tmp_path / "code")
+    for name in ("none", "cut", "foreign", "code"):
+        with pytest.raises(BadInput):
+            load_checkpoint(tmp_path / name)
+    with pytest.raises(BadInput, match="holds no checkpoint"):
+        latest_checkpoint(tmp_path)
