@@ -14,10 +14,12 @@ import zarr
 from blockwise.cluster import dashboard_address, open_cluster
 from blockwise.errors import BadInput
 from blockwise.executor import Executor, InProcess, OnDask
+from blockwise.preflight import examine
 from blockwise.run import StageResult, run_stages
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store
+from blockwise.volume import Volume
 from contraband.plan import report_path
 from contraband.report import write_report
 from contraband.request import Request
@@ -34,20 +36,35 @@ def execute(
     for stage in line:
         stage.check()
     results: list[StageResult] = []
-    with opened_store(settings) as store:
+    with opened_store(settings) as store, opened_executor(settings, request) as executor:
+        placed = [absolute(stage) for stage in line]
+        # Everything that can be refused is refused here, before the first byte is written.
+        earlier = [absolute(stage) for stage in before]
+        examine(placed, store, executor, redo=request.redo, before=earlier)
         identity = output_identity(settings.output)
         store.claim(identity)
         mark_output(settings.output, identity)
         try:
-            with opened_executor(settings, request) as executor:
+            with noted_dashboard(settings, executor):
                 run_stages(
-                    line, store, executor, redo=request.redo, redo_failed=request.redo_failed,
-                    progress=request.progress, before=before, on_result=results.append,
+                    placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
+                    progress=request.progress, before=earlier, on_result=results.append,
                 )
         finally:
             if results:
                 write_report(report_path(settings), results)
     return results
+
+
+def absolute(stage: Stage) -> Stage:
+    """The stage with absolute paths, so that a worker may have another working folder."""
+    places: dict[str, Any] = {}
+    for name, value in stage:
+        if isinstance(value, Volume):
+            places[name] = Volume(path=value.path.absolute())
+        elif isinstance(value, Path):
+            places[name] = value.absolute()
+    return stage.model_copy(update=places)
 
 
 @contextmanager
@@ -74,15 +91,23 @@ def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Exec
             yield executor
         return
     with open_cluster(settings.cluster) as client:
-        address = dashboard_address(client)
-        note = settings.output / ".dashboard"
-        note.write_text(f"{os.getpid()} {address}\n", encoding="utf-8")
-        request.announce(f"dashboard: {address}")
-        try:
-            with OnDask(client, settings.store_url, settings.cluster.promised()) as executor:
-                yield executor
-        finally:
-            note.unlink(missing_ok=True)
+        request.announce(f"dashboard: {dashboard_address(client) or 'none'}")
+        with OnDask(client, settings.store_url, settings.cluster.promised()) as executor:
+            yield executor
+
+
+@contextmanager
+def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[None]:
+    """Leave the dashboard's address in the output while the run goes on, for `contraband dashboard`."""
+    if not isinstance(executor, OnDask):
+        yield
+        return
+    note = settings.output / ".dashboard"
+    note.write_text(f"{os.getpid()} {dashboard_address(executor.client)}\n", encoding="utf-8")
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def output_identity(output: Path) -> str:

@@ -36,7 +36,9 @@ BLOCK_2D = (16, 512, 512)
 BLOCK_3D = (64, 128, 128)
 
 
-def embed(params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request) -> list[Path]:
+def embed(
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request
+) -> list[Path]:
     """Write the embeddings of every data set of `save_embs` for each contrastive checkpoint; their containers."""
     wanted = params.save_embs
     if wanted is None:

@@ -123,7 +123,10 @@ class VolumeSettings(Settings):
     @property
     def store_url(self) -> str:
         """Where progress and the region graph are kept."""
-        return self.store or f"sqlite:///{self.output.with_suffix('.db')}"
+        url = self.store or f"sqlite:///{self.output.with_suffix('.db')}"
+        scheme, _, path = url.partition(":///")
+        # Workers may have another working folder.
+        return f"{scheme}:///{Path(path).absolute()}" if scheme == "sqlite" and path else url
 
 
 def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeSettings:

@@ -126,6 +126,8 @@ class OnDask:
 
     def _send(self, stage: Stage) -> None:
         self._stage = stage
+        if self.client.status != "running":
+            return  # the blocks wait for the scheduler to come back, or for the run to lose its patience
         window = self._batching.window(self._pool.slots())
         suspects = sum(batch.is_suspect for batch in self._out.values())
         while self._suspects and suspects < max(1, self._pool.alive() // 8):
@@ -179,7 +181,7 @@ class OnDask:
         from distributed.scheduler import KilledWorker
 
         if isinstance(error, KilledWorker):
-            return self._blame(batch, f"worker {error.last_worker.address} died while it held the block")
+            return self._blame(batch, f"worker {error.last_worker.address} died with the block (memory?)")
         if not isinstance(error, Exception) or type(error).__name__ in ("CancelledError", "FutureCancelledError"):
             return self._blame(batch, one_line(f"{type(error).__name__}: {error}"))
         text = one_line(f"{type(error).__name__}: {error}")

@@ -67,7 +67,7 @@ class Pool:
     def _ask(self) -> dict[str, dict[str, Any]]:
         try:
             workers: dict[str, dict[str, Any]] = self._client.scheduler_info(n_workers=-1)["workers"]
-        except (OSError, RuntimeError, TimeoutError):
+        except (OSError, RuntimeError, TimeoutError, KeyError):  # a client without its scheduler knows no workers
             return {}
         return workers
 

@@ -8,7 +8,8 @@ import numpy as np
 import zarr
 from pydantic import Field
 
-from blockwise.kernels.agglomeration import Dendrogram, agglomerate
+from blockwise.errors import BadInput
+from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate
 from blockwise.kernels.edges import merge_edges, rename_edges
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
@@ -35,6 +36,12 @@ class Agglomerate(Stage):
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.shape)
+
+    def check(self) -> None:
+        if self.statistic not in STATISTICS:
+            raise BadInput(
+                "agglomerate.statistic", "no such statistic", got=self.statistic, wanted=" or ".join(STATISTICS)
+            )
 
     def process(self, block: Block, store: Store) -> None:
         provisional, final = components(concatenate_pairs([table for _, table in store.tables("joins")]))

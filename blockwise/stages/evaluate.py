@@ -26,6 +26,7 @@ class Evaluate(Stage):
     """Count the voxels that each fragment shares with each true object; score all thresholds at the end."""
 
     name = "evaluate"
+    needs = ("fragments", "edges", "agglomerate")
 
     fragments: Volume
     labels: Volume

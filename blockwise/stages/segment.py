@@ -24,6 +24,8 @@ class Segment(Stage):
     Several thresholds are several stages, so that a further one only relabels.
     """
 
+    needs = ("fragments", "edges", "agglomerate")
+
     fragments: Volume
     target: Volume
     dendrogram: Volume

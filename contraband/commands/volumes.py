@@ -37,10 +37,12 @@ def run(
     from contraband.plan import load_volume_settings, select, stages
 
     settings = load_volume_settings(settings_file, assignments or ())
+    if dry_run:
+        _print_job_script(settings)
     everything = stages(settings)
     line = select(everything, first, last)
     if dry_run:
-        _dry_run(settings, line)
+        _print_outlook(line)
         return
     before = everything[: everything.index(line[0])]
     _run(settings, line, as_json, Request(redo=redo, redo_failed=redo_failed), before)
@@ -191,12 +193,16 @@ def _run(
     emit(as_json, {"output": str(settings.output), **data})
 
 
-def _dry_run(settings: VolumeSettings, line: list[Stage]) -> None:
-    from blockwise.cluster import job_script
+def _print_job_script(settings: VolumeSettings) -> None:
+    from blockwise.cluster import BATCH_SYSTEMS, job_script
+
+    if settings.cluster.kind in BATCH_SYSTEMS:
+        typer.echo(job_script(settings.cluster))
+
+
+def _print_outlook(line: list[Stage]) -> None:
     from contraband.outlook import outlook, print_outlook
 
     for stage in line:
         stage.check()
     print_outlook(console(), outlook(line))
-    if settings.cluster.kind in ("slurm", "pbs", "lsf"):
-        typer.echo(job_script(settings.cluster))

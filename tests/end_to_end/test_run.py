@@ -185,7 +185,8 @@ def test_status_and_plan_show_every_stage(folder: Path, undisturbed: list[str]) 
     assert {row["stage"].partition("/")[0] for row in rows} == set(STAGES)
     assert all(row["done"] == row["blocks"] > 0 for row in rows)
     fresh = write_settings(folder, "fresh", (12, 20, 24))
-    assert all(row["done"] == 0 for row in json.loads(done("status", fresh, "--json").stdout.splitlines()[-1])["stages"])
+    rows = json.loads(done("status", fresh, "--json").stdout.splitlines()[-1])["stages"]
+    assert all(row["done"] == 0 for row in rows)
     assert len(json.loads(done("plan", fresh, "--json").stdout.splitlines()[-1])["stages"]) == 6
     assert not (folder / "fresh.zarr").exists()
     assert not (folder / "fresh.db").exists()
@@ -213,7 +214,7 @@ def test_gala_reaches_its_reference(tmp_path: Path) -> None:
         done(
             "run", ROOT / "configs" / "gala.yaml", "--set", f"output={output}", "--set", f"blocks.shape={block}",
             "--set", f"affinities={container}/affinities", "--set", "cluster.kind=none",
-            "--set", "volume={labels: %s/labels}" % container,
+            "--set", f"volume={{labels: {container}/labels}}",
         )
         best = json.loads((output / "evaluation.json").read_text())["best"]
         assert best["voi_sum"] <= 0.226

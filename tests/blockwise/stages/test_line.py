@@ -128,7 +128,8 @@ def test_sections_stand_alone(block: Voxels, tmp_path: Path) -> None:
         segments = whole(Volume(path=output / "segments/0.5"))
         digests.append(digest(Volume(path=output / "segments/0.5")))
     assert digests[0] == digests[1]
-    assert (segments[:, :4] == 0).all() and (segments[:, 8:] > 0).any()
+    assert (segments[:, :4] == 0).all()
+    assert (segments[:, 8:] > 0).any()
     sections = [set(np.unique(section)) - {0} for section in segments]
     assert sum(map(len, sections)) == len(set.union(*sections))
     assert labels.shape == segments.shape
