@@ -27,7 +27,7 @@ sys.meta_path.insert(0, Barred())
 for name in {names}:
     importlib.import_module(name)
 loaded = sorted({barred} & set(sys.modules))
-sys.exit(", ".join(loaded))
+sys.exit(", ".join(loaded) or 0)
 """
 
 
