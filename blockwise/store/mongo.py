@@ -221,10 +221,12 @@ class MongoStore(EdgeTables):
         """The document of a table; if it is large, its parts are written first, under a generation of their own."""
         generation = ObjectId()
         parts = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)] if len(data) > PART_BYTES else []
-        for place, part in enumerate(parts):
+        if parts:
+            common = {"generation": generation, "stage": block.stage}
             with self._talking():
-                row = {"generation": generation, "place": place, "stage": block.stage, "data": part}
-                self._db.parts.insert_one(row)
+                self._db.parts.insert_many(
+                    [{**common, "place": place, "data": part} for place, part in enumerate(parts)]
+                )
         return {
             "_id": f"{kind}:{block.key}", "kind": kind, "key": Int64(block.key), "stage": block.stage,
             **dict(zip(_BOUNDS, bounds(block), strict=True)), "generation": generation, "parts": len(parts),

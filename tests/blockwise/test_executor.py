@@ -42,7 +42,7 @@ def test_an_error_comes_back_as_its_traceback(executor, tmp_path):
     stage = Idle(blocks=6, faults=plan(tmp_path / "plan", {3: [RAISE], 4: [EXIT]}))
     executor.start(stage)
     found = run_all(executor, stage, list(range(6)))
-    assert [key for key, one in found.items() if not one.ok].sort() == [3, 4].sort()
+    assert sorted(key for key, one in found.items() if not one.ok) == [3, 4]
     assert last_line(found[3].error) == "tests.faults.PlannedError: planned for block 3, attempt 1"
     assert "toys.py" in found[3].error
     assert "work.py" not in found[3].error

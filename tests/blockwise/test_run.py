@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blockwise import cluster
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.errors import BadInput, Stale, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
@@ -21,6 +23,7 @@ from blockwise.store import Store, open_store
 from blockwise.volume import Volume, open_array
 from tests.faults import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, INTERRUPT, RAISE, attempts, plan
 from tests.paths import ROOT
+from tests.servers import free_port, wait_for_port
 from tests.toys import Count, Idle, Smear, source_volume
 
 BLOCKS = 2 * 3 * 3
@@ -292,9 +295,39 @@ def test_a_dead_pool_ends_the_run(store):
         assert store.totals("idle").done == told[-1] > 0
 
 
+def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
+    """A cluster that was joined and vanishes ends the run in one line, and what is done is kept."""
+    monkeypatch.setattr(cluster, "_JOIN_S", 2)
+    address = f"tcp://127.0.0.1:{free_port()}"
+    command = [str(Path(sys.executable).with_name("dask"))]
+    place = ["--host", "127.0.0.1"]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
+    quiet["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}
+    scheduler = subprocess.Popen([*command, "scheduler", *place, "--port", address.split(":")[-1]], **quiet)
+    wait_for_port(int(address.split(":")[-1]), scheduler)
+    workers = subprocess.Popen([*command, "worker", address, *place, "--death-timeout", "2"], **quiet)
+
+    def progress(name: str, done: int, total: int, note: str = "") -> None:
+        if done:
+            scheduler.kill()
+
+    try:
+        with open_cluster(Cluster(address=address)) as client, OnDask(client, store.url) as executor:
+            stage = Idle(blocks=1000, seconds=0.1)
+            with pytest.raises(WorkFailed, match="no worker is alive"):
+                run_stages([stage], store, executor, progress=progress, patience_s=2)
+        assert 0 < store.totals("idle").done < 1000
+    finally:
+        scheduler.kill()
+        workers.kill()
+        scheduler.wait()
+        workers.wait()
+
+
 DRIVER = """
 import sys
 from pathlib import Path
+from blockwise import cluster
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import OnDask
 from blockwise.run import run_stages
