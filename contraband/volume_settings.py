@@ -54,7 +54,7 @@ class FragmentSettings(Settings):
     per_section: bool = False
     smooth: Annotated[float, Field(ge=0, le=4)] = 0.7
     low: Fraction = 0.0
-    cap: Fraction | None = 0.97
+    cap: Fraction | None = 0.95
     background: Fraction | None = None
 
 

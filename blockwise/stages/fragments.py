@@ -39,7 +39,7 @@ class Fragments(Stage):
     """Standard deviation of the Gaussian that smooths the height, in voxels."""
     low: Fraction = 0.0
     """Voxels joined by a smaller affinity are never linked."""
-    cap: Fraction | None = 0.97
+    cap: Fraction | None = 0.95
     """Neighbours whose height reaches this are one fragment; null keeps every plateau apart."""
     background: Fraction | None = None
     """Voxels without an affinity above this are background; null has none."""

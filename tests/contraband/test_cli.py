@@ -1,0 +1,139 @@
+"""The command line: help, exit codes, and one clear line for every bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from contraband.cli import COMMANDS, call, repeat_flags
+from tests.volumes import cells, store_volume
+
+SHAPE = (12, 20, 24)
+
+
+@pytest.fixture
+def volume(in_tmp: Path) -> Path:
+    """A working folder with affinities, labels of the right and of another shape, and a settings file."""
+    affinities, labels = cells(SHAPE)
+    folder = in_tmp / "vol.zarr"
+    store_volume(folder / "affinities", affinities)
+    store_volume(folder / "float", affinities.astype(np.float32) / 255)
+    store_volume(folder / "swapped", affinities, axis_names=["channel^", "x", "y", "z"])
+    store_volume(folder / "bare", affinities, offsets=[])
+    store_volume(folder / "positive", affinities, offsets=[[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    store_volume(folder / "labels", labels)
+    store_volume(folder / "small", labels[:6])
+    store_volume(folder / "coarse", labels, voxel_size=[8, 8, 8])
+    settings = {
+        "volume": {"labels": "vol.zarr/labels"}, "affinities": "vol.zarr/affinities", "output": "out/a.zarr",
+        "blocks": {"shape": [6, 10, 12]}, "agglomerate": {"stop": 0.1}, "cluster": {"kind": "none"},
+    }
+    path = in_tmp / "vol.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+BAD = {
+    "affinities=nosuch.zarr/a": "nosuch.zarr/a: no such volume",
+    "affinities=vol.zarr": "vol.zarr: is a zarr group",
+    "affinities=vol.yaml": "vol.yaml: is not a zarr array",
+    "affinities=vol.zarr/labels": "affinities need a channel axis",
+    "affinities=vol.zarr/float": "stored as integers",
+    "affinities=vol.zarr/swapped": "wrong axis order",
+    "affinities=vol.zarr/bare": "one offset a channel is needed",
+    "affinities=vol.zarr/positive": "an offset is not negative",
+    "affinities=7": "vol.yaml: affinities",
+    "volume.labels=vol.zarr/small": "labels have another shape",
+    "volume.labels=vol.zarr/coarse": "another voxel size",
+    "volume.labels=vol.zarr/affinities": "without a channel axis",
+    "volume.mask=vol.zarr/small": "another shape than the volume",
+    "volume.label=x": "volume.label: unknown key",
+    "fragment={}": "fragment: unknown key",
+    "blocks.shape=[0, 1, 1]": "blocks.shape.0",
+    "blocks.shape=[6, 10]": "blocks.shape",
+    "blocks.shape=64": "blocks.shape",
+    "fragments.low=1.5": "fragments.low",
+    "fragments.low=.nan": "vol.yaml",
+    "fragments.smooth=-1": "fragments.smooth",
+    "fragments.per_section=maybe": "fragments.per_section",
+    "edges.offsets=some": "edges.offsets",
+    "agglomerate.statistic=median": "agglomerate.statistic: no such statistic",
+    "agglomerate.stop=true": "agglomerate.stop",
+    "segment.thresholds=[]": "segment.thresholds",
+    "segment.thresholds=[0.5, 0.5]": "segment.thresholds",
+    "segment.thresholds=[0.05]": "below agglomerate.stop",
+    "evaluate.thresholds=[0.01]": "below agglomerate.stop",
+    "evaluate.ignore=[-1]": "evaluate.ignore.0",
+    "output=out/a": "output must end in .zarr",
+    "output=vol.yaml/a.zarr": "cannot be made",
+    "store=redis://x": "unknown kind of store",
+    "store=mongodb://user:secret@127.0.0.1:1/x": "no MongoDB server answers",
+    "store=sqlite:///vol.yaml": "vol.yaml",
+    "cluster.kind=cloud": "cluster.kind",
+    "cluster.workers=0": "cluster.workers",
+    "cluster={kind: slurm, memory: 1GB}": "SQLite works on one machine only",
+    "model.checkpoint=nosuch": "affinities are given and predicted",
+    "affinities=null": "nothing to segment",
+    "nonsense": "--set: is not key=value",
+    "a.b.c=[": "is not YAML",
+}
+
+
+@pytest.mark.parametrize("assignment", BAD)
+def test_bad_settings_end_with_one_line_and_nothing_written(
+    assignment: str, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line that names the place, no secret in it, and no new file."""
+    before = sorted(path for path in volume.parent.rglob("*"))
+    assert call(["run", str(volume), "--set", assignment]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert BAD[assignment] in lines[0]
+    assert "secret" not in lines[0]
+    assert sorted(path for path in volume.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("arguments", [
+    ["run"], ["run", "nosuch.yaml"], ["run", "vol.yaml", "--from", "nosuch"], ["run", "vol.yaml", "--redo", "nosuch"],
+    ["run", "vol.yaml", "--from", "segment", "--to", "edges"], ["run", "vol.yaml", "--from", "edges"],
+    ["run", "vol.yaml", "--nosuch"], ["nosuch"], ["segment", "vol.yaml", "--threshold", "high"],
+    ["segment", "vol.yaml", "--threshold", "2"], ["predict-blockwise", "vol.yaml"], ["dashboard", "vol.yaml"],
+    ["report", "vol.yaml"], ["report"], ["train", "--dataset", "x", "--exp", "1"], ["train", "--exp", "one"],
+    ["import", "nosuch.tif", "new.zarr/raw"], ["points", "vol.zarr/labels", "p.csv", "--count", "0"],
+    ["points", "vol.zarr/nosuch", "p.csv"],
+], ids=" ".join)  # fmt: skip
+def test_bad_command_lines_end_with_one_line(
+    arguments: list[str], volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line, and no new file."""
+    before = sorted(path for path in volume.parent.rglob("*"))
+    assert call(arguments) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert sorted(path for path in volume.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--help` ends with 0 and holds a command line to try."""
+    assert call([name, "--help"]) == 0
+    assert f"Example: contraband {name}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_list_may_follow_its_flag() -> None:
+    """`--checkpoints 1 2` names two checkpoints, and nothing else is taken apart."""
+    given = ["train", "--checkpoints", "1", "2", "--index", "3", "4"]
+    wanted = ["train", "--checkpoints", "1", "--checkpoints", "2", "--index", "3", "4"]
+    assert repeat_flags(given) == wanted
+
+
+def test_a_store_of_another_output_is_refused(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An output whose store was made for another one is not taken for finished."""
+    assert call(["run", str(volume)]) == 0
+    other = ["run", str(volume), "--set", "output=out/b.zarr", "--set", "store=sqlite:///out/a.db"]
+    assert call(other) == 2
+    assert call([*other, "--redo", "fragments"]) == 2
+    assert "belongs to another output" in capsys.readouterr().err
+    assert not (volume.parent / "out" / "b.zarr").exists()
