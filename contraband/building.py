@@ -83,7 +83,7 @@ def seg_task(
 def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings: Path) -> Task:
     offsets = settings.offsets_for(network.base.dims)
     points = labelled_points(settings)
-    features = embeddings_at(ZarrVolume(str(embeddings), ""), points)
+    features = embeddings_at(ZarrVolume(str(embeddings), "embeddings"), points)
     if features.shape[1] != network.embedding_channels:
         raise BadInput(
             embeddings, "has another number of channels", got=features.shape[1], wanted=network.embedding_channels

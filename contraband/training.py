@@ -112,13 +112,14 @@ def train(
     if state.step >= settings.num_iterations:
         log.info("%s: has its %d steps already", folder.path, state.step)
         return folder.checkpoint(state.step)
-    compute_loss = torch.compile(task.loss) if settings.compile else task.loss
+    if settings.compile:
+        task.network.compile()
 
     with Recorder(settings, folder, state.step, progress) as recorder:
         for batch in batches(task, settings, state.step, hardware):
             # forward in reduced precision; the losses themselves go back to float32
             with hardware.autocast():
-                loss = compute_loss(batch)
+                loss = task.loss(batch)
             state.learn(loss, settings.ema_decay)
 
             last = state.step == settings.num_iterations or recorder.out_of_time()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +22,13 @@ from contraband.model_settings import ModelSettings
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.unet import UNet
 
-Output = Literal["affinities", "embeddings"]
 Shape3 = tuple[int, int, int]
 
 
 class Predictor:
     """A loaded network. All shapes are (z, y, x) in voxels; a 2D network predicts each section by itself."""
 
-    def __init__(self, content: dict[str, Any], kind: Output, hardware: Hardware) -> None:
+    def __init__(self, content: dict[str, Any], kind: str, hardware: Hardware) -> None:
         settings = ModelSettings.parse(content["model"], "checkpoint: model")
         self._network: SegmentationNet | ContrastiveVolumeNet = _network(content, settings)
         self._network.load_state_dict(averaged(content))
@@ -87,7 +86,7 @@ class Predictor:
 
 
 def load_predictor(
-    checkpoint: Path, kind: Output, device: str = "auto", precision: str = "float32"
+    checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32"
 ) -> Predictor:
     """The network in a checkpoint file, or in the newest checkpoint of a folder, ready to predict.
 
@@ -112,7 +111,7 @@ def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNe
     return SegmentationNet(settings, content["head"]["seg_head"], content["head"]["out_channels"])
 
 
-def _fingerprint(content: dict[str, Any], kind: Output) -> str:
+def _fingerprint(content: dict[str, Any], kind: str) -> str:
     digest = hashlib.sha256(repr((kind, content["model"], content["offsets"], content["norm_factor"])).encode())
     for name, weight in sorted(averaged(content).items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

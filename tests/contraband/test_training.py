@@ -85,7 +85,8 @@ def test_a_head_learns_from_embeddings_at_points(tmp_path):
         train_seg(params, experiment, 0, [10])
     labels = zarr.open_group(str(tmp_path / "data.zarr"))["labels"][:]
     features = np.stack([labels > 0, labels == 0, *[labels * 0] * 6]).astype(np.float16)
-    zarr.create_array(str(experiment.embeddings(0, 10, "raw")), data=features)
+    container = zarr.open_group(str(experiment.embeddings(0, 10, "raw")), mode="w")
+    container.create_array("embeddings", data=features)
     (head,) = train_seg(params, experiment, 0, [10])
     assert load_checkpoint(head)["history"][-1] < 0.1
 
