@@ -214,6 +214,16 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+def test_a_reader_of_the_old_file_is_not_disturbed(tmp_path):
+    """The new content takes the place of the old in one move; who has the old one open reads on in it."""
+    path = tmp_path / "history.npy"
+    write_whole(path, lambda file: file.write(b"old"))
+    with path.open("rb") as reader:
+        write_whole(path, lambda file: file.write(b"new"))
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
 def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path, monkeypatch):
     """If writing fails, the checkpoint before it is still the newest."""
     folder = RunFolder(tmp_path)
