@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from blockwise.cluster import Cluster
 from pydantic import Field, field_validator
 
+from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.volume import Voxels
@@ -110,7 +111,7 @@ class VolumeSettings(Settings):
     segment: SegmentSettings = SegmentSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     store: str | None = None
-    """sqlite:///path or mongodb://host/database; null: SQLite beside the output."""
+    """sqlite:///path or mongodb://host/database, with ${NAME} from the environment; null: SQLite beside the output."""
     cluster: Cluster = Cluster()
 
     @field_validator("output")
@@ -123,7 +124,8 @@ class VolumeSettings(Settings):
     @property
     def store_url(self) -> str:
         """Where progress and the region graph are kept."""
-        url = self.store or f"sqlite:///{self.output.with_suffix('.db')}"
+        # ${NAME} takes a user or password from the environment.
+        url = os.path.expandvars(self.store or f"sqlite:///{self.output.with_suffix('.db')}")
         scheme, _, path = url.partition(":///")
         # Workers may have another working folder.
         return f"{scheme}:///{Path(path).absolute()}" if scheme == "sqlite" and path else url

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -164,8 +163,8 @@ def view(
     from contraband.view import view as show
 
     settings = load_volume_settings(settings_file, assignments or ())
-    sources: dict[str, Path | None] = {"raw": settings.volume.raw, "labels": settings.volume.labels}
-    show(settings.output, {k: v for k, v in sources.items() if v}, bind=bind, port=port)
+    given = {"raw": settings.volume.raw, "labels": settings.volume.labels, "affinities": settings.affinities}
+    show(settings.output, {name: path for name, path in given.items() if path}, bind=bind, port=port)
 
 
 def _run(
