@@ -6,8 +6,10 @@ and plain values only and is read with `weights_only=True`.
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -77,6 +79,20 @@ def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights to evaluate: the moving average."""
     weights: dict[str, Tensor] = content["ema"]
     return weights
+
+
+@contextmanager
+def only_trainer(folder: RunFolder) -> Iterator[None]:
+    """Hold the training's folder; BadInput if another process trains in it. A killed process holds nothing."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with (folder.path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(
+                folder.path, "is being trained by another process", todo="wait until it is done, or stop it"
+            ) from None
+        yield
 
 
 def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput
 from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
-from contraband.checkpoints import check_same_settings, load_checkpoint, save_checkpoint
+from contraband.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.experiment import BASELINE, Experiment, RunFolder
 from contraband.hardware import Hardware, choose_hardware
 from contraband.params import Combination, Params, settings_hash
@@ -106,8 +106,17 @@ def train(
 ) -> Path:  # fmt: skip
     """Train a task up to `num_iterations` or `max_seconds`, from its newest checkpoint on; the last checkpoint.
 
-    Raises BadInput if that checkpoint has other settings, WorkFailed if the loss is no longer a number.
+    Raises BadInput if that checkpoint has other settings or another process trains in the folder, WorkFailed if the
+    loss is no longer a number.
     """
+    with only_trainer(folder):
+        return _loop(task, settings, folder, header, hardware, progress)
+
+
+def _loop(
+    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware,
+    progress: Progress | None,
+) -> Path:  # fmt: skip
     state = start(task, settings, folder, header, hardware)
     if state.step >= settings.num_iterations:
         log.info("%s: has its %d steps already", folder.path, state.step)
