@@ -83,12 +83,16 @@ def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 @contextmanager
 def only_trainer(folder: RunFolder) -> Iterator[None]:
-    """Hold the training's folder; BadInput if another process trains in it. A killed process holds nothing."""
+    """Hold the training's folder; BadInput if another process trains in it.
+
+    A killed process holds nothing, nor do its loader processes, which live on for some seconds: record locks, unlike
+    those of `flock`, are not inherited.
+    """
     folder.path.mkdir(parents=True, exist_ok=True)
     with (folder.path / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise BadInput(
                 folder.path, "is being trained by another process", todo="wait until it is done, or stop it"
             ) from None

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from blockwise.errors import BadInput, WorkFailed
 from contraband import checkpoints
 from contraband.building import seg_task
-from contraband.checkpoints import latest_checkpoint, load_checkpoint, only_trainer, save_checkpoint, write_whole
+from contraband.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.experiment import RunFolder
 from contraband.models.predictor import load_predictor
 from contraband.training import train_contrastive, train_seg
@@ -199,13 +199,29 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         train_seg(params, experiment, 0)
 
 
+HOLDING = """
+import sys
+from pathlib import Path
+from contraband.checkpoints import only_trainer
+from contraband.experiment import RunFolder
+with only_trainer(RunFolder(Path(sys.argv[1]))):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     """The second one is told so and disturbs nothing; afterwards the folder is free."""
     experiment, params = baseline(tmp_path)
-    with only_trainer(experiment.seg(0, 0)), pytest.raises(BadInput, match="another process"):
-        train_seg(params, experiment, 0)
-    assert experiment.seg(0, 0).saved_steps() == []
-    assert train_seg(params, experiment, 0)
+    run = experiment.seg(0, 0)
+    command = [sys.executable, "-c", HOLDING, str(run.path)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(BadInput, match="another process"):
+            train_seg(params, experiment, 0)
+        other.communicate()
+    assert run.saved_steps() == []
+    assert train_seg(params, experiment, 0) == [run.checkpoint(10)]
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path):
