@@ -127,9 +127,12 @@ def train(demo: Demo) -> None:
     if not demo.experiment.param_dict.exists():
         write_json(demo.experiment.param_dict, param_dict(demo.volume))
     params = load_params(demo.experiment.param_dict)
-    train_contrastive(params, demo.experiment, 0, told(demo, "contrastive"))
-    checkpoint = demo.experiment.contrastive(0).saved_steps()[-1]
-    train_seg(params, demo.experiment, 0, [checkpoint], told(demo, "affinity head"))
+    encoder = demo.experiment.contrastive(0)
+    if not encoder.saved_steps():
+        train_contrastive(params, demo.experiment, 0, told(demo, "contrastive"))
+    checkpoint = encoder.saved_steps()[-1]
+    if not demo.experiment.seg(0, 0, checkpoint).saved_steps():
+        train_seg(params, demo.experiment, 0, [checkpoint], told(demo, "affinity head"))
 
 
 def told(demo: Demo, name: str) -> Callable[[int, int, float, float], None]:

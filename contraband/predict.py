@@ -85,8 +85,11 @@ class Predict(Stage):
         predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
         dtype = np.uint8 if self.output == "affinities" else np.float16
         result = np.zeros((self.channels, *block.write_roi.shape), dtype)
+        around = Coordinate(self.context)
+        hull = covering(block.write_roi, self.tile).grow(around, around)
+        raw = read_reflected(self.raw, hull, self.shape)
         for tile in tiles(block.write_roi, self.tile):
-            values = predictor(read_reflected(self.raw, tile.grow(*(Coordinate(self.context),) * 2), self.shape))
+            values = predictor(raw[(tile.grow(around, around) - hull.begin).to_slices()])
             inside = tile.intersect(block.write_roi)
             part = values[(slice(None), *(inside - tile.begin).to_slices())]
             stored = quantise(part) if self.output == "affinities" else part
@@ -100,12 +103,18 @@ def quantise(affinities: np.ndarray) -> np.ndarray:
     return rounded.astype(np.uint8)
 
 
+def covering(roi: Roi, tile: Voxels) -> Roi:
+    """The smallest region of whole tiles around `roi`."""
+    shape = Coordinate(tile)
+    begin = roi.begin // shape * shape
+    return Roi(begin, (-(-roi.end // shape)) * shape - begin)
+
+
 def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
     """The tiles of the volume that touch `roi`; they may reach outside of it and of the volume."""
-    shape = Coordinate(tile)
-    first, last = roi.begin // shape, (roi.end - 1) // shape
-    for index in np.ndindex(*(last - first + 1)):
-        yield Roi((first + Coordinate(index)) * shape, shape)
+    shape, whole = Coordinate(tile), covering(roi, tile)
+    for index in np.ndindex(*(whole.shape // shape)):
+        yield Roi(whole.begin + Coordinate(index) * shape, shape)
 
 
 def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
