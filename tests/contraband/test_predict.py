@@ -15,15 +15,17 @@ from blockwise.store import open_store
 from blockwise.volume import Volume, Voxels, info
 from contraband.plan import stages
 from contraband.predict import quantise, read_reflected, reflect, tiles
+from contraband.request import Request
 from contraband.training import train_contrastive, train_seg
 from contraband.validate import embed, validate
-from contraband.request import Request
 from contraband.volume_settings import VolumeSettings
 from tests.contraband.tiny import tiny_experiment
 from tests.volumes import digest, store_volume, whole
 
 
-def predicted(folder: Path, name: str, raw: Path, checkpoint: Path, block: Voxels, output: str = "affinities") -> Volume:
+def predicted(
+    folder: Path, name: str, raw: Path, checkpoint: Path, block: Voxels, output: str = "affinities"
+) -> Volume:
     """Predict a volume in this process."""
     settings = VolumeSettings.parse({
         "volume": {"raw": str(raw)}, "output": str(folder / f"{name}.zarr"), "blocks": {"shape": list(block)},
