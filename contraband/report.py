@@ -103,6 +103,24 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
     console.print(table)
 
 
+def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A row a false merge, highest score first: its objects, what it joined, what it cost, and where."""
+    table = Table(title="first merges of two true objects", title_justify="left", box=None, pad_edge=False)
+    for name in ("score", "truth", "voxels", "VOI merge", "fragments", "voxel z, y, x", "place z, y, x"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            _number(row["score"], ".4f"),
+            *(" + ".join(map(str, row[key])) for key in ("truth", "voxels")),
+            f"+{row['voi_merge']:.4f}",
+            " + ".join(map(str, row["fragments"])),
+            *(", ".join(format(value, "g") for value in row[key]) for key in ("voxel", "place")),
+        )
+    if rows:
+        console.print()
+        console.print(table)
+
+
 def nearest_rows(evaluation: dict[str, Any], thresholds: Iterable[float]) -> list[tuple[str, dict[str, Any]]]:
     """The best row of an evaluation and those of the wanted thresholds, named for `print_scores`."""
     named = [("best", evaluation["best"])]

@@ -94,6 +94,8 @@ class EvaluateSettings(Settings):
     partial: bool = False
     thresholds: tuple[Fraction, ...] | None = None
     """Thresholds that are scored; null: every hundredth and those of segment."""
+    false_merges: Annotated[int, Field(ge=0)] = 20
+    least_voxels: Positive = 50
 
 
 class VolumeSettings(Settings):

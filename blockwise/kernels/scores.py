@@ -60,7 +60,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """The evaluated rows of a table in rising order, with ids made dense."""
 
     segment: np.ndarray
@@ -71,13 +71,14 @@ class _Rows:
     segments: int
 
 
-def _evaluated(table: np.ndarray, ignore: Sequence[int]) -> _Rows:
+def evaluated(table: np.ndarray, ignore: Sequence[int]) -> Rows:
+    """The rows of a table (OVERLAP, in any order) whose truth is not ignored, equal pairs added."""
     rows = merge_overlaps([table[table["voxels"] > 0]])
     segments = len(np.unique(rows["fragment"][rows["fragment"] > 0]))
     rows = rows[~np.isin(rows["truth"], np.array(list(ignore), np.uint64))]
     segment_ids, segment = np.unique(rows["fragment"], return_inverse=True)
     truth_ids, truth = np.unique(rows["truth"], return_inverse=True)
-    return _Rows(segment, truth, rows["voxels"].copy(), segment_ids, truth_ids, segments)
+    return Rows(segment, truth, rows["voxels"].copy(), segment_ids, truth_ids, segments)
 
 
 def _total(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
@@ -103,7 +104,7 @@ def score(table: np.ndarray, ignore: Sequence[int] = (0,), threshold: float = ma
     table: OVERLAP with segments in the fragment column, in any order, a pair may come up more than once.
     ignore: truth ids whose voxels are left out. threshold: only noted in the result.
     """
-    rows = _evaluated(table, ignore)
+    rows = evaluated(table, ignore)
     sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
     truth_sizes = _total(rows.truth, rows.voxels, len(rows.truth_ids))
     objects = (rows.segment_ids[rows.segment] > 0) & (rows.truth_ids[rows.truth] > 0)
@@ -146,7 +147,7 @@ def sweep(
     table: OVERLAP of fragments; those that the dendrogram does not know stay as they are.
     Equals `score` of the table with the fragments' segments, but for rounding (1e-9).
     """
-    rows = _evaluated(table, ignore)
+    rows = evaluated(table, ignore)
     falling = np.array(sorted(set(thresholds), reverse=True), np.float64)
     sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
     truth_sizes = _total(rows.truth, rows.voxels, len(rows.truth_ids))
@@ -187,7 +188,7 @@ def best_possible(table: np.ndarray, ignore: Sequence[int] = (0,)) -> Scores:
 
     Fragment 0, background, stays alone; fragments without an evaluated voxel are left out.
     """
-    rows = _evaluated(table, ignore)
+    rows = evaluated(table, ignore)
     order = np.lexsort((rows.truth, np.iinfo(np.uint64).max - rows.voxels, rows.segment))
     first = order[np.r_[True, np.diff(rows.segment[order]) > 0][: len(order)]]
     truth_of = rows.truth[first].astype(np.uint64) + np.uint64(1)

@@ -103,7 +103,7 @@ def _hand_over(gone, kept, state, is_object, squares, logs):
 
 
 @compiled
-def _root(parents, node):
+def root(parents, node):
     while parents[node] != node:
         parents[node] = parents[parents[node]]
         node = parents[node]
@@ -111,7 +111,7 @@ def _root(parents, node):
 
 
 @compiled
-def _begin(node, truth, voxels, is_object, nodes):
+def begin(node, truth, voxels, is_object, nodes):
     """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
     links, voxels, slots = np.empty((len(node), 4), np.uint32), voxels.copy(), empty_slots(len(node))
     head = np.full(nodes, DEAD, np.uint32)
@@ -139,7 +139,7 @@ def _count(node, present, state, counts, sign):
 
 
 @compiled
-def _merge(kept, gone, present, state, is_object, squares, logs, counts):
+def merge_clusters(kept, gone, present, state, is_object, squares, logs, counts):
     """Merge two clusters and keep all sums and counts; returns the slots used up."""
     size = state[4]
     _count(kept, present, state, counts, -1)
@@ -167,7 +167,7 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     segments, segments with voxels to evaluate, and those of them that match a truth object.
     """
     nodes, steps, merge, used = len(present), len(thresholds), 0, len(node)
-    state = _begin(node, truth, voxels, is_object, nodes)
+    state = begin(node, truth, voxels, is_object, nodes)
     squares, logs, counts = np.zeros((2, 2), np.uint64), np.zeros((2, 2)), np.zeros(3, np.int64)
     logs[:, 0] = start
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
@@ -177,10 +177,10 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     all_counts = np.zeros((steps, 3), np.int64)
     for step in range(steps):
         while merge < len(score) and score[merge] > thresholds[step]:
-            kept, gone = _root(parents, parent[merge]), _root(parents, child[merge])
+            kept, gone = root(parents, parent[merge]), root(parents, child[merge])
             if length[kept] < length[gone]:
                 kept, gone = gone, kept
-            used += _merge(kept, gone, present, state, is_object, squares, logs, counts)
+            used += merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
             parents[gone] = kept
             length[kept] += length[gone]
             if is_crowded(state[2], used):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,13 +14,19 @@ from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
 from blockwise.errors import BadInput
+from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.false_merges import first_false_merges
 from blockwise.kernels.scores import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate import read_dendrogram
+from blockwise.stages.contacts import contacts
 from blockwise.stages.segment import named
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
+
+_LABEL = 0xFFFFFFFF
+"""With `per_section`, the bits of a true label that are not its section."""
 
 
 class Evaluate(Stage):
@@ -47,6 +54,10 @@ class Evaluate(Stage):
     thresholds: tuple[float, ...] = (0.5,)
     partial: bool = False
     """The truth may be smaller than the volume."""
+    false_merges: Annotated[int, Field(ge=0)] = 20
+    """How many of the merges that first joined two true objects are listed, the highest scores first."""
+    least_voxels: Annotated[int, Field(ge=1)] = 50
+    """A cluster counts as part of a true object, in that list, if it shares at least this many voxels with it."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block)
@@ -99,8 +110,25 @@ class Evaluate(Stage):
             "best": as_row(best),
             "thresholds": [as_row(row) for row in rows],
             "best_possible": as_row(best_possible(table, ignore)),
+            "false_merges": self.list_false_merges(table, tree, ignore, store),
         }
         write_json(self.target, result)
+
+    def list_false_merges(
+        self, table: np.ndarray, tree: Dendrogram, ignore: Sequence[int], store: Store
+    ) -> list[dict[str, Any]]:
+        """Rows of evaluation.json: which objects were joined by which merge, and where to look."""
+        merges = first_false_merges(table, tree, self.least_voxels, self.false_merges, ignore)
+        described = info(self.fragments)
+        rows = []
+        for merge, contact in zip(merges, contacts(store, self.fragments, self.grid(), tree, merges), strict=True):
+            axes = zip(contact.voxel, described.voxel_size, described.offset, strict=True)
+            rows.append({
+                **asdict(merge), **asdict(contact),
+                "truth": [label & _LABEL if self.per_section else label for label in merge.truth],
+                "place": [offset + (index + 0.5) * size for index, size, offset in axes],
+            })
+        return rows
 
     def left_out(self, table: np.ndarray) -> tuple[int, ...]:
         """True labels that are not scored: the ignored ones and the small ones."""

@@ -86,7 +86,7 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     Example: contraband evaluate configs/gala.yaml
     """
     from contraband.plan import evaluation_path, load_volume_settings, stages
-    from contraband.report import print_scores, read_json
+    from contraband.report import print_false_merges, print_scores, read_json
 
     settings = load_volume_settings(settings_file, assignments or ())
     if settings.volume.labels is None:
@@ -95,6 +95,7 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     evaluation = read_json(evaluation_path(settings))
     rows = [("", row) for row in evaluation["thresholds"]]
     print_scores(console(), [*rows, ("best", evaluation["best"])])
+    print_false_merges(console(), evaluation["false_merges"])
     emit(as_json, evaluation)
 
 

@@ -1,0 +1,156 @@
+# mypy: allow-untyped-defs
+"""The merges that first joined two true objects, found by walking a dendrogram from the highest score.
+
+The main object of a cluster is the true object that it shares most evaluated voxels with, if these are at least
+`least_voxels`; a cluster without one (background, a sliver) is never part of a false merge. A merge is false if its two
+clusters have different main objects, and it is reported if no merge above it was reported for the same two
+objects. All of this is a function of the table and the dendrogram, so it does not depend on blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.lookup import is_crowded, refill
+from blockwise.kernels.scores import evaluated
+from blockwise.kernels.walk import begin, merge_clusters, root
+
+
+@dataclass(frozen=True)
+class FalseMerge:
+    """Two clusters of different true objects became one."""
+
+    score: float
+    """The score of the merge: thresholds below it have this error."""
+
+    clusters: tuple[int, int]
+    """The clusters, each by its smallest fragment; the first is the smaller one."""
+
+    truth: tuple[int, int]
+    """The main object of each."""
+
+    voxels: tuple[int, int]
+    """Voxels that each shares with its main object."""
+
+    voi_merge: float
+    """How many bits this merge adds to VOI merge."""
+
+
+def first_false_merges(
+    table: np.ndarray, dendrogram: Dendrogram, least_voxels: int, wanted: int, ignore: Sequence[int] = (0,)
+) -> list[FalseMerge]:
+    """At most `wanted` false merges, highest score first; of equal scores, the larger child first.
+
+    table: OVERLAP of fragments, in any order; those that the dendrogram does not know are never merged.
+    """
+    rows = evaluated(table, ignore)
+    known = np.isin(rows.segment_ids, dendrogram.fragment)[rows.segment]
+    node = np.searchsorted(dendrogram.fragment, rows.segment_ids)[rows.segment][known]
+    merged = in_order(dendrogram)
+    if not (wanted and len(merged)):
+        return []
+    parent = np.searchsorted(dendrogram.fragment, dendrogram.parent[merged])
+    found, costs = _walk(
+        node, rows.truth[known].astype(np.int64), rows.voxels[known], rows.truth_ids > 0,
+        len(dendrogram.fragment), merged, parent, np.uint64(max(1, least_voxels)), wanted,
+    )
+    total = int(rows.voxels.sum())
+    merges = []
+    for (merge, one, other, *voxels), cost in zip(found.tolist(), costs.tolist(), strict=True):
+        clusters = (int(dendrogram.fragment[parent[merge]]), int(dendrogram.fragment[merged[merge]]))
+        truth = (int(rows.truth_ids[one]), int(rows.truth_ids[other]))
+        score = float(dendrogram.score[merged[merge]])
+        merges.append(FalseMerge(score, clusters, truth, (voxels[0], voxels[1]), cost / total))
+    return merges
+
+
+def in_order(dendrogram: Dendrogram) -> np.ndarray:
+    """Rows of the fragments that are merged into another, best score first, of equal scores the last row first.
+
+    So both clusters of every merge still have the names that the dendrogram gives them.
+    """
+    rows = np.flatnonzero(dendrogram.parent != dendrogram.fragment)[::-1]
+    ordered: np.ndarray = rows[np.argsort(-dendrogram.score[rows], kind="stable")]
+    return ordered
+
+
+def both_sides(dendrogram: Dendrogram, merges: Sequence[FalseMerge]) -> tuple[np.ndarray, np.ndarray]:
+    """Which fragments were in the first and in the second cluster of each merge.
+
+    merges: at most 64. Returns two (n,) uint64 arrays; bit i stands for merge i.
+    """
+    order, count = in_order(dendrogram), len(dendrogram.fragment)
+    rank = np.full(count, count)
+    rank[order] = np.arange(len(order))
+    parent = np.searchsorted(dendrogram.fragment, dendrogram.parent)
+    children = np.array([merge.clusters[1] for merge in merges], np.uint64)
+    first, second = _members(parent, rank, np.searchsorted(dendrogram.fragment, children))
+    return first, second
+
+
+@compiled
+def _members(parent, rank, children):
+    """The bits of both clusters; parents come first, so one pass a merge finds who is in them."""
+    first, second = np.zeros(len(parent), np.uint64), np.zeros(len(parent), np.uint64)
+    top = np.empty(len(parent), np.int64)
+    for at in range(len(children)):
+        child, bit = children[at], np.uint64(1) << np.uint64(at)
+        for row in range(len(parent)):
+            top[row] = top[parent[row]] if rank[row] < rank[child] else row
+            if top[row] == parent[child]:
+                first[row] |= bit
+            elif top[row] == child:
+                second[row] |= bit
+    return first, second
+
+
+@compiled
+def _is_new(found, count, one, other):
+    """Whether these two objects have not been joined by a merge that was found before."""
+    for row in range(count):
+        a, b = found[row, 1], found[row, 2]
+        if (a == one and b == other) or (a == other and b == one):
+            return False
+    return True
+
+
+@compiled
+def _walk(node, truth, voxels, is_object, nodes, child, parent, least, wanted):
+    """The false merges, (m, 5) uint64: merge, object and object, voxels and voxels; and what they cost, times all.
+
+    node, truth, voxels, is_object: rows of the table, as for `walk`. child, parent: the merges, in order.
+    """
+    state, used = begin(node, truth, voxels, is_object, nodes), len(node)
+    best, best_truth, present = state[6], state[7], np.zeros(nodes, np.uint8)
+    squares, logs, counts = np.zeros((2, 2), np.uint64), np.zeros((2, 2)), np.zeros(3, np.int64)
+    length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
+    found, costs, count = np.zeros((wanted, 5), np.uint64), np.zeros(wanted), 0
+    for merge in range(len(child)):
+        if count == wanted:
+            break
+        kept, gone = root(parents, parent[merge]), root(parents, child[merge])
+        one, other = best_truth[kept], best_truth[gone]
+        is_false = best[kept] >= least and best[gone] >= least and one != other
+        if is_false and _is_new(found, count, one, other):
+            found[count, 0], found[count, 1], found[count, 2] = merge, one, other
+            found[count, 3], found[count, 4] = best[kept], best[gone]
+        else:
+            is_false = False
+        if length[kept] < length[gone]:
+            kept, gone = gone, kept
+        # Sums of this merge alone: the difference of two sums over the volume would lose digits.
+        logs[:] = 0
+        used += merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
+        parents[gone] = kept
+        length[kept] += length[gone]
+        if is_crowded(state[2], used):
+            used = refill(state[2], state[0])
+        if is_false:
+            costs[count] = logs[1, 0] + logs[1, 1] - logs[0, 0] - logs[0, 1]
+            count += 1
+    return found[:count], costs[:count]
