@@ -28,7 +28,7 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     if first and first[0].name == "embed":
         return first
     line = [*first, *_region_graph(settings, shape, block, first), *_segments(settings, shape)]
-    if settings.volume.labels is not None:
+    if settings.volume.labels or settings.volume.skeletons:
         line.append(_evaluation(settings, shape, block))
     return line
 
@@ -133,8 +133,7 @@ def _segments(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
 
 
 def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Evaluate:
-    labels = Volume(path=settings.volume.labels)  # type: ignore[arg-type]
-    truth = info(labels)
+    labels = Volume(path=settings.volume.labels) if settings.volume.labels else None
     stop = settings.agglomerate.stop
     wanted = settings.evaluate.thresholds
     thresholds = tuple(sorted(wanted)) if wanted else sweep_thresholds(stop, settings.segment.thresholds)
@@ -145,16 +144,17 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Evalu
         )
     return Evaluate(
         fragments=inside(settings, "fragments"), labels=labels, dendrogram=inside(settings, "agglomeration"),
-        target=evaluation_path(settings), shape=shape, block=block, truth_begin=_truth_begin(settings, labels),
-        truth_shape=truth.spatial, thresholds=thresholds,
+        skeletons=settings.volume.skeletons, space=_space(settings) if settings.volume.skeletons else None,
+        target=evaluation_path(settings), shape=shape, block=block, thresholds=thresholds,
+        truth_begin=_truth_begin(settings, labels) if labels else (0, 0, 0),
+        truth_shape=info(labels).spatial if labels else shape,
         **settings.evaluate.model_dump(exclude={"thresholds"}),
     )
 
 
 def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
     """Where the truth begins in the volume, from the offsets of both; a part of a voxel is refused."""
-    path = settings.volume.raw or settings.affinities
-    whole = info(Volume(path=path))  # type: ignore[arg-type]
+    whole = info(_space(settings))
     truth = info(labels)
     if truth.voxel_size != whole.voxel_size:
         raise BadInput(
@@ -166,3 +166,8 @@ def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
         raise BadInput(labels.path, "its offset is not a whole number of voxels", got=steps, wanted="whole numbers")
     z, y, x = (round(step) for step in steps)
     return z, y, x
+
+
+def _space(settings: VolumeSettings) -> Volume:
+    """The volume that voxel size and offset are taken from."""
+    return Volume(path=settings.volume.raw or settings.affinities)  # type: ignore[arg-type]

@@ -91,6 +91,9 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
     table.add_column("segmentation", no_wrap=True)
     for name in ("threshold", "VOI split", "VOI merge", "VOI sum", "adapted Rand", "segments", "IoU>0.5", "F1"):
         table.add_column(name, justify="right", no_wrap=True)
+    has_skeletons = any("erl" in row for _, row in rows)
+    for name in ("ERL", "of best") if has_skeletons else ():
+        table.add_column(name, justify="right", no_wrap=True)
     for name, row in rows:
         found = row.get("matched")
         table.add_row(
@@ -99,6 +102,7 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
             str(row.get("segments", "-")),
             f"{found}/{row.get('truth_objects')}" if found is not None else "-",
             _number(row.get("f1"), ".3f"),
+            *(_number(row.get(key), form) for key, form in (("erl", ".1f"), ("erl_fraction", ".3f")) if has_skeletons),
         )
     console.print(table)
 

@@ -25,6 +25,8 @@ class Source(Settings):
     """The image, (z, y, x)."""
     labels: Path | None = None
     """True objects, for evaluate only."""
+    skeletons: Path | None = None
+    """Skeletons of true objects, for evaluate only; see `blockwise.skeletons`."""
     mask: Path | None = None
     """Voxels where this is 0 are background."""
 

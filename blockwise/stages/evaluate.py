@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -16,14 +17,21 @@ from pydantic import Field
 from blockwise.errors import BadInput
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import first_false_merges
+from blockwise.kernels.run_length import RunLength, run_lengths
 from blockwise.kernels.scores import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
+from blockwise.skeletons import inside_volume, nodes_by_block, read_skeletons
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.contacts import contacts
 from blockwise.stages.segment import named
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
+
+FOUND = np.dtype([("node", "<u8"), ("fragment", "<u8")])
+"""A node of a skeleton and the fragment that it lies in, 0 for background."""
+
+_PLACES = ("target", "skeletons")
 
 _LABEL = 0xFFFFFFFF
 """With `per_section`, the bits of a true label that are not its section."""
@@ -36,7 +44,12 @@ class Evaluate(Stage):
     needs = ("fragments", "edges", "agglomerate")
 
     fragments: Volume
-    labels: Volume
+    labels: Volume | None = None
+    """True objects; None if there are only skeletons."""
+    skeletons: Path | None = None
+    """Skeletons of true objects, .graphml or .swc, in the units of the voxel size."""
+    space: Volume | None = None
+    """The volume by whose voxel size and offset the skeletons are placed."""
     dendrogram: Volume
     target: Path
     """evaluation.json"""
@@ -63,16 +76,31 @@ class Evaluate(Stage):
         return Grid(self.name, self.shape, self.block)
 
     def inputs(self) -> tuple[Volume, ...]:
-        return (self.labels,)
+        return (self.labels,) if self.labels else ()
 
     def parameters(self) -> dict[str, object]:
-        return {key: value for key, value in super().parameters().items() if key != "target"}
+        chosen = {key: value for key, value in super().parameters().items() if key not in _PLACES and value is not None}
+        if self.skeletons:
+            chosen["skeletons"] = hashlib.sha256(self.skeletons.read_bytes()).hexdigest()
+        return chosen
 
     def check(self) -> None:
-        truth = info(self.labels)
+        if self.labels:
+            self.check_labels(self.labels)
+        if self.skeletons and self.space:
+            inside = inside_volume(read_skeletons(self.skeletons).voxels(info(self.space)), self.grid())
+            if not inside.any():
+                raise BadInput(
+                    self.skeletons, "no node lies in the volume", got=f"{len(inside)} nodes outside",
+                    wanted="z, y, x in the units of the voxel size, from the same origin as the volume's offset",
+                )
+
+    def check_labels(self, labels: Volume) -> None:
+        """Raise BadInput unless the labels are whole numbers that lie in the volume."""
+        truth = info(labels)
         if truth.channels is not None or truth.dtype.kind not in "ui":
             raise BadInput(
-                self.labels.path, "labels must be whole numbers without a channel axis",
+                labels.path, "labels must be whole numbers without a channel axis",
                 got=f"{truth.shape} {truth.dtype}", wanted="(z, y, x) integers",
             )
         outside = any(
@@ -81,19 +109,33 @@ class Evaluate(Stage):
         )
         if outside or (self.truth_shape != self.shape and not self.partial):
             raise BadInput(
-                self.labels.path, "labels have another shape than the volume", got=list(self.truth_shape),
+                labels.path, "labels have another shape than the volume", got=list(self.truth_shape),
                 wanted=list(self.shape),
                 todo="give labels of the same voxels, or set evaluate.partial: true and their offset",
             )
 
+    def prepare(self, store: Store) -> None:
+        if self.skeletons:
+            voxels = read_skeletons(self.skeletons).voxels(info(self.fragments))
+            store.put_tables("skeleton nodes", list(nodes_by_block(voxels, self.grid())))
+
     def process(self, block: Block, store: Store) -> None:
         box = block.write_roi.intersect(Roi(self.truth_begin, self.truth_shape))
-        store.put_table("overlap", block, np.zeros(0, OVERLAP) if box.empty else self.overlap(block, box, store))
+        nodes = store.table("skeleton nodes", block.key) if self.skeletons else None
+        overlap = np.zeros(0, OVERLAP)
+        if nodes is not None or not box.empty:
+            ids = named(read(self.fragments, block.write_roi), block, store)
+            if not box.empty:
+                overlap = self.overlap(ids, block, box)
+            if nodes is not None:
+                store.put_table("nodes at skeleton", block, fragments_at(nodes, ids, block))
+        store.put_table("overlap", block, overlap)
 
-    def overlap(self, block: Block, box: Roi, store: Store) -> np.ndarray:
+    def overlap(self, ids: np.ndarray, block: Block, box: Roi) -> np.ndarray:
         """Voxels shared by each pair of final fragment and true object inside `box`."""
-        inside = (box - block.write_roi.begin).to_slices()
-        ids = named(read(self.fragments, block.write_roi), block, store)[inside]
+        ids = ids[(box - block.write_roi.begin).to_slices()]
+        if self.labels is None:
+            return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
         truth = read(self.labels, box - Coordinate(self.truth_begin)).astype(np.uint64)
         if self.per_section:
             sections = np.arange(box.begin[0], box.end[0], dtype=np.uint64)[:, None, None]
@@ -104,15 +146,30 @@ class Evaluate(Stage):
         table = merge_overlaps([part for _, part in store.tables("overlap")])
         ignore = self.left_out(table)
         tree = read_dendrogram(self.dendrogram)
-        rows = sweep(table, tree, self.thresholds, ignore)
-        best = min(rows, key=lambda row: row.voi_sum)
+        rows = [as_row(scores) for scores in sweep(table, tree, self.thresholds, ignore)]
+        if self.skeletons:
+            rows = self.with_run_lengths(rows, tree, self.skeletons, store)
         result = {
-            "best": as_row(best),
-            "thresholds": [as_row(row) for row in rows],
+            "best": best_row(rows),
+            "thresholds": rows,
             "best_possible": as_row(best_possible(table, ignore)),
             "false_merges": self.list_false_merges(table, tree, ignore, store),
         }
         write_json(self.target, result)
+
+    def with_run_lengths(
+        self, rows: list[dict[str, Any]], tree: Dendrogram, path: Path, store: Store
+    ) -> list[dict[str, Any]]:
+        """The rows with the expected run length; nodes outside the volume are left out with their edges."""
+        everything = read_skeletons(path)
+        fragment, found = np.zeros(len(everything.places), np.uint64), np.zeros(len(everything.places), bool)
+        for _, table in store.tables("nodes at skeleton"):
+            fragment[table["node"]], found[table["node"]] = table["fragment"], True
+        inside = everything.only(found)
+        lengths = run_lengths(
+            fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds
+        )
+        return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]
 
     def list_false_merges(
         self, table: np.ndarray, tree: Dendrogram, ignore: Sequence[int], store: Store
@@ -132,16 +189,33 @@ class Evaluate(Stage):
 
     def left_out(self, table: np.ndarray) -> tuple[int, ...]:
         """True labels that are not scored: the ignored ones and the small ones."""
+        if self.labels is None:
+            return (0,)
         truth, place = np.unique(table["truth"], return_inverse=True)
         voxels = np.bincount(place, weights=table["voxels"], minlength=len(truth))
         small = truth[voxels < self.min_voxels]
         return tuple({*self.ignore, *(int(label) for label in small)})
 
 
-def as_row(scores: Scores) -> dict[str, Any]:
+def as_row(scores: Scores | RunLength) -> dict[str, Any]:
     """One row of evaluation.json; NaN becomes null."""
-    row = {key: getattr(scores, key) for key in scores.__dataclass_fields__}
-    return {key: None if value != value else value for key, value in row.items()}
+    return {key: None if value != value else value for key, value in asdict(scores).items()}
+
+
+def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row with the smallest VOI sum; without labels, that with the longest expected run length."""
+    if rows[0]["voi_sum"] is not None:
+        return min(rows, key=lambda row: float(row["voi_sum"]))
+    return max(rows, key=lambda row: float(row.get("erl") or 0))
+
+
+def fragments_at(nodes: np.ndarray, ids: np.ndarray, block: Block) -> np.ndarray:
+    """The fragment (FOUND) that each node (NODE) of a block lies in; ids: those of its write region."""
+    found = np.empty(len(nodes), FOUND)
+    found["node"] = nodes["node"]
+    z, y, x = (nodes[axis] - begin for axis, begin in zip("zyx", block.write_roi.begin, strict=True))
+    found["fragment"] = ids[z, y, x]
+    return found
 
 
 def sweep_thresholds(stop: float, wanted: Sequence[float]) -> tuple[float, ...]:

@@ -81,7 +81,7 @@ def segment(
 
 
 def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
-    """Score every threshold of a run against its labels.
+    """Score every threshold of a run against its labels or skeletons.
 
     Example: contraband evaluate configs/gala.yaml
     """
@@ -89,8 +89,9 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     from contraband.report import print_false_merges, print_scores, read_json
 
     settings = load_volume_settings(settings_file, assignments or ())
-    if settings.volume.labels is None:
-        raise BadInput(settings_file, "nothing to evaluate against", got=None, wanted="volume.labels")
+    if not (settings.volume.labels or settings.volume.skeletons):
+        wanted = "volume.labels or volume.skeletons"
+        raise BadInput(settings_file, "nothing to evaluate against", got=None, wanted=wanted)
     _run(settings, stages(settings), False)
     evaluation = read_json(evaluation_path(settings))
     rows = [("", row) for row in evaluation["thresholds"]]

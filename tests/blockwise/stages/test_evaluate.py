@@ -1,4 +1,4 @@
-"""What is found beside the scores: false merges and their places; truth that is smaller than the volume."""
+"""What is found beside the scores: false merges and their places, run lengths; truth smaller than the volume."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import networkx
 import numpy as np
 import pytest
 
+from blockwise.errors import BadInput
 from blockwise.kernels.agglomeration import cut
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.evaluate import Evaluate
 from blockwise.volume import Volume, Voxels
+from tests.blockwise.kernels.test_run_length import slow_run_length
 from tests.blockwise.stages.test_line import run
 from tests.volumes import cells, line, store_volume, whole
 
@@ -75,3 +78,88 @@ def test_a_false_merge_is_at_its_place(volume: tuple[Volume, Volume], tmp_path: 
         before = {fragments[z - 1, y, x], fragments[z, y - 1, x], fragments[z, y, x - 1]}
         assert {fragments[z, y, x], *before} >= set(row["fragments"])
         assert row["place"] == [400 + 40 * (z + 0.5), -20 + 4 * (y + 0.5), 8 * (x + 0.5)]
+
+
+def walks(folder: Path, labels: np.ndarray) -> Path:
+    """A graphml of random walks, one in each of some objects, of nodes inside voxels and a few outside the volume."""
+    rng = np.random.default_rng(0)
+    graph = networkx.Graph()
+    for label in range(1, int(labels.max()) + 1, 2):
+        inside = np.argwhere(labels == label)
+        nodes = inside[rng.choice(len(inside), 12)]
+        nodes[-1] += 100 * (label % 4 == 1)
+        for step, index in enumerate(nodes):
+            place = (index + rng.random(3)) * PLACE["voxel_size"] + PLACE["offset"]
+            graph.add_node(f"{label}/{step}", **dict(zip("zyx", map(float, place), strict=True)))
+            if step:
+                graph.add_edge(f"{label}/{step - 1}", f"{label}/{step}")
+    networkx.write_graphml(graph, folder / "skeletons.graphml")
+    return folder / "skeletons.graphml"
+
+
+def test_run_lengths_do_not_depend_on_blocks(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """evaluation.json is the same for every block shape, and rises from fragments to objects before it falls."""
+    path = walks(tmp_path, whole(volume[1]))
+    found = [
+        evaluated(tmp_path / f"{place}.zarr", volume, block, skeletons=path, space=volume[0])
+        for place, block in enumerate(BLOCKS)
+    ]
+    assert found[1:] == found[:1] * 3
+    lengths = [row["erl_fraction"] for row in found[0]["thresholds"]]
+    assert lengths[0] == 0 < lengths[-1] < max(lengths) <= 1
+
+
+def test_the_run_length_is_that_of_the_written_segments(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """The row of a threshold is what the segments at the nodes' voxels give; edges that leave the volume are out."""
+    path, output = walks(tmp_path, whole(volume[1])), tmp_path / "out.zarr"
+    rows = evaluated(output, volume, (7, 11, 34), skeletons=path, space=volume[0])["thresholds"]
+    row = next(row for row in rows if row["threshold"] == 0.5)
+    graph, segments = networkx.read_graphml(path), whole(Volume(path=output / "segments/0.5"))
+    nodes = {}
+    for name, node in graph.nodes(data=True):
+        place = np.array([node[axis] for axis in "zyx"])
+        index = ((place - PLACE["offset"]) // PLACE["voxel_size"]).astype(int)
+        if (index >= 0).all() and (index < SHAPE).all():
+            nodes[name] = (len(nodes), int(segments[tuple(index)]), int(name.partition("/")[0]), place)
+    edges = [(one, other) for one, other in graph.edges() if one in nodes and other in nodes]
+    assert len(edges) < graph.number_of_edges()
+    direct = slow_run_length(
+        np.array([node[1] for node in nodes.values()]), np.array([node[2] for node in nodes.values()]),
+        np.array([(nodes[one][0], nodes[other][0]) for one, other in edges]),
+        np.array([np.linalg.norm(nodes[one][3] - nodes[other][3]) for one, other in edges]),
+    )
+    names = ("erl", "erl_fraction", "split_edges", "merged_edges", "omitted_edges")
+    assert [row[name] for name in names] == pytest.approx(list(direct))
+    assert row["split_edges"] > 0
+
+
+def test_skeletons_are_enough_to_evaluate(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """Without labels there are run lengths and no other scores, and the longest is the best."""
+    path = walks(tmp_path, whole(volume[1]))
+    found = evaluated(tmp_path / "out.zarr", volume, SHAPE, skeletons=path, space=volume[0], labels=None)
+    with_labels = evaluated(tmp_path / "labels.zarr", volume, SHAPE, skeletons=path, space=volume[0])
+    assert [row["erl"] for row in found["thresholds"]] == [row["erl"] for row in with_labels["thresholds"]]
+    assert [row["segments"] for row in found["thresholds"]] == [row["segments"] for row in with_labels["thresholds"]]
+    assert found["best"]["erl"] == max(row["erl"] for row in found["thresholds"])
+    assert found["best"]["voi_sum"] is None
+    assert found["false_merges"] == []
+
+
+def test_a_changed_skeleton_file_makes_the_evaluation_stale(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """The scores depend on the file's content, so they are not kept when it changes."""
+    path = walks(tmp_path, whole(volume[1]))
+    stage = line(tmp_path / "out.zarr", volume[0], SHAPE, volume[1])[-1]
+    stage = stage.model_copy(update={"skeletons": path, "space": volume[0]})
+    before = stage.parameters()
+    path.write_text(path.read_text() + "\n")
+    assert stage.parameters() != before
+    assert "skeletons" not in stage.model_copy(update={"skeletons": None}).parameters()
+
+
+def test_skeletons_outside_the_volume_are_refused(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """A file in other units has no node in the volume; nothing is written."""
+    path, output = tmp_path / "far.swc", tmp_path / "out.zarr"
+    path.write_text("1 0 9000 9000 9000 1 -1\n")
+    with pytest.raises(BadInput, match=r"far\.swc: no node lies in the volume; got 1 nodes outside"):
+        evaluated(output, volume, SHAPE, skeletons=path, space=volume[0])
+    assert not output.exists()
