@@ -14,29 +14,38 @@ from blockwise.kernels.pairs import empty_table, find_row, order_pairs, with_roo
 EDGE = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u4")])
 """Two touching fragments, u < v: the sum of the affinities between them, and how many were summed."""
 
+HISTOGRAM = np.dtype([("u", "<u8"), ("v", "<u8"), ("bin", "u1"), ("count", "<u8")])
+"""Two touching fragments, u < v, and how many affinities between them lie in a bin: their upper 8 bits."""
+
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 @compiled
-def _add_row(ids, others, affinities, table, used):
+def _add_row(ids, others, affinities, bits, table, used):
     """Add the pairs of one row to the table; returns the rows used."""
-    last_id, last_other, row = np.uint64(0), np.uint64(0), -1
+    last_id, last_other, last_bin, row = np.uint64(0), np.uint64(0), np.uint64(0), -1
+    wide, down = np.uint64(bits[0]), np.uint64(bits[1])
     total, count = table[3], table[4]
     for x in range(len(ids)):
         one, other = ids[x], others[x]
         if one == other or one == 0 or other == 0:
             continue
-        if one != last_id or other != last_other:
-            row = find_row(table, used, min(one, other), max(one, other))
+        part = np.uint64(affinities[x]) >> down
+        if one != last_id or other != last_other or part != last_bin:
+            row = find_row(table, used, min(one, other), (max(one, other) << wide) | part)
             used += row == used
-            last_id, last_other = one, other
+            last_id, last_other, last_bin = one, other, part
         total[row] += np.uint64(affinities[x])
         count[row] += np.uint32(1)
     return used
 
 
 @compiled
-def _count(ids, affinities, offsets, margin):
+def _count(ids, affinities, offsets, margin, bits):
+    """Columns u, v, sum, count of the pairs; v has the bin of the affinity in its lowest bits.
+
+    bits: how many these are, and how far an affinity is shifted down to give its bin.
+    """
     channels, nz, ny, nx = affinities.shape
     table, used = empty_table(2048), 0
     for z in range(nz):
@@ -49,7 +58,7 @@ def _count(ids, affinities, offsets, margin):
                     continue
                 own = ids[z + margin[0], y + margin[1], margin[2] + first : margin[2] + nx]
                 others = ids[oz, oy, margin[2] + first + dx :]
-                used = _add_row(own, others, affinities[channel, z, y, first:], table, used)
+                used = _add_row(own, others, affinities[channel, z, y, first:], bits, table, used)
     return table[1][:used].copy(), table[2][:used].copy(), table[3][:used].copy(), table[4][:used].copy()
 
 
@@ -65,6 +74,26 @@ def count_edges(
     A voxel owns (voxel, voxel + offset); a pair counts if both ids differ and neither is 0.
     Raises BadInput if shapes do not fit, or an offset is positive or zero.
     """
+    return _records(*_counted(ids, affinities, offsets, margin, (0, 63)))
+
+
+def count_histograms(
+    ids: np.ndarray, affinities: np.ndarray, offsets: Sequence[Sequence[int]], margin: Sequence[int]
+) -> np.ndarray:
+    """The histograms of the same edges, HISTOGRAM sorted by (u, v, bin); see `count_edges`."""
+    if ids.size and int(ids.max()) >> 56:
+        raise BadInput("fragments", "are numbered too high for histograms", wanted="numbers below 2**56")
+    u, v, _, count = _counted(ids, affinities, offsets, margin, (8, 8 * (affinities.dtype.itemsize - 1)))
+    rows = np.empty(len(u), HISTOGRAM)
+    rows["u"], rows["v"], rows["bin"], rows["count"] = u, v >> np.uint64(8), v & np.uint64(255), count
+    return rows
+
+
+def _counted(
+    ids: np.ndarray, affinities: np.ndarray, offsets: Sequence[Sequence[int]], margin: Sequence[int],
+    bits: tuple[int, int],
+) -> Columns:
+    """Sorted columns of `_count`, after the checks."""
     steps = np.array(offsets, np.int64).reshape(-1, 3)
     if (steps > 0).any() or not (steps < 0).any(axis=1).all():
         raise BadInput("offsets", "not all negative", got=offsets, wanted="voxels before, e.g. [-1, 0, 0]")
@@ -73,9 +102,10 @@ def count_edges(
         got = (ids.shape, affinities.shape)
         raise BadInput("edges", "shapes do not fit", got=got, wanted=(grown, len(steps)))
     sides = (int(margin[0]), int(margin[1]), int(margin[2]))
-    columns = _count(np.ascontiguousarray(ids, np.uint64), np.ascontiguousarray(affinities), steps, sides)
+    columns = _count(np.ascontiguousarray(ids, np.uint64), np.ascontiguousarray(affinities), steps, sides, bits)
     order = order_pairs(columns[0], columns[1])
-    return _records(*(column[order] for column in columns))
+    u, v, total, count = (column[order] for column in columns)
+    return u, v, total, count
 
 
 def _records(u: np.ndarray, v: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:
@@ -123,14 +153,19 @@ def rename_edges(edges: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> 
 
     old_sorted, new: (n,) uint64; an id that is not among the old ones stays.
     """
-    if not len(old_sorted) or not len(edges):
-        return _sorted_sums(edges)
-    first, second = (_renamed(np.ascontiguousarray(edges[end]), old_sorted, new) for end in ("u", "v"))
+    return _sorted_sums(rename_ends(edges, old_sorted, new))
+
+
+def rename_ends(rows: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Rows with fields u < v, with new ids there; those within one id are dropped, nothing is added up."""
+    if not len(old_sorted) or not len(rows):
+        return rows
+    first, second = (_renamed(np.ascontiguousarray(rows[end]), old_sorted, new) for end in ("u", "v"))
     across = first != second
-    renamed = edges[across]
+    renamed: np.ndarray = rows[across]
     renamed["u"] = np.minimum(first, second)[across]
     renamed["v"] = np.maximum(first, second)[across]
-    return _sorted_sums(renamed)
+    return renamed
 
 
 def _renamed(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:

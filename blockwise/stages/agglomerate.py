@@ -9,7 +9,7 @@ import zarr
 from pydantic import Field
 
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate
+from blockwise.kernels.agglomeration import Dendrogram, agglomerate
 from blockwise.kernels.edges import merge_edges, rename_edges
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
@@ -38,9 +38,9 @@ class Agglomerate(Stage):
         return Grid(self.name, self.shape, self.shape)
 
     def check(self) -> None:
-        if self.statistic not in STATISTICS:
+        if self.statistic != "mean":
             raise BadInput(
-                "agglomerate.statistic", "no such statistic", got=self.statistic, wanted=" or ".join(STATISTICS)
+                "agglomerate.statistic", "no such statistic", got=self.statistic, wanted="mean"
             )
 
     def process(self, block: Block, store: Store) -> None:
