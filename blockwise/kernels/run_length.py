@@ -43,22 +43,22 @@ def run_length(segment: np.ndarray, skeleton: np.ndarray, edges: np.ndarray, len
     """The expected run length of one segmentation.
 
     segment:  (n,) uint64, the segment of each node; 0 is background.
-    skeleton: (n,) int64, the skeleton of each node.
+    skeleton: (n,) int64, the skeleton of each node, from 0.
     edges:    (m, 2) int64, rows of nodes of the same skeleton. lengths: (m,) float64.
     """
     ids, place = np.unique(segment, return_inverse=True)
-    holds = np.unique(np.stack([place, skeleton], 1), axis=0)
-    merging = np.bincount(holds[:, 0], minlength=len(ids)) > 1
+    several = int(skeleton.max(initial=0)) + 1
+    run_at = place * several + skeleton
+    merging = np.bincount(np.unique(run_at) // several, minlength=len(ids)) > 1
     one, other = place[edges[:, 0]], place[edges[:, 1]]
     background = ids == 0
     omitted = background[one] | background[other]
     split = ~omitted & (one != other)
     merged = ~omitted & ~split & merging[one]
     correct = ~(omitted | split | merged)
-    on = skeleton[edges[:, 0]]
     total = math.fsum(lengths.tolist())
-    perfect = _sum_of_squares(np.stack([on], 1), lengths)
-    found = _sum_of_squares(np.stack([on, one], 1)[correct], lengths[correct])
+    perfect = _sum_of_squares(skeleton[edges[:, 0]], lengths)
+    found = _sum_of_squares(run_at[edges[correct, 0]], lengths[correct])
     counts = (int(split.sum()), int(merged.sum()), int(omitted.sum()))
     if not total:
         return RunLength(math.nan, math.nan, *counts)
@@ -66,11 +66,9 @@ def run_length(segment: np.ndarray, skeleton: np.ndarray, edges: np.ndarray, len
 
 
 def _sum_of_squares(groups: np.ndarray, lengths: np.ndarray) -> float:
-    """The sum over all groups (rows that are equal) of the square of their whole length."""
-    if not len(lengths):
-        return 0.0
-    _, place = np.unique(groups, axis=0, return_inverse=True)
-    return math.fsum((np.bincount(place.ravel(), weights=lengths) ** 2).tolist())
+    """The sum over all groups (equal numbers) of the square of their whole length."""
+    _, place = np.unique(groups, return_inverse=True)
+    return math.fsum((np.bincount(place, weights=lengths) ** 2).tolist())
 
 
 def run_lengths(

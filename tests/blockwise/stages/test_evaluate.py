@@ -80,6 +80,21 @@ def test_a_false_merge_is_at_its_place(volume: tuple[Volume, Volume], tmp_path: 
         assert row["place"] == [400 + 40 * (z + 0.5), -20 + 4 * (y + 0.5), 8 * (x + 0.5)]
 
 
+def test_provisional_fragments_are_evaluated_by_their_final_numbers(
+    volume: tuple[Volume, Volume], tmp_path: Path
+) -> None:
+    """Fragments get their final numbers on disk when segments are written; the evaluation does not wait for that."""
+    path, block = walks(tmp_path, whole(volume[1])), (7, 11, 34)
+    found = []
+    for name in ("with", "without"):
+        output = tmp_path / f"{name}.zarr"
+        stages = line(output, volume[0], block, volume[1])
+        stages[-1] = stages[-1].model_copy(update={"skeletons": path, "space": volume[0]})
+        run(output, [stage for stage in stages if name == "with" or not stage.name.startswith("segment")])
+        found.append((output / "evaluation.json").read_text())
+    assert found[0] == found[1]
+
+
 def walks(folder: Path, labels: np.ndarray) -> Path:
     """A graphml of random walks, one in each of some objects, of nodes inside voxels and a few outside the volume."""
     rng = np.random.default_rng(0)
