@@ -104,19 +104,19 @@ def param_dict(volume: Path) -> dict[str, Any]:
             "downsample_factors": [[2, 2, 2], [2, 2, 2]], "h_channels": 12, "contrastive_out_channels": 12,
         }],
         "contrastive": {
-            "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [1e-3],
+            "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [2e-4],
             "num_iterations": [100], "save_every": [100], "simple": [True], "noise": [True], "blur": [False],
             "intensity": [True], "elastic": [False], "noise_params": [{"var": 0.001}],
-            "point_density": [0.03], "temperature": [0.1], "max_seconds": [60],
+            "point_density": [0.03], "temperature": [0.2], "max_seconds": [50],
         },
         "seg": {
             "data_file": [str(volume)],
             "dataset": [{"train": {"raw": "train/raw", "gt": "train/labels"},
                          "validate": {"raw": "test/raw", "gt": "test/labels"}}],
-            "optimizer": ["adam"], "lr": [1e-3], "num_iterations": [400], "save_every": [400], "simple": [True],
+            "optimizer": ["adam"], "lr": [4e-4], "num_iterations": [750], "save_every": [750], "simple": [True],
             "noise": [True], "intensity": [True], "blur": [False], "elastic": [False], "ema_decay": [0.98],
             "noise_params": [{"var": 0.001}], "seg_head": ["Simple"], "freeze_base": [False],
-            "thresholds": [[0.5]], "max_seconds": [130],
+            "thresholds": [[0.5]], "max_seconds": [180], "grow_boundary": [1],
         },
     }
 
