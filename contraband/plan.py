@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from blockwise.errors import BadInput
+from blockwise.kernels.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate import Agglomerate
@@ -112,10 +113,11 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
         Edges(
             affinities=affinities, fragments=fragments, shape=shape, block=block,
             offsets=settings.edges.offsets, reach=(depth, height, width), per_section=per_section,
+            histograms=percent_of(settings.agglomerate.statistic) > 0,
         ),
         Agglomerate(
-            affinities=affinities, target=inside(settings, "agglomeration"), shape=shape,
-            **dict(settings.agglomerate),
+            affinities=affinities, fragments=fragments, target=inside(settings, "agglomeration"), shape=shape,
+            block=block, **dict(settings.agglomerate),
         ),
     ]
 

@@ -71,7 +71,10 @@ class AgglomerateSettings(Settings):
     """The merging; see `blockwise.stages.agglomerate.Agglomerate`."""
 
     statistic: str = "mean"
+    """mean, max or quantile_<q>; waterz:<name> for the reference, on a volume in one block."""
     stop: Fraction = 0.1
+    memory: str | None = None
+    """Such as "8GB": graphs that need more are solved in boxes, with the same result; null: all at once."""
 
 
 class SegmentSettings(Settings):

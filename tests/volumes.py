@@ -9,6 +9,7 @@ import numpy as np
 from funlib.geometry import Roi
 from scipy import ndimage
 
+from blockwise.kernels.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import Agglomerate
 from blockwise.stages.edges import Edges
@@ -60,16 +61,23 @@ def digest(volume: Volume) -> str:
 
 def line(
     output: Path, affinities: Volume, block: Voxels, labels: Volume | None = None, threshold: float = 0.5,
-    stop: float = 0.0, **rules: object,
+    stop: float = 0.0, merging: dict[str, str] | None = None, **rules: object,
 ) -> list[Stage]:
     """Every stage from stored affinities on; the arrays lie under `output`."""
     shape = info(affinities).spatial
     fragments, tree = Volume(path=output / "fragments"), Volume(path=output / "agglomeration")
     per_section = bool(rules.get("per_section", False))
+    merging = merging or {}
+    histograms = percent_of(merging.get("statistic", "mean")) > 0
     stages: list[Stage] = [
         Fragments(affinities=affinities, target=fragments, shape=shape, block=block, **rules),
-        Edges(affinities=affinities, fragments=fragments, shape=shape, block=block, per_section=per_section),
-        Agglomerate(affinities=affinities, target=tree, shape=shape, stop=stop),
+        Edges(
+            affinities=affinities, fragments=fragments, shape=shape, block=block, per_section=per_section,
+            histograms=histograms,
+        ),
+        Agglomerate(
+            affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, stop=stop, **merging
+        ),
         Segment(
             fragments=fragments, target=Volume(path=output / "segments" / f"{threshold:g}"), dendrogram=tree,
             shape=shape, block=block, threshold=threshold, stop=stop,

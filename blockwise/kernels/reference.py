@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from blockwise.errors import BadInput
+from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.tables import relabel
 
 QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
@@ -63,6 +64,32 @@ def waterz_reference(
     for threshold, segments in zip(falling, results, strict=True):
         found[threshold] = _named(segments, fragments)
     return iter([found[threshold] for threshold in thresholds])
+
+
+def waterz_dendrogram(
+    affinities: np.ndarray, fragments: np.ndarray, statistic: str, stop: float, nodes: np.ndarray
+) -> Dendrogram:
+    """All merges of waterz that score above `stop`, as a dendrogram of the fragments `nodes` (sorted uint64).
+
+    The other arguments are those of `waterz_reference`. Scores are float32 numbers; where rounding makes one
+    rise, it is set to the one before it, so that a threshold takes the merges up to some point in their order.
+    """
+    import waterz
+
+    function = scoring_functions()[check_statistic(statistic)]
+    row = np.searchsorted(nodes, fragments)
+    dense = np.where(fragments == 0, 0, row + 1).astype(np.uint64)
+    ((_, history),) = waterz.agglomerate(
+        np.ascontiguousarray(affinities, np.float32), thresholds=[1.0 - stop], fragments=dense,
+        scoring_function=function, return_merge_history=True,
+    )
+    parent, score = nodes.copy(), np.zeros(len(nodes))
+    smallest, last = np.arange(-1, len(nodes)), 1.0
+    for merge in history:
+        rows = sorted((int(smallest[merge["a"]]), int(smallest[merge["b"]])))
+        last = min(last, 1.0 - merge["score"])
+        parent[rows[1]], score[rows[1]], smallest[merge["c"]] = nodes[rows[0]], last, rows[0]
+    return Dendrogram(nodes, parent, score)
 
 
 def _named(segments: np.ndarray, fragments: np.ndarray) -> np.ndarray:

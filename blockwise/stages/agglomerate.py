@@ -6,16 +6,20 @@ from typing import Annotated
 
 import numpy as np
 import zarr
+from dask.utils import parse_bytes
 from pydantic import Field
 
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import Dendrogram, agglomerate
-from blockwise.kernels.edges import merge_edges, rename_edges
+from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
+from blockwise.kernels.boxes import Rules
+from blockwise.kernels.histograms import percent_of
+from blockwise.kernels.reference import check_statistic, waterz_dendrogram
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages.affinity import full_affinity
+from blockwise.stages.affinity import full_affinity, nearest_channels
+from blockwise.stages.region_graph import RegionGraph
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, info
+from blockwise.volume import Volume, Voxels, info, read
 
 NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
 
@@ -29,28 +33,70 @@ class Agglomerate(Stage):
     target: Volume
     """Group of the arrays fragment, parent and score."""
     shape: Voxels
+    fragments: Volume | None = None
+    """Needed for waterz only."""
+    block: Voxels | None = None
+    """How the other stages cut the volume up; waterz wants it in one piece."""
     statistic: str = "mean"
-    """What an edge between clusters is worth."""
+    """What an edge between clusters is worth: mean, max or quantile_<q>, or waterz:<name> for its own merging."""
     stop: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Edges worth at most this are not merged; later thresholds must not lie below it."""
+    memory: str | None = None
+    """A graph that needs more, such as "8GB", is solved in boxes; the result is the same. None: never."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.shape)
 
+    def parameters(self) -> dict[str, object]:
+        chosen = super().parameters()
+        return {key: value for key, value in chosen.items() if key not in ("fragments", "block", "memory")}
+
     def check(self) -> None:
-        if self.statistic != "mean":
+        self.limit_bytes()
+        if self.statistic.startswith("waterz:"):
+            check_statistic(self.statistic)
+            if self.block != self.shape:
+                raise BadInput(
+                    "agglomerate.statistic", "waterz works on a volume in one block only", got=self.statistic,
+                    wanted=f"blocks.shape: {list(self.shape)}", todo="cut out a smaller volume, or leave waterz: away",
+                )
+        elif self.statistic not in STATISTICS:
             raise BadInput(
-                "agglomerate.statistic", "no such statistic", got=self.statistic, wanted="mean"
+                "agglomerate.statistic", "no such statistic", got=self.statistic,
+                wanted=f"{offered()}; or waterz:<name> in one block",
             )
+
+    def limit_bytes(self) -> int | None:
+        """`memory` as a number."""
+        try:
+            return None if self.memory is None else int(parse_bytes(self.memory))
+        except ValueError:
+            raise BadInput("agglomerate.memory", "no amount of memory", got=self.memory, wanted="8GB") from None
 
     def process(self, block: Block, store: Store) -> None:
         provisional, final = components(concatenate_pairs([table for _, table in store.tables("joins")]))
         nodes = self.rename_nodes(store, provisional, final)
-        edges = rename_edges(merge_edges([table for _, table in store.tables("edges")]), provisional, final)
-        full = full_affinity(info(self.affinities).dtype)
-        write_dendrogram(
-            self.target, agglomerate(edges, full, statistic=self.statistic, stop=self.stop, nodes=nodes)
-        )
+        if self.statistic.startswith("waterz:"):
+            tree = self.reference(block, nodes)
+        else:
+            tree = self.merged(block, RegionGraph(store, (provisional, final), percent_of(self.statistic) > 0), nodes)
+        write_dendrogram(self.target, tree)
+
+    def merged(self, block: Block, graph: RegionGraph, nodes: np.ndarray) -> Dendrogram:
+        """The dendrogram of the region graph, at once or in boxes."""
+        rules, limit = Rules(full_affinity(info(self.affinities).dtype), self.statistic, self.stop), self.limit_bytes()
+        if limit is not None and graph.sizes()[1].sum() > limit:
+            return graph.agglomerate(nodes, rules, limit, block)
+        edges, histograms = graph.read()
+        return agglomerate(edges, *rules, nodes=nodes, histograms=histograms)
+
+    def reference(self, block: Block, nodes: np.ndarray) -> Dendrogram:
+        """The dendrogram that waterz gives; it knows the nearest neighbours only."""
+        found = info(self.affinities)
+        channels = nearest_channels(self.affinities, found.offsets, per_section=False)
+        affinities = read(self.affinities, block.write_roi)[channels] / np.float32(full_affinity(found.dtype))
+        assert self.fragments is not None
+        return waterz_dendrogram(affinities, read(self.fragments, block.write_roi), self.statistic, self.stop, nodes)
 
     def rename_nodes(self, store: Store, provisional: np.ndarray, final: np.ndarray) -> np.ndarray:
         """Write each block's table from provisional to final numbers; all final numbers, sorted."""

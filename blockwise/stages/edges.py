@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from blockwise.errors import WorkFailed
-from blockwise.kernels.edges import count_edges
+from blockwise.kernels.edges import count_edges, count_histograms
 from blockwise.kernels.watershed import concatenate_pairs, joins
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.affinity import NEAREST
@@ -30,6 +30,8 @@ class Edges(Stage):
     reach: Voxels = (1, 1, 1)
     """The largest offset along each axis, in voxels."""
     per_section: bool = False
+    histograms: bool = False
+    """Whether the affinities of each edge are kept in bins, for statistics other than the mean."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block, context_low=self.reach)
@@ -40,7 +42,14 @@ class Edges(Stage):
         channels, offsets = self.channels()
         margin = tuple(block.write_roi.begin - block.read_roi.begin)
         store.put_edges(block, count_edges(ids, affinities[channels], offsets, margin))
+        if self.histograms:
+            store.put_table("histograms", block, count_histograms(ids, affinities[channels], offsets, margin))
         store.put_table("joins", block, self.joined(block, ids, margin, store))
+
+    def parameters(self) -> dict[str, object]:
+        # Edges counted before there were histograms are the same as those without.
+        chosen = super().parameters()
+        return chosen if self.histograms else {key: value for key, value in chosen.items() if key != "histograms"}
 
     def channels(self) -> tuple[list[int], list[Voxels]]:
         """Channel numbers and offsets that are counted; none along z if sections stand alone."""
