@@ -69,6 +69,7 @@ def agglomerate(
     bins = None if histograms is None else merge_histograms([histograms])
     fragment = unique([edges["u"], edges["v"], *([] if nodes is None else [nodes])])
     links, (sums, lists, unit) = link(edges, fragment), weigh(edges, full, statistic, bins)
+    del edges, bins  # a third of the memory, which the merging needs
     order, bounds = queue(sums, unit, stop)
     frozen = np.zeros(len(fragment), np.bool_)
     parent, score, _, _ = merge_all(links, sums, lists, order, bounds, frozen, (unit, float(stop)))

@@ -56,8 +56,8 @@ def push(scores, tags, size, score, mark):
     """Add an entry; returns the columns, longer ones if they were full, and the new size."""
     if size == len(scores):
         scores, tags = (
-            np.append(scores, np.empty(size + 1024)),
-            np.append(tags, np.empty(size + 1024, np.uint64)),
+            np.append(scores, np.empty(size // 4 + 1024)),
+            np.append(tags, np.empty(size // 4 + 1024, np.uint64)),
         )
     at = size
     while at and is_ahead(score, mark, scores[(at - 1) // 4], tags[(at - 1) // 4]):
