@@ -46,6 +46,13 @@ def nearest_channels(volume: Volume, offsets: tuple[Voxels, ...], per_section: b
     return [offsets.index(offset) for offset in needed]
 
 
+def pick(affinities: np.ndarray, channels: list[int]) -> np.ndarray:
+    """The chosen channels, without a copy where they lie side by side."""
+    if channels and channels == list(range(channels[0], channels[0] + len(channels))):
+        return affinities[channels[0] : channels[0] + len(channels)]
+    return affinities[channels]
+
+
 def full_affinity(dtype: np.dtype) -> int:
     """The stored value that means affinity 1."""
     return int(np.iinfo(dtype).max)

@@ -10,7 +10,7 @@ from blockwise.errors import WorkFailed
 from blockwise.kernels.edges import count_edges, count_histograms
 from blockwise.kernels.watershed import concatenate_pairs, joins
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages.affinity import NEAREST
+from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
@@ -38,12 +38,12 @@ class Edges(Stage):
 
     def process(self, block: Block, store: Store) -> None:
         ids = read(self.fragments, block.read_roi)
-        affinities = read(self.affinities, block.write_roi)
         channels, offsets = self.channels()
+        affinities = pick(read(self.affinities, block.write_roi), channels)
         margin = tuple(block.write_roi.begin - block.read_roi.begin)
-        store.put_edges(block, count_edges(ids, affinities[channels], offsets, margin))
+        store.put_edges(block, count_edges(ids, affinities, offsets, margin))
         if self.histograms:
-            store.put_table("histograms", block, count_histograms(ids, affinities[channels], offsets, margin))
+            store.put_table("histograms", block, count_histograms(ids, affinities, offsets, margin))
         store.put_table("joins", block, self.joined(block, ids, margin, store))
 
     def parameters(self) -> dict[str, object]:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from blockwise.kernels.watershed import Rules, halo, label_block, window
 from blockwise.stage import Block, Grid, Stage, as_voxels
-from blockwise.stages.affinity import check_affinities, nearest_channels
+from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 
@@ -74,7 +74,7 @@ class Fragments(Stage):
     def process(self, block: Block, store: Store) -> None:
         found = info(self.affinities)
         channels = nearest_channels(self.affinities, found.offsets, self.per_section)
-        affinities = read(self.affinities, block.read_roi)[channels]
+        affinities = pick(read(self.affinities, block.read_roi), channels)
         mask = read(self.mask, block.read_roi) if self.mask else None
         begin, end = (as_voxels(edge) for edge in (block.write_roi.begin, block.write_roi.end))
         place = window(self.rules(), self.shape, begin, end)
