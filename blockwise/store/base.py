@@ -166,7 +166,12 @@ def info_to_json(info: StageInfo) -> str:
 
 def info_from_json(text: str) -> StageInfo:
     """The inverse of `info_to_json`."""
-    name, fingerprint, parts, shape, finished, outputs = json.loads(text)
+    try:
+        name, fingerprint, parts, shape, finished, outputs = json.loads(text)
+    except ValueError:
+        raise BadInput(
+            "store", "was written by another version", todo="remove it and its output, or use that version"
+        ) from None
     grid = Grid(shape[0], *(tuple(axis) for axis in shape[1:]))
     return StageInfo(name, fingerprint, parts, grid, finished, tuple(outputs))
 
