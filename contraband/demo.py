@@ -104,7 +104,7 @@ def param_dict(volume: Path) -> dict[str, Any]:
             "downsample_factors": [[2, 2, 2], [2, 2, 2]], "h_channels": 12, "contrastive_out_channels": 12,
         }],
         "contrastive": {
-            "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [2e-4],
+            "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [1e-4],
             "num_iterations": [100], "save_every": [100], "simple": [True], "noise": [True], "blur": [False],
             "intensity": [True], "elastic": [False], "noise_params": [{"var": 0.001}],
             "point_density": [0.03], "temperature": [0.2], "max_seconds": [50],
