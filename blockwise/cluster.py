@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 Positive = Annotated[int, Field(gt=0)]
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
+MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(128 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
+"""Freed memory below the first is kept, arrays below the second come from it (glibc allows no more)."""
 _JOIN_S = 10
 _FIRST_WORKER_S = 60
 
@@ -240,9 +242,11 @@ def _await_worker(client: Client, settings: Cluster) -> None:
 
 
 def _environment(settings: Cluster) -> dict[str, Any]:
-    """As many threads for compiled code as the worker has, set before anything is loaded there."""
+    """As many threads for compiled code as the worker has, and an allocator that keeps freed memory; set before anything
+    is loaded there. Dask's own choice gives every freed array back to the system, whose pages then have to be made anew
+    for the next block: that took as long as the work on them."""
     names: Mapping[str, str] = dict.fromkeys(jobqueue.THREAD_VARIABLES, str(settings.threads))
-    return {"distributed.nanny.pre-spawn-environ": {**names, "MALLOC_TRIM_THRESHOLD_": "65536"}}
+    return {"distributed.nanny.pre-spawn-environ": {**names, **MALLOC}}
 
 
 @contextmanager

@@ -105,7 +105,7 @@ def param_dict(volume: Path) -> dict[str, Any]:
         }],
         "contrastive": {
             "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [1e-4],
-            "num_iterations": [100], "save_every": [100], "simple": [True], "noise": [True], "blur": [False],
+            "num_iterations": [200], "save_every": [200], "simple": [True], "noise": [True], "blur": [False],
             "intensity": [True], "elastic": [False], "noise_params": [{"var": 0.001}],
             "point_density": [0.03], "temperature": [0.2], "max_seconds": [50],
         },
@@ -113,7 +113,7 @@ def param_dict(volume: Path) -> dict[str, Any]:
             "data_file": [str(volume)],
             "dataset": [{"train": {"raw": "train/raw", "gt": "train/labels"},
                          "validate": {"raw": "test/raw", "gt": "test/labels"}}],
-            "optimizer": ["adam"], "lr": [4e-4], "num_iterations": [750], "save_every": [750], "simple": [True],
+            "optimizer": ["adam"], "lr": [4e-4], "num_iterations": [1400], "save_every": [1400], "simple": [True],
             "noise": [True], "intensity": [True], "blur": [False], "elastic": [False], "ema_decay": [0.98],
             "noise_params": [{"var": 0.001}], "seg_head": ["Simple"], "freeze_base": [False],
             "thresholds": [[0.5]], "max_seconds": [180], "grow_boundary": [1],

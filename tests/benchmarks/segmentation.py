@@ -25,6 +25,8 @@ class Figures:
     """What one run cost."""
 
     voxels: int
+    workers: int
+    """Dask workers; 0: in one process without Dask."""
     cpu_ns_a_voxel: float
     """User and system time of all processes, start-up included."""
     wall_seconds: float
@@ -51,10 +53,10 @@ def measure(folder: Path, shape: Voxels, block: Voxels, workers: int) -> Figures
     subprocess.run([sys.executable, "-m", "contraband", "run", str(settings)], check=True, stdout=subprocess.DEVNULL)
     wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return figures(output, shape, block, cpu, wall)
+    return figures(output, shape, block, workers, cpu, wall)
 
 
-def figures(output: Path, shape: Voxels, block: Voxels, cpu: float, wall: float) -> Figures:
+def figures(output: Path, shape: Voxels, block: Voxels, workers: int, cpu: float, wall: float) -> Figures:
     """The figures of a finished run."""
     stages = json.loads((output / "report.json").read_text(encoding="utf-8"))["stages"]
     voxels = shape[0] * shape[1] * shape[2]
@@ -65,7 +67,7 @@ def figures(output: Path, shape: Voxels, block: Voxels, cpu: float, wall: float)
     edges = sum(len(table) for _, table in store.tables("edges"))
     store.close()
     return Figures(
-        voxels=voxels, cpu_ns_a_voxel=1e9 * cpu / voxels, wall_seconds=wall, peak_rss_bytes=peak,
+        voxels=voxels, workers=workers, cpu_ns_a_voxel=1e9 * cpu / voxels, wall_seconds=wall, peak_rss_bytes=peak,
         bytes_a_read_voxel=peak / read_voxels, edges_a_voxel=edges / voxels,
         stages={name: 1e9 * row["cpu_seconds"] / voxels for name, row in stages.items()},
     )
@@ -88,7 +90,7 @@ def write_settings(path: Path, affinities: Path, output: Path, block: Voxels, wo
     """The settings file of the run."""
     path.write_text(
         f"affinities: {affinities}\noutput: {output}\nblocks: {{shape: {list(block)}}}\n"
-        f"cluster: {{kind: local, workers: {workers}, threads: 1}}\n",
+        f"cluster: {{kind: {'local' if workers else 'none'}, workers: {max(workers, 1)}, threads: 1}}\n",
         encoding="utf-8",
     )
     return path
