@@ -242,9 +242,11 @@ def _await_worker(client: Client, settings: Cluster) -> None:
 
 
 def _environment(settings: Cluster) -> dict[str, Any]:
-    """As many threads for compiled code as the worker has, and an allocator that keeps freed memory; set before anything
-    is loaded there. Dask's own choice gives every freed array back to the system, whose pages then have to be made anew
-    for the next block: that took as long as the work on them."""
+    """As many threads for compiled code as the worker has, and an allocator that keeps freed memory.
+
+    Dask's own choice gives every freed array back to the system, whose pages then have to be made anew for the next
+    block: that took as long as the work on them. Set before anything is loaded there.
+    """
     names: Mapping[str, str] = dict.fromkeys(jobqueue.THREAD_VARIABLES, str(settings.threads))
     return {"distributed.nanny.pre-spawn-environ": {**names, **MALLOC}}
 

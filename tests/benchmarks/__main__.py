@@ -16,6 +16,10 @@ from tests.benchmarks.machine import copy_bytes_a_second, processor
 from tests.benchmarks.segmentation import Figures, measure
 
 SMALL, LARGE = (128, 192, 256), (400, 512, 512)
+HEAD = (
+    "voxels", "Dask workers", "CPU ns/voxel", "limit ns/voxel", "wall s", "voxels/s", "peak MB", "B/read voxel",
+    "edges/voxel",
+)  # fmt: skip
 BLOCKS = {SMALL: (64, 96, 128), LARGE: (100, 256, 256)}
 
 
@@ -43,8 +47,7 @@ def show(found: list[Figures], bandwidth: float) -> None:
     write = sys.stdout.write
     write(f"{processor()}, copies {bandwidth / 1e9:.1f} GB/s on one core\n")
     write("from stored affinities to stored segments, all processes, start-up and I/O included\n")
-    head = ("voxels", "Dask workers", "CPU ns/voxel", "limit ns/voxel", "wall s", "voxels/s", "peak MB", "B/read voxel", "edges/voxel")
-    write("".join(f"{name:>16}" for name in head) + "\n")
+    write("".join(f"{name:>16}" for name in HEAD) + "\n")
     for row in found:
         # Affinities read twice, fragments written twice and read twice, segments written: the least that moves.
         limit = 1e9 * (2 * 3 + 4 * 8 + 8) / bandwidth
