@@ -13,12 +13,12 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.errors import BadInput
 from blockwise.settings import Settings
+from blockwise.stages.affinity import NEAREST
 from blockwise.volume import SPATIAL, Info, Volume, Voxels, create, info, open_array
 from contraband.sources import Source, open_source
 from contraband.staging import check_target, publish, staging
 from contraband.values import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
 
-NEAREST: tuple[Voxels, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 USUAL_AXES = {2: "yx", 3: "zyx", 4: "czyx"}
 MAX_CHANNELS = 64
 SLAB_BYTES = 256 << 20

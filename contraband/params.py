@@ -42,9 +42,6 @@ class SaveEmbs(Settings):
     """Zarr containers."""
 
 
-EmbSettings = SaveEmbs
-
-
 class Combination(Settings):
     """One point of the first grid."""
 

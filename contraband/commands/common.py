@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -84,6 +84,3 @@ def meter(unit: str) -> Iterator[Meter]:
 def warn(line: str) -> None:
     """A remark for the user that is not a result."""
     typer.echo(line, err=True)
-
-
-Announce = Callable[[str], None]
