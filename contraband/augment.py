@@ -5,6 +5,8 @@ from output voxels to source voxels serves raw, labels and points alike:
 
     source(y) = matrix y + displacement(y)      (positions relative to the centres of output and source)
 
+The matrix mirrors, transposes, rotates in the y-x plane and zooms in it.
+
 Shape letters: B samples, P points, D = 3 (z, y, x), then Z, Y, X. A 2D sample is one section, Z = 1. Positions are in
 voxels and count from the middle of voxel 0. Source and output share their centre: extents differ by even numbers.
 """
@@ -21,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contraband.photometry import change_intensities
+from contraband.photometry import change_intensities, gaussian
 from contraband.train_settings import Augmentations
 
 Shape3 = tuple[int, int, int]
@@ -32,7 +34,7 @@ class Geometry:
     """One map for each sample of a batch."""
 
     matrix: Tensor
-    """Rotation times signed permutation."""
+    """Rotation times signed permutation; its y and x rows times `shrink`."""
 
     control: Tensor | None
     """Displacements (B, 3, ...) in voxels at control points; None where nothing is displaced."""
@@ -40,10 +42,14 @@ class Geometry:
     spacing: Shape3
     """Voxels between control points; the grid is centred on the sample."""
 
+    shrink: tuple[float, ...] | None = None
+    """Source voxels in an output voxel along y and x, for each sample; None: one."""
+
     @property
     def moves_whole_voxels(self) -> bool:
         """True if the map only mirrors and transposes, so that values are copied, never interpolated."""
-        return self.control is None and bool((self.matrix == self.matrix.round()).all())
+        whole = self.control is None and self.shrink is None
+        return whole and bool((self.matrix == self.matrix.round()).all())
 
     def to_source(self, positions_BPD: Tensor) -> Tensor:
         """Where points of the output lie in the source, both relative to the centre."""
@@ -52,7 +58,7 @@ class Geometry:
 
     def to_output(self, positions_BPD: Tensor, rounds: int = 30) -> Tensor:
         """The inverse of `to_source`, to 1e-3 voxels for displacements that do not fold space."""
-        inverse = self.matrix.transpose(1, 2)
+        inverse = self._inverse()
         found = torch.einsum("bij,bpj->bpi", inverse, positions_BPD)
         if self.control is None:
             return found
@@ -60,6 +66,13 @@ class Geometry:
             rest = positions_BPD - self._displacement(found)
             found = torch.einsum("bij,bpj->bpi", inverse, rest)
         return found
+
+    def _inverse(self) -> Tensor:
+        """Output from source: the transposed matrix, whose columns for y and x are divided by `shrink` squared."""
+        turned = self.matrix.transpose(1, 2)
+        if self.shrink is None:
+            return turned
+        return turned / torch.tensor([(1.0, s * s, s * s) for s in self.shrink], device=turned.device)[:, None]
 
     def _displacement(self, positions_BPD: Tensor) -> Tensor:
         """Displacements (B, P, 3), linear between control points."""
@@ -79,23 +92,33 @@ class Augmenter:
         self.output_shape = output_shape
         jitter = settings.elastic_params.jitter_sigma
         self._jitter = jitter if output_shape[0] > 1 else (0.0, *jitter[1:])  # a section stays in its plane
+        self.zoom_interval = settings.elastic_params.scale_interval if settings.elastic else (1.0, 1.0)
         self.source_shape = self._source_shape()
 
     def draw(self, seeds: Sequence[int], device: torch.device, view: int = 0) -> Geometry:
         """The geometry of each sample; another `view` of the same seed is drawn independently."""
         randoms = [np.random.default_rng([seed, view, 1]) for seed in seeds]
-        matrices = torch.from_numpy(np.stack([self._matrix(random) for random in randoms])).float()
+        matrices = np.stack([self._matrix(random) for random in randoms])
         params, control = self.settings.elastic_params, None
+        shrink = None
+        if self.zoom_interval != (1.0, 1.0):
+            shrink = tuple(1 / _zoom(self.zoom_interval, random) for random in randoms)
+            matrices *= np.array([(1, s, s) for s in shrink])[:, :, None]
         if self.settings.elastic and any(self._jitter):
             spaced = zip(self.output_shape, params.control_point_spacing, strict=True)
             shape = [2 * math.ceil(extent / 2 / spacing) + 1 for extent, spacing in spaced]
             sigma = np.array(self._jitter)[:, None, None, None]
             jitter = np.stack([random.normal(size=(3, *shape)) * sigma for random in randoms])
+            if shrink is not None:  # a displacement is as large in the sample as without the zoom
+                jitter[:, 1:] *= np.reshape(shrink, (-1, 1, 1, 1, 1))
             control = torch.from_numpy(jitter).float().to(device)
-        return Geometry(matrices.to(device), control, params.control_point_spacing)
+        return Geometry(torch.from_numpy(matrices).float().to(device), control, params.control_point_spacing, shrink)
 
     def raw(self, source: Tensor, geometry: Geometry, seeds: Sequence[int], view: int = 0) -> Tensor:
         """Raw (B, C, Z, Y, X) of the output, moved and with changed intensities, from normalised raw of the source."""
+        if geometry.shrink is not None:
+            pairs = zip(source, geometry.shrink, strict=True)
+            source = torch.stack([_softened(sample, shrink) for sample, shrink in pairs])
         moved = move(source, geometry, self.output_shape)
         return change_intensities(moved, self.settings, seeds, view)
 
@@ -126,6 +149,8 @@ class Augmenter:
             margin = [4 * sigma + (1 if sigma else 0) for sigma in self._jitter]
             if any(params.rotation_interval):
                 y, x = _rotated_extents(y, x, *params.rotation_interval)
+            largest = max(1.0, 1 / self.zoom_interval[0])
+            y, x, margin[1:] = y * largest, x * largest, [largest * extra for extra in margin[1:]]
         return tuple(  # type: ignore[return-value]
             n + 2 * math.ceil((wanted - n) / 2 + extra)
             for n, wanted, extra in zip(self.output_shape, (z, y, x), margin, strict=True)
@@ -199,6 +224,18 @@ def _rotated_extents(y: float, x: float, low: float, high: float) -> tuple[float
     angles = np.linspace(low, high, 181)
     c, s = np.abs(np.cos(angles)), np.abs(np.sin(angles))
     return float((y * c + x * s).max()), float((y * s + x * c).max())
+
+
+def _zoom(interval: tuple[float, float], random: np.random.Generator) -> float:
+    """A factor of the interval; halving and doubling are equally likely."""
+    low, high = np.log(interval)
+    return float(np.exp(low + (high - low) * random.random()))
+
+
+def _softened(raw: Tensor, shrink: float) -> Tensor:
+    """Raw (C, Z, Y, X) without the detail that is lost when `shrink` voxels become one."""
+    width = max(0.0, (shrink - 1) / 2)
+    return gaussian(raw, [0.0, width, width])
 
 
 def _middle(shape: Sequence[int], device: torch.device) -> Tensor:

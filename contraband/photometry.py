@@ -1,4 +1,4 @@
-"""Random blur, contrast, brightness and noise of batched raw volumes; each sample draws from its own seed."""
+"""Random blur, brightness, contrast and noise of batched raw volumes; each sample draws from its own seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contraband.train_settings import Augmentations
+from contraband.train_settings import Augmentations, IntensityParams
 
 
 def change_intensities(raw: Tensor, settings: Augmentations, seeds: Sequence[int], view: int = 0) -> Tensor:
@@ -28,12 +28,22 @@ def _change(raw: Tensor, settings: Augmentations, random: np.random.Generator) -
         raw = gaussian(raw, [share * sigma for sigma in settings.blur_params.sigma])
     if settings.intensity:
         params = settings.intensity_params
+        raw = _brightened(raw, params, random)
         middle = raw.mean()
         raw = middle + (raw - middle) * _between(params.scale, scale) + _between(params.shift, shift)
     if settings.noise:
         generator = torch.Generator(raw.device).manual_seed(int(noise_seed))
         noise = torch.randn(raw.shape, generator=generator, device=raw.device, dtype=raw.dtype)
         raw = raw + noise * math.sqrt(settings.noise_params.var)
+    return raw
+
+
+def _brightened(raw: Tensor, params: IntensityParams, random: np.random.Generator) -> Tensor:
+    """Gain and gamma, drawn evenly on a logarithmic scale."""
+    if params.gain != (1.0, 1.0):
+        raw = raw * _between_logs(params.gain, random.random())
+    if params.gamma != (1.0, 1.0):
+        raw = raw.sign() * raw.abs() ** _between_logs(params.gamma, random.random())
     return raw
 
 
@@ -57,3 +67,7 @@ def gaussian(raw: Tensor, sigma_vx: Sequence[float]) -> Tensor:
 
 def _between(interval: tuple[float, float], share: float) -> float:
     return interval[0] + (interval[1] - interval[0]) * share
+
+
+def _between_logs(interval: tuple[float, float], share: float) -> float:
+    return math.exp(_between((math.log(interval[0]), math.log(interval[1])), share))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     NonNegativeFloat,
@@ -35,13 +36,25 @@ Files = Annotated[
 Offset = tuple[int, int, int]
 
 
+def _ascending(interval: tuple[float, float]) -> tuple[float, float]:
+    if interval[0] > interval[1]:
+        raise ValueError(f"an interval is [least, largest], got {list(interval)}")
+    return interval
+
+
+Factors = Annotated[
+    tuple[Annotated[float, Field(ge=0.05, le=20)], Annotated[float, Field(ge=0.05, le=20)]], AfterValidator(_ascending)
+]
+"""Least and largest factor; a factor is drawn between them, evenly on a logarithmic scale."""
+
+
 def _with_z(first: float) -> BeforeValidator:
     """Accept (y, x) where (z, y, x) is wanted."""
     return BeforeValidator(lambda v: (first, *v) if isinstance(v, list | tuple) and len(v) == 2 else _as_tuple(v))
 
 
 class ElasticParams(Settings):
-    """Random rotation in the y-x plane and a smooth random displacement."""
+    """Random rotation and zoom in the y-x plane and a smooth random displacement."""
 
     control_point_spacing: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], _with_z(1)] = (1, 10, 10)
     """Voxels between control points, (z, y, x)."""
@@ -53,6 +66,9 @@ class ElasticParams(Settings):
 
     rotation_interval: tuple[Number, Number] = (0.0, 0.0)
     """The angle is drawn evenly between these, in radians; sums such as "pi / 2" are read."""
+
+    scale_interval: Factors = (1.0, 1.0)
+    """Things look this many times as large along y and x; [0.5, 2] halves to doubles their size."""
 
 
 class BlurParams(Settings):
@@ -79,10 +95,19 @@ class NoiseParams(Settings):
 
 
 class IntensityParams(Settings):
-    """Contrast and brightness: raw -> mean + (raw - mean) * scale + shift."""
+    """Brightness and contrast of normalised raw: first gain and gamma, then mean + (raw - mean) * scale + shift."""
 
     scale: tuple[float, float] = (0.9, 1.1)
+    """Contrast around the mean of the sample, drawn evenly."""
+
     shift: tuple[float, float] = (-0.1, 0.1)
+    """Added, drawn evenly."""
+
+    gain: Factors = (1.0, 1.0)
+    """Raw times this: below 1 a dimmer image, black stays black."""
+
+    gamma: Factors = (1.0, 1.0)
+    """Raw to this power (its size, the sign stays): above 1 the dark gets darker, below 1 brighter."""
 
 
 class Augmentations(Settings):

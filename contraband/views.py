@@ -6,6 +6,7 @@ always the same place in the volume; a point that leaves the second view is repl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from contraband.augment import Augmenter, Geometry, Shape3, to_relative, to_voxels
 
 SPARE = 3
-"""Candidates drawn for each point wanted."""
+"""Candidates drawn for each point wanted, where nothing zooms."""
 
 
 def two_views(
@@ -26,7 +27,10 @@ def two_views(
     Returns raw_0, raw_1 (B, C, Z, Y, X), points_0, points_1 (B, count, 3) int64 voxels of the output, valid (B, count).
     """
     maps = [augmenter.draw(seeds, source.device, view) for view in (0, 1)]
-    first, second, valid = _pairs(maps[0], maps[1], seeds, output_shape, count)
+    low, high = augmenter.zoom_interval
+    # a second view that is zoomed in sees the squared ratio of the first
+    candidates = math.ceil(SPARE * count * (high / low) ** 2)
+    first, second, valid = _pairs(maps[0], maps[1], seeds, output_shape, (count, candidates))
     return {
         "raw_0": augmenter.raw(source, maps[0], seeds, 0),
         "raw_1": augmenter.raw(source, maps[1], seeds, 1),
@@ -37,12 +41,14 @@ def two_views(
 
 
 def _pairs(
-    first_map: Geometry, second_map: Geometry, seeds: Sequence[int], shape: Shape3, count: int
+    first_map: Geometry, second_map: Geometry, seeds: Sequence[int], shape: Shape3, counts: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    device = first_map.matrix.device
-    drawn = torch.from_numpy(np.stack([_candidates(seed, shape, SPARE * count) for seed in seeds])).to(device)
+    """Points (B, counts[0], 3) of both views and which pairs are valid, out of counts[1] candidates."""
+    device, count = first_map.matrix.device, counts[0]
+    drawn = torch.from_numpy(np.stack([_candidates(seed, shape, counts[1]) for seed in seeds])).to(device)
     source = first_map.to_source(to_relative(drawn.float(), shape))
     partner, inside = to_voxels(second_map.to_output(source), shape)
+    inside[:, int(np.prod(shape)) :] = False  # these are repeated
     order = torch.argsort((~inside).to(torch.int8), dim=1, stable=True)[:, :count]  # those inside come first
     spread = order[..., None].expand(-1, -1, 3)
     return drawn.gather(1, spread), partner.gather(1, spread), inside.gather(1, order)

@@ -43,16 +43,21 @@ class SparseSamples(SegmentationSamples):
         return chained(nodes)
 
     def request(self) -> gp.BatchRequest:
-        """Raw, labels, points; a point lies in the middle half, from where no rotation turns it out of sight."""
+        """Raw, labels, points; a point lies in the middle half, from where nothing turns it out of sight."""
         request = gp.BatchRequest()
         request[RAW] = gp.ArraySpec(roi=centred(self.raw_shape))
         if self.has_labels:
             request[LABELS] = gp.ArraySpec(roi=self.label_roi())
         sight = self.output_shape if self.in_loader else self.raw_shape
         request[POINTS] = gp.GraphSpec(roi=centred(sight), directed=False)
-        middle = tuple(max(n // 4 * 2, 1) if n > 1 else 1 for n in self.output_shape)
-        request[NEAR] = gp.GraphSpec(roi=centred(middle), directed=False)
+        request[NEAR] = gp.GraphSpec(roi=centred(self._middle()), directed=False)
         return request
+
+    def _middle(self) -> tuple[int, ...]:
+        """Extents of the middle half of the output, as seen by the largest zoom."""
+        zoom = max(1.0, self.augmenter.zoom_interval[1])
+        halves = (n // 4 * 2 if axis == 0 else int(n // 4 / zoom) * 2 for axis, n in enumerate(self.output_shape))
+        return tuple(max(half, 1) for half in halves)
 
     def tensors(self, batch: gp.Batch) -> dict[str, Tensor]:
         """Raw, labels and padded points; positions count from voxel 0 of the region of points."""

@@ -14,14 +14,17 @@ from contraband.views import two_views
 
 CPU = torch.device("cpu")
 SHAPES = [(1, 40, 40), (24, 30, 30)]
+GEOMETRY_OF_11 = [-1, 0, 0, 0, -0.5624476671, 0.8268328905, 0, -0.8268328905, -0.5624476671]
+DISPLACEMENT_OF_11 = 0.8313363791
 
 
 def settings(**change) -> Augmentations:
     return Augmentations.parse(change, "test")
 
 
-def everything(jitter: float = 1.0) -> Augmentations:
-    params = {"control_point_spacing": [8, 8, 8], "jitter_sigma": [jitter] * 3, "rotation_interval": [0, "2 * pi"]}
+def everything(jitter: float = 1.0, zoom: tuple[float, float] = (1, 1)) -> Augmentations:
+    params = {"control_point_spacing": [8, 8, 8], "jitter_sigma": [jitter] * 3, "rotation_interval": [0, "2 * pi"],
+              "scale_interval": zoom}  # fmt: skip
     return settings(simple=True, elastic=True, elastic_params=params)
 
 
@@ -69,9 +72,10 @@ def test_axes_that_may_not_change_stay():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("seed", range(4))
-def test_points_go_where_the_voxels_go(shape, seed):
+@pytest.mark.parametrize("zoom", [(1, 1), (0.5, 0.7), (1.5, 2)])
+def test_points_go_where_the_voxels_go(shape, seed, zoom):
     """A point carried to the output lies within a voxel of the blob it marks, and carried back where it was."""
-    augmenter = Augmenter(everything(), shape)
+    augmenter = Augmenter(everything(zoom=zoom), shape)
     geometry, extents = augmenter.draw([seed], CPU), augmenter.source_shape
     rng = np.random.default_rng(seed)
     low = [n // 2 - n // 5 for n in extents]
@@ -89,9 +93,10 @@ def test_points_go_where_the_voxels_go(shape, seed):
             assert np.abs(brightest - voxels[0, 0].numpy()).max() <= 1
 
 
-def test_raw_and_smaller_labels_move_together():
+@pytest.mark.parametrize("zoom", [(1, 1), (0.5, 2)])
+def test_raw_and_smaller_labels_move_together(zoom):
     """Labels asked for on a smaller extent are those of the centre of the larger one."""
-    augmenter = Augmenter(everything(), (20, 20, 20))
+    augmenter = Augmenter(everything(zoom=zoom), (20, 20, 20))
     labels = torch.randint(0, 9, (1, 1, *augmenter.source_shape))
     geometry = augmenter.draw([4], CPU)
     whole, centre = move(labels, geometry, (20, 20, 20)), move(labels, geometry, (12, 12, 12))
@@ -100,7 +105,7 @@ def test_raw_and_smaller_labels_move_together():
 
 def test_a_sample_does_not_depend_on_its_batch():
     """Views of a seed are the same alone and beside others."""
-    every = everything().model_copy(update={"blur": True, "noise": True, "intensity": True})
+    every = everything(zoom=(0.5, 2)).model_copy(update={"blur": True, "noise": True, "intensity": True})
     augmenter = Augmenter(every, (1, 20, 20))
     source = torch.rand(3, 1, *augmenter.source_shape)
     together = two_views(augmenter, source, [7, 8, 9], (1, 12, 12), 5)
@@ -110,9 +115,10 @@ def test_a_sample_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_paired_points_show_the_same_place(shape):
+@pytest.mark.parametrize("zoom", [(1, 1), (0.8, 2)])
+def test_paired_points_show_the_same_place(shape, zoom):
     """Raw that tells its own position reads nearly the same at both points of every pair."""
-    augmenter = Augmenter(everything(0.5), shape)
+    augmenter = Augmenter(everything(0.5, zoom), shape)
     axes = (torch.arange(n, dtype=torch.float32) for n in augmenter.source_shape)
     source = torch.stack(torch.meshgrid(*axes, indexing="ij"))[None]
     views = two_views(augmenter, source, [3], shape, 60)
@@ -120,6 +126,55 @@ def test_paired_points_show_the_same_place(shape):
     read = [views[f"raw_{v}"][0][(slice(None), *views[f"points_{v}"][0].T)] for v in (0, 1)]
     assert (read[0] - read[1])[:, views["valid"][0]].abs().max() < 1.2
     assert not torch.equal(views["raw_0"], views["raw_1"])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("zoom", "extent"), [(0.5, 6), (2.0, 24)])
+def test_a_zoom_changes_sizes_in_the_section(shape, zoom, extent):
+    """A block 12 voxels wide becomes half or twice as wide in y and x and keeps its sections, in raw and labels."""
+    augmenter = Augmenter(settings(elastic=True, elastic_params={
+        "jitter_sigma": [0, 0, 0], "scale_interval": [zoom, zoom]}), shape)  # fmt: skip
+    source = torch.zeros(1, 1, *augmenter.source_shape)
+    middle = [slice(n // 2 - 6, n // 2 + 6) if n > 1 else slice(0, 1) for n in augmenter.source_shape]
+    source[(0, 0, *middle)] = 1
+    geometry = augmenter.draw([0], CPU)
+    wanted = [min(12, shape[0]), extent, extent]
+    labels = move(source.long(), geometry, shape)[0, 0]
+    assert [int(n) for n in labels.nonzero().max(0).values - labels.nonzero().min(0).values + 1] == wanted
+    assert float(augmenter.raw(source, geometry, [0]).sum()) == pytest.approx(np.prod(wanted), rel=0.05)
+    assert augmenter.source_shape[1] == max(shape[1], shape[1] / zoom)
+
+
+def test_a_zoom_of_one_draws_nothing():
+    """Settings without a zoom give the very geometry they gave before there was one."""
+    augmenter = Augmenter(everything(), (8, 20, 20))
+    geometry = augmenter.draw([11], CPU)
+    assert geometry.shrink is None
+    assert geometry.matrix.flatten().tolist() == pytest.approx(GEOMETRY_OF_11, abs=1e-6)
+    assert float(geometry.control[0, 1, 0, 0, 0]) == pytest.approx(DISPLACEMENT_OF_11, abs=1e-6)
+
+
+def test_a_zoomed_out_texture_loses_its_detail():
+    """Halving the size of a checkerboard gives its mean, not every second voxel."""
+    augmenter = Augmenter(settings(elastic=True, elastic_params={
+        "jitter_sigma": [0, 0, 0], "scale_interval": [0.25, 0.25]}), (1, 12, 12))  # fmt: skip
+    y, x = np.indices(augmenter.source_shape[1:])
+    source = torch.from_numpy(((y + x) % 2).astype(np.float32))[None, None, None]
+    assert augmenter.raw(source, augmenter.draw([0], CPU), [0]).std() < 0.1
+
+
+def test_gain_and_gamma_keep_black_black():
+    """Gain scales raw, gamma bends it; both leave 0 and the order of values."""
+    raw = torch.linspace(0, 1, 11).reshape(1, 1, 1, 1, 11)
+    still = {"scale": [1, 1], "shift": [0, 0]}
+    dim = change_intensities(raw, settings(intensity=True, intensity_params=still | {"gain": [0.25, 0.25]}), [0])
+    torch.testing.assert_close(dim, raw / 4)
+    bent = change_intensities(raw, settings(intensity=True, intensity_params=still | {"gamma": [2, 2]}), [0])
+    torch.testing.assert_close(bent, raw**2)
+    drawn = [float(change_intensities(raw, settings(intensity=True, intensity_params=still | {"gain": [0.25, 4]}),
+                                      [seed]).max()) for seed in range(60)]  # fmt: skip
+    assert 0.25 <= min(drawn) < 0.5 < 2 < max(drawn) <= 4
+    assert 15 < sum(gain < 1 for gain in drawn) < 45
 
 
 def test_intensities_change_only_what_is_asked_for():
