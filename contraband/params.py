@@ -28,7 +28,7 @@ Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
 _NOT_IN_HASH = {
     "num_iterations", "save_every", "snapshot_every", "keep_checkpoints", "max_seconds", "workers", "log_every",
-    "thresholds", "has_background", "data_file", "compile",
+    "thresholds", "compile",
 }  # fmt: skip
 
 
@@ -128,7 +128,8 @@ def settings_hash(*settings: Settings | None) -> str:
 
 
 def _hashed(settings: Settings) -> dict[str, Any]:
-    plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH)
+    # without defaults, so that a setting that is new one day does not part a training from its checkpoints
+    plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True)
     if isinstance(settings, SegSettings):
         plain["dataset"] = settings.dataset.train.model_dump(mode="json")
     return plain
