@@ -133,6 +133,9 @@ class TrainSettings(Augmentations):
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: PositiveFloat = 1e-4
+    warmup_steps: NonNegativeInt = 0
+    """The rate grows evenly up to `lr` in the first so many steps; a high one from the start may kill small networks."""
+
     num_iterations: PositiveInt = 10000
     batch_size: PositiveInt = 1
     seed: NonNegativeInt = 0
@@ -167,7 +170,11 @@ class TrainSettings(Augmentations):
     """Steps between TensorBoard points."""
 
     max_seconds: PositiveFloat | None = None
-    """Stop cleanly, with a checkpoint, after this time."""
+    """Stop cleanly, with a checkpoint, after training for this time in all, counted over every command that went on."""
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        return self.lr * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.lr
 
 
 class ContrastiveSettings(TrainSettings):

@@ -27,7 +27,7 @@ from contraband.pipelines.samples import Pair
 from contraband.pipelines.sources import ZarrVolume
 from contraband.tasks import Batch, Task
 from contraband.train_settings import SegSettings, TrainSettings
-from contraband.training_state import Progress, Recorder, State
+from contraband.training_state import Progress, Recorder, State, is_finished
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def train(
     task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware,
     progress: Progress | None = None,
 ) -> Path:  # fmt: skip
-    """Train a task up to `num_iterations` or `max_seconds`, from its newest checkpoint on; the last checkpoint.
+    """Train a task up to `num_iterations` or `max_seconds` in all, from its newest checkpoint on; the last checkpoint.
 
     Raises BadInput if that checkpoint has other settings or another process trains in the folder, WorkFailed if the
     loss is no longer a number.
@@ -118,20 +118,20 @@ def _loop(
     progress: Progress | None,
 ) -> Path:  # fmt: skip
     state = start(task, settings, folder, header, hardware)
-    if state.step >= settings.num_iterations:
-        log.info("%s: has its %d steps already", folder.path, state.step)
+    if is_finished(state, settings):
+        log.info("%s: is done already, with %d steps in %.0f s", folder.path, state.step, state.seconds)
         return folder.checkpoint(state.step)
     if settings.compile:
         task.network.compile()
 
-    with Recorder(settings, folder, state.step, progress) as recorder:
+    with Recorder(settings, folder, state, progress) as recorder:
         for batch in batches(task, settings, state.step, hardware):
             # forward in reduced precision; the losses themselves go back to float32
             with hardware.autocast():
                 loss = task.loss(batch)
-            state.learn(loss, settings.ema_decay)
+            state.learn(loss, settings.ema_decay, settings.lr_at(state.step + 1))
 
-            last = state.step == settings.num_iterations or recorder.out_of_time()
+            last = recorder.is_last(state)
             due = last or state.step % settings.save_every == 0
             recorder.note(state, loss, at_once=due)
             if due:

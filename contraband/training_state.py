@@ -33,9 +33,16 @@ class State:
     average: list[Tensor]
     step: int = 0
     history: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    """Time spent on the steps so far, all commands together."""
 
-    def learn(self, loss: Tensor, ema_decay: float) -> None:
-        """One step down the gradient; the average follows, faster in the first steps, when it is far from anything."""
+    def learn(self, loss: Tensor, ema_decay: float, lr: float | None = None) -> None:
+        """One step down the gradient; the average follows, faster in the first steps, when it is far from anything.
+
+        lr: the rate of this step; left out, that of the optimiser.
+        """
+        for group in self.optimizer.param_groups if lr is not None else ():
+            group["lr"] = lr
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -49,6 +56,7 @@ class State:
         names = [name for name, _ in self.network.named_parameters()]
         return {
             "step": self.step,
+            "seconds": self.seconds,
             "network": {name: plain(value) for name, value in self.network.state_dict().items()},
             "ema": dict(zip(names, map(plain, self.average), strict=True)),
             "optimizer": self.optimizer.state_dict(),
@@ -62,19 +70,27 @@ class State:
         for mine, saved in zip(self.average, content["ema"].values(), strict=True):
             mine.copy_(saved)
         self.step, self.history = int(content["step"]), content["history"].tolist()
+        self.seconds = float(content.get("seconds", 0.0))
+
+
+def is_finished(state: State, settings: TrainSettings) -> bool:
+    """True if the steps or the time that the settings grant are used up."""
+    out_of_time = settings.max_seconds is not None and state.seconds >= settings.max_seconds
+    return state.step >= settings.num_iterations or out_of_time
 
 
 class Recorder:
     """Reads losses from the device into the history, and passes them on to TensorBoard and the caller."""
 
-    def __init__(self, settings: TrainSettings, folder: RunFolder, first_step: int, progress: Progress | None) -> None:
+    def __init__(self, settings: TrainSettings, folder: RunFolder, state: State, progress: Progress | None) -> None:
         self.settings = settings
         self.folder = folder
-        self.first_step = first_step
+        self.first_step = state.step
         self.progress = progress
-        self.started = time.monotonic()
+        self.started = time.monotonic() - state.seconds
+        self.first_second = state.seconds
         self.pending: list[Tensor] = []
-        self.board = SummaryWriter(str(folder.tensorboard), purge_step=first_step + 1)
+        self.board = SummaryWriter(str(folder.tensorboard), purge_step=state.step + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -82,10 +98,10 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         self.board.close()
 
-    def out_of_time(self) -> bool:
-        """True once `max_seconds` have passed."""
-        limit = self.settings.max_seconds
-        return limit is not None and time.monotonic() - self.started > limit
+    def is_last(self, state: State) -> bool:
+        """True after the last step there shall be, or once the time is over."""
+        state.seconds = time.monotonic() - self.started
+        return is_finished(state, self.settings)
 
     def note(self, state: State, loss: Tensor, at_once: bool) -> None:
         """Take the loss of a step. Reading it waits for the device, so that is done once in a while, or `at_once`."""
@@ -94,7 +110,7 @@ class Recorder:
         if not (at_once or logged or loss.device.type == "cpu"):
             return
         self._collect(state)
-        its = (state.step - self.first_step) / max(time.monotonic() - self.started, 1e-9)
+        its = (state.step - self.first_step) / max(state.seconds - self.first_second, 1e-9)
         if logged:
             self.board.add_scalar("loss", state.history[-1], state.step)
             self.board.add_scalar("steps_per_second", its, state.step)

@@ -144,11 +144,11 @@ train_seg(load_params(experiment.param_dict), experiment, 0, [], progress)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, workers):
     """Killed at step 7 and resumed from step 4, losses and weights equal those of an undisturbed training."""
-    disturbed, params = baseline(tmp_path / "a", workers=workers, elastic=True)
+    disturbed, params = baseline(tmp_path / "a", workers=workers, elastic=True, warmup_steps=6)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(disturbed.path)], cwd=ROOT, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert disturbed.seg(0, 0).saved_steps() == [4]
-    undisturbed, same = baseline(tmp_path / "b", workers=workers, elastic=True)
+    undisturbed, same = baseline(tmp_path / "b", workers=workers, elastic=True, warmup_steps=6)
     first, second = (
         load_checkpoint(train_seg(settings, experiment, 0)[0])
         for experiment, settings in ((disturbed, params), (undisturbed, same))
@@ -159,11 +159,27 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, workers)
         assert all(torch.equal(first[part][name], second[part][name]) for name in first[part])
 
 
-def test_a_time_budget_ends_with_a_checkpoint(tmp_path):
-    """Out of time after the first step, the next call does one more."""
+def test_a_time_budget_counts_over_all_commands(tmp_path):
+    """Out of time after the first step, the next command does nothing; with more time it goes on."""
     experiment, params = baseline(tmp_path, max_seconds=1e-9)
     assert train_seg(params, experiment, 0) == [experiment.seg(0, 0).checkpoint(1)]
-    assert train_seg(params, experiment, 0) == [experiment.seg(0, 0).checkpoint(2)]
+    assert train_seg(params, experiment, 0) == [experiment.seg(0, 0).checkpoint(1)]
+    longer = params.model_copy(update={"seg": (params.seg[0].model_copy(update={"max_seconds": 60.0}),)})
+    assert train_seg(longer, experiment, 0) == [experiment.seg(0, 0).checkpoint(10)]
+
+
+def test_the_rate_grows_in_the_first_steps(tmp_path):
+    """With plain gradient descent the first of four warm-up steps goes a quarter of the way, a later one all of it."""
+    firsts = {}
+    for warmup in (0, 4):
+        experiment, params = baseline(tmp_path / str(warmup), optimizer="sgd", num_iterations=1, warmup_steps=warmup)
+        task = seg_task(params, params.model[0], params.seg[0], True, None, None)
+        before = {name: value.clone() for name, value in task.network.named_parameters()}
+        after = load_checkpoint(train_seg(params, experiment, 0)[0])["network"]
+        firsts[warmup] = torch.cat([(after[name] - before[name]).detach().flatten() for name in before])
+    assert firsts[0].abs().max() > 0
+    torch.testing.assert_close(firsts[4] * 4, firsts[0], rtol=1e-3, atol=1e-6)
+    assert [params.seg[0].lr_at(step) / params.seg[0].lr for step in (1, 2, 4, 5, 99)] == [0.25, 0.5, 1, 1, 1]
 
 
 def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
