@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import fastremap
 import numpy as np
 
 from blockwise.errors import WorkFailed
@@ -14,6 +15,8 @@ from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
+
+NODE = np.dtype([("fragment", "<u8")])
 
 
 class Edges(Stage):
@@ -45,6 +48,8 @@ class Edges(Stage):
         if self.histograms:
             store.put_table("histograms", block, count_histograms(ids, affinities, offsets, margin))
         store.put_table("joins", block, self.joined(block, ids, margin, store))
+        # Nodes, edges and joins are of one reading: redone after `segment`, the numbers found are final ones already.
+        store.put_table("nodes", block, nodes_of(ids[tuple(slice(start, None) for start in margin)]))
 
     def parameters(self) -> dict[str, object]:
         # Edges counted before there were histograms are the same as those without.
@@ -75,3 +80,10 @@ class Edges(Stage):
             index[axis] = margin[axis] - 1
             pairs.append(joins(inner.take(0, axis=axis), ids[tuple(index)], linked))
         return concatenate_pairs(pairs)
+
+
+def nodes_of(ids: np.ndarray) -> np.ndarray:
+    """The numbers in `ids` but 0, sorted NODE."""
+    found = fastremap.unique(np.ascontiguousarray(ids))
+    nodes: np.ndarray = found[found > 0].astype(NODE)
+    return nodes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import fastremap
 import numpy as np
 from pydantic import Field
 
@@ -17,7 +16,6 @@ from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, r
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 LINK = np.dtype([("bits", "u1")])
-NODE = np.dtype([("fragment", "<u8")])
 
 
 class Fragments(Stage):
@@ -80,8 +78,6 @@ class Fragments(Stage):
         place = window(self.rules(), self.shape, begin, end)
         ids, linked = label_block(affinities, place, self.rules(), mask)
         write(self.target, block.write_roi, ids)
-        nodes = fastremap.unique(ids)
-        store.put_table("nodes", block, nodes[nodes > 0].astype(NODE))
         store.put_table("links", block, pack_links(linked))
 
 

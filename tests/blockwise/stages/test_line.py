@@ -14,6 +14,7 @@ from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.run import run_stages
 from blockwise.stage import Stage
+from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.store import open_store
 from blockwise.volume import Volume, Voxels
 from tests.volumes import cells, digest, line, store_volume, whole
@@ -98,6 +99,26 @@ def test_a_repeated_block_changes_nothing(volume: tuple[Volume, Volume], in_one_
     store.close()
     assert digest(Volume(path=output / "segments/0.5")) == digest(Volume(path=in_one_block / "segments/0.5"))
     assert (output / "evaluation.json").read_text() == (in_one_block / "evaluation.json").read_text()
+
+
+@pytest.mark.parametrize("redo", ["fragments", "edges", "agglomerate", "segment", "evaluate"])
+def test_a_stage_made_anew_changes_nothing(
+    redo: str, volume: tuple[Volume, Volume], in_one_block: Path, tmp_path: Path
+) -> None:
+    """Redone on a finished run, where the fragments already have their final numbers, a stage gives the same."""
+    output = tmp_path / "out.zarr"
+    stages = line(output, volume[0], (13, 17, 20), volume[1])
+    run(output, stages)
+    store = open_store(f"sqlite:///{tmp_path / 'out'}.db")
+    with InProcess(store) as executor:
+        run_stages(stages, store, executor, redo=redo)
+    store.close()
+    for name in ("fragments", "segments/0.5"):
+        assert digest(Volume(path=output / name)) == digest(Volume(path=in_one_block / name))
+    assert np.array_equal(
+        read_dendrogram(Volume(path=output / "agglomeration")).fragment,
+        read_dendrogram(Volume(path=in_one_block / "agglomeration")).fragment,
+    )
 
 
 def test_another_threshold_only_relabels(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
