@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": volumes.evaluate,
     "plan": volumes.plan,
     "status": volumes.status,
+    "audit": volumes.audit,
     "view": volumes.view,
     "dashboard": volumes.dashboard,
 }

@@ -1,4 +1,4 @@
-"""Commands that work on a volume: run and its parts, plan, status, view, dashboard."""
+"""Commands that work on a volume: run and its parts, plan, status, audit, view, dashboard."""
 
 from __future__ import annotations
 
@@ -129,6 +129,32 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
     rows = status_rows(settings, stages(settings))
     print_status(console(), rows)
     emit(as_json, {"stages": rows})
+
+
+def audit(
+    settings_file: SettingsFile,
+    samples: Annotated[int, typer.Option(help="Places to look at, at least 1.")] = 64,
+    predicted: Annotated[int, typer.Option(help="So many of them with the prediction, the costly part.")] = 4,
+    seed: Annotated[int, typer.Option(help="The same seed looks at the same places.")] = 0,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a finished run anew at sampled places where blocks meet, in one piece, and compare with what is stored.
+
+    Example: contraband audit configs/gala.yaml --samples 200
+    """
+    from contraband.audit import audit as compare
+    from contraband.findings import plain, print_findings, verdict
+    from contraband.plan import load_volume_settings, stages
+
+    for flag, value, least in (("--samples", samples, 1), ("--predicted", predicted, 0)):
+        if value < least:
+            raise BadInput(flag, "is too small", got=value, wanted=f"at least {least}")
+    settings = load_volume_settings(settings_file, assignments or ())
+    places, findings = compare(settings, stages(settings), samples, predicted, seed)
+    print_findings(console(), places, findings)
+    emit(as_json, plain(places, findings))
+    verdict(findings)
 
 
 def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> None:

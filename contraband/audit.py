@@ -1,0 +1,217 @@
+"""Look at a finished run where blocks meet: make it anew there in one piece, and compare with what is stored."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from funlib.geometry import Roi
+
+from blockwise.errors import BadInput
+from blockwise.executor import InProcess
+from blockwise.kernels.agglomeration import cut
+from blockwise.kernels.edges import count_edges, count_histograms, merge_edges, rename_edges
+from blockwise.kernels.histograms import merge_histograms, rename_histograms
+from blockwise.kernels.tables import relabel
+from blockwise.kernels.watershed import label_block, window
+from blockwise.preflight import examine, word
+from blockwise.stage import Block, Stage, as_voxels, pack, unpack
+from blockwise.stages.affinity import nearest_channels, pick
+from blockwise.stages.agglomerate import NAME, read_dendrogram
+from blockwise.stages.edges import Edges
+from blockwise.stages.fragments import Fragments, unpack_links
+from blockwise.stages.segment import Segment
+from blockwise.store.base import Store
+from blockwise.volume import Volume, Voxels, info, open_array, read
+from contraband.differences import (
+    Difference,
+    fragment_differences,
+    index_in,
+    prediction_differences,
+    table_difference,
+    unequal,
+)
+from contraband.findings import Findings, Mismatch
+from contraband.predict import Predict
+from contraband.running import absolute, opened_store, output_identity
+from contraband.seams import Place, places
+from contraband.volume_settings import VolumeSettings
+
+REACH = 24
+"""Voxels on each side of a place that are looked at: more than most fragments are thick, so that many are whole."""
+
+
+def audit(settings: VolumeSettings, line: Sequence[Stage], samples: int, predicted: int, seed: int) -> tuple[
+    list[Place], Findings
+]:
+    """Compare a finished run with itself at so many places, its prediction at so many of them; writes nothing.
+
+    Raises BadInput unless all stages of the line are finished with just these settings.
+    """
+    placed = [absolute(stage) for stage in line if stage.name != "evaluate"]
+    with opened_store(settings) as store:
+        examine((), store, InProcess(store), before=placed)
+        if not settings.output.exists():
+            raise BadInput(settings.output, "is gone, but the store says that it is finished")
+        store.claim(output_identity(settings.output))
+        chosen = places(placed[-1].grid(), samples, seed)
+        auditor = Auditor(placed, store)
+        for number, place in enumerate(chosen):
+            auditor.look_at(place, number < predicted)
+        auditor.look_at_bearers()
+    return chosen, auditor.findings
+
+
+class Auditor:
+    """Holds what all places share: the stages by kind, the dendrogram cut, numbers to be looked up later."""
+
+    def __init__(self, line: Sequence[Stage], store: Store) -> None:
+        self.store, self.findings = store, Findings()
+        self.predict = [stage for stage in line if isinstance(stage, Predict)]
+        self.fragments = [stage for stage in line if isinstance(stage, Fragments)]
+        self.edges = [stage for stage in line if isinstance(stage, Edges)]
+        self.segments = [stage for stage in line if isinstance(stage, Segment)]
+        self.described = info(line[0].outputs()[0])
+        self.volume = self.described.spatial
+        self.seen_blocks: set[int] = set()
+        self.bearers: dict[int, Voxels] = {}
+        """Fragment numbers whose voxel lies outside of the window, and where they were met."""
+        if self.segments:
+            tree = read_dendrogram(self.segments[0].dendrogram)
+            self.known = tree.fragment
+            self.cuts = [cut(tree, stage.threshold) for stage in self.segments]
+
+    def look_at(self, place: Place, with_prediction: bool) -> None:
+        """Compare everything there is at one place."""
+        box = place.window(REACH, self.volume)
+        for stage in self.predict if with_prediction else ():
+            self.note(stage.name, box, self.compare_prediction(stage, box))
+        for stage in self.fragments:
+            self.note(stage.name, box, self.compare_fragments(stage, box))
+            self.note_links(stage, place)
+        for number, segment in enumerate(self.segments):
+            self.note(segment.name, box, self.compare_segments(segment, self.cuts[number], box))
+        for stage in self.edges:
+            index = as_voxels(at // step for at, step in zip(place.voxel, stage.grid().block, strict=True))
+            if pack(index) not in self.seen_blocks:
+                self.seen_blocks.add(pack(index))
+                self.note_edges(stage, stage.grid().block_at(pack(index)))
+
+    def note(self, name: str, box: Roi, differences: Sequence[Difference]) -> None:
+        """Remember what was compared in a box and what was wrong."""
+        self.findings.add(word(name), int(np.prod(box.shape)))
+        begin = as_voxels(box.begin)
+        for one in differences:
+            voxel = as_voxels(low + at for low, at in zip(begin, one.index, strict=True))
+            self.blame(name, voxel, one.voxels, one.text)
+
+    def blame(self, name: str, voxel: Voxels, voxels: int, text: str) -> None:
+        """Remember a mismatch, with its place in the world."""
+        axes = zip(voxel, self.described.voxel_size, self.described.offset, strict=True)
+        world = tuple(offset + (at + 0.5) * size for at, size, offset in axes)
+        self.findings.mismatches.append(Mismatch(name, voxel, world, voxels, text))
+
+    def compare_prediction(self, stage: Predict, box: Roi) -> list[Difference]:
+        """The window predicted anew, with the very tiles of the run, into a folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(prefix="audit-") as folder:
+            copied = stage.model_copy(update={"target": Volume(path=Path(folder) / "again.zarr" / stage.output)})
+            copied.prepare(self.store)
+            copied.process(Block(stage.name, 0, box, box), self.store)
+            again = read(copied.target, box)
+        differences, rounded = prediction_differences(read(stage.target, box), again)
+        self.findings.rounded += rounded
+        return differences
+
+    def compare_fragments(self, stage: Fragments, box: Roi) -> list[Difference]:
+        """Final numbers against the links of all voxels of the window, computed in one piece."""
+        stored = read(stage.target, box)
+        begin = as_voxels(box.begin)
+        ids = np.unique(stored[stored > 0])
+        ids = ids[ids <= np.prod(self.volume, dtype=np.uint64)]
+        _, inside = index_in(ids, begin, as_voxels(stored.shape), self.volume)
+        for number in ids[~inside].tolist():
+            at = np.unravel_index(int(np.argmax(stored == number)), stored.shape)
+            self.bearers.setdefault(number, as_voxels(low + int(one) for low, one in zip(begin, at, strict=True)))
+        return fragment_differences(stored, linked(stage, box)[0], begin, self.volume)
+
+    def note_links(self, stage: Fragments, place: Place) -> None:
+        """The bits that say which fragments go on across the faces that begin at the place."""
+        grid = stage.grid()
+        block = grid.block_at(pack(as_voxels(at // step for at, step in zip(place.voxel, grid.block, strict=True))))
+        box = place.window(REACH, self.volume).intersect(Roi(place.voxel, (REACH,) * 3)).intersect(block.write_roi)
+        table = self.store.table("links", block.key)
+        if table is None:
+            self.blame(stage.name, place.voxel, 0, f"the store has no links of block {unpack(block.key)}")
+            return
+        stored = unpack_links(table, as_voxels(block.write_roi.shape))
+        patch = (box - block.write_roi.begin).to_slices()
+        _, computed = linked(stage, box)
+        for axis in place.across:
+            part = stored[axis][tuple(patch[other] for other in range(3) if other != axis)]
+            found = unequal(np.expand_dims(part, axis), np.expand_dims(computed[axis], axis))
+            self.note(stage.name, Roi(box.begin, np.expand_dims(part, axis).shape), found)
+
+    def compare_segments(self, stage: Segment, segments: np.ndarray, box: Roi) -> list[Difference]:
+        """Segments against the dendrogram's word on the stored fragments."""
+        fragments = read(stage.fragments, box)
+        # A number that is no fragment of the dendrogram has no segment.
+        known = np.where(np.isin(fragments, self.known), fragments, np.uint64(0))
+        return unequal(read(stage.target, box), relabel(known, self.known, segments))
+
+    def note_edges(self, stage: Edges, block: Block) -> None:
+        """The tables of a whole block against those counted from the final fragments."""
+        ids = read(stage.fragments, block.read_roi)
+        channels, offsets = stage.channels()
+        affinities = pick(read(stage.affinities, block.write_roi), channels)
+        margin = tuple(block.write_roi.begin - block.read_roi.begin)
+        names = self.names_around(stage, block)
+        parts = {"edges": (rename_edges, merge_edges, count_edges)}
+        if stage.histograms:
+            parts["histograms"] = (rename_histograms, merge_histograms, count_histograms)
+        for kind, (rename, merge, count) in parts.items():
+            table = self.store.table(kind, block.key)
+            computed = merge([count(ids, affinities, offsets, margin)])
+            self.findings.add(stage.name, len(computed))
+            wrong = table_difference(rename(merge([table]), *names), computed) if table is not None else "no table"
+            if wrong:
+                self.blame(stage.name, as_voxels(block.write_roi.begin), 0, f"{kind} counted in this block: {wrong}")
+
+    def names_around(self, stage: Edges, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """Provisional and final numbers of all fragments that the edges of a block may join."""
+        step = stage.grid().block
+        low = [begin // size for begin, size in zip(block.read_roi.begin, step, strict=True)]
+        high = unpack(block.key)
+        reached = np.ndindex(*(last - first + 1 for first, last in zip(low, high, strict=True)))
+        keys = [pack(as_voxels(first + more for first, more in zip(low, index, strict=True))) for index in reached]
+        tables = [self.store.table("names", key) for key in keys]
+        names = np.unique(np.concatenate([np.empty(0, NAME), *(table for table in tables if table is not None)]))
+        return np.ascontiguousarray(names["provisional"]), np.ascontiguousarray(names["fragment"])
+
+    def look_at_bearers(self) -> None:
+        """Each fragment bears the number of one of its own voxels: look at those outside of the windows."""
+        for stage in self.fragments:
+            for numbers in _parts(np.array(sorted(self.bearers), np.uint64)):
+                index = np.unravel_index(numbers.astype(np.int64) - 1, self.volume)
+                stored = np.asarray(open_array(stage.target).vindex[index])
+                self.findings.add(stage.name, len(numbers))
+                for number, other in zip(numbers.tolist(), stored.tolist(), strict=True):
+                    if number != other:
+                        text = f"stored {number}, but the voxel this number stands for has {other}"
+                        self.blame(stage.name, self.bearers[number], 1, text)
+
+
+def linked(stage: Fragments, box: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The fragments of a box as if it were one block, and the links of its low faces."""
+    place = window(stage.rules(), stage.shape, as_voxels(box.begin), as_voxels(box.end))
+    around = Roi(place.read_begin, np.subtract(place.read_end, place.read_begin))
+    channels = nearest_channels(stage.affinities, info(stage.affinities).offsets, stage.per_section)
+    affinities = pick(read(stage.affinities, around), channels)
+    mask = read(stage.mask, around) if stage.mask else None
+    return label_block(affinities, place, stage.rules(), mask)
+
+
+def _parts(numbers: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+    for start in range(0, len(numbers), size):
+        yield numbers[start : start + size]
