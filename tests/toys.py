@@ -12,7 +12,7 @@ from funlib.geometry import Roi
 from blockwise.stage import Block, Grid, Stage
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, create, info, read, write
-from tests.faults import strike
+from tests.faults.planned import strike
 
 
 class Smear(Stage):

@@ -11,7 +11,7 @@ from blockwise.executor import Executor, OnDask, Outcome, batching
 from blockwise.executor.remote import as_task
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
-from tests.faults import ALWAYS, DIE_BEFORE_WRITE, EXIT, RAISE, attempts, plan
+from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, RAISE, attempts, plan
 from tests.toys import Idle
 
 
@@ -43,7 +43,7 @@ def test_an_error_comes_back_as_its_traceback(executor, tmp_path):
     executor.start(stage)
     found = run_all(executor, stage, list(range(6)))
     assert sorted(key for key, one in found.items() if not one.ok) == [3, 4]
-    assert last_line(found[3].error) == "tests.faults.PlannedError: planned for block 3, attempt 1"
+    assert last_line(found[3].error) == "tests.faults.planned.PlannedError: planned for block 3, attempt 1"
     assert "toys.py" in found[3].error
     assert "work.py" not in found[3].error
     assert "SystemExit" in found[4].error

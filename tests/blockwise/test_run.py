@@ -21,7 +21,7 @@ from blockwise.run import StageResult, run_stages
 from blockwise.stage import Grid, Stage
 from blockwise.store import Store, open_store
 from blockwise.volume import Volume, open_array
-from tests.faults import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, INTERRUPT, RAISE, attempts, plan
+from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, INTERRUPT, RAISE, attempts, plan
 from tests.paths import ROOT
 from tests.servers import free_port, wait_for_port
 from tests.toys import Count, Idle, Smear, source_volume
