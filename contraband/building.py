@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from contraband.pipelines.contrastive import ContrastiveSamples
 from contraband.pipelines.nodes import sub_seed
 from contraband.pipelines.samples import Pair
 from contraband.pipelines.segmentation import SegmentationSamples
-from contraband.pipelines.sources import VolumeReader, ZarrVolume
+from contraband.pipelines.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.pipelines.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
 from contraband.points import Points, generate_points, read_points
 from contraband.targets import margin_for
@@ -36,7 +37,7 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
     shape, output = network_shapes(network.base, model)
     volumes = itertools.product(settings.data_file, settings.dataset)
     pairs = [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
-    _check(pairs, output, model)
+    pairs = _ready(pairs, settings, output, model)
     augmenter = Augmenter(settings, shape)
     count = max(2, round(settings.point_density * int(np.prod(output))))
     samples = ContrastiveSamples(
@@ -60,8 +61,7 @@ def seg_task(
     if embeddings is not None:
         return _embedding_task(network, settings, embeddings)
     shape, output = network_shapes(network.base, model)
-    pairs = seg_pairs(settings)
-    _check(pairs, output, model)
+    pairs = _ready(seg_pairs(settings), settings, output, model)
     augmenter = Augmenter(settings, shape)
     margin = margin_for(offsets, settings.grow_boundary, output[0])
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
@@ -134,7 +134,9 @@ def labelled_points(settings: SegSettings) -> Points:
 
 
 def norm_factor(settings: TrainSettings, pair: Pair) -> float:
-    """What raw is multiplied by, from the settings or from the type of raw."""
+    """What raw is multiplied by, from the settings or from the type of raw; 1 where it is stretched instead."""
+    if settings.percentiles is not None:
+        return 1.0
     if settings.norm_factor is not None:
         return settings.norm_factor
     dtype = pair.raw.dtype()
@@ -157,6 +159,8 @@ def _teaches_affinities(settings: SegSettings) -> bool:
     return has_labels if settings.sparse_target == "auto" else settings.sparse_target == "affinity"
 
 
-def _check(pairs: list[Pair], output: Shape3, model: ModelSettings) -> None:
+def _ready(pairs: list[Pair], settings: TrainSettings, output: Shape3, model: ModelSettings) -> list[Pair]:
+    """The pairs with their levels, if raw is stretched; BadInput if one does not fit."""
     for pair in pairs:
         pair.check(output, model.in_channels)
+    return [replace(pair, levels=raw_levels(pair.raw, settings.percentiles)) for pair in pairs]

@@ -17,7 +17,8 @@ from funlib.geometry import Coordinate, Roi
 from blockwise.errors import BadInput
 from blockwise.stage import Block, Grid, Stage
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
+from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, open_array, read, write
+from contraband.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.volume_settings import Model, VolumeSettings
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Predict(Stage):
     """Voxels the network needs around a tile, on each side."""
     channels: int
     offsets: tuple[Voxels, ...] = ()
+    percentiles: Percentiles | None = None
+    """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
 
@@ -61,7 +64,7 @@ class Predict(Stage):
         return (self.target,)
 
     def parameters(self) -> dict[str, object]:
-        aside = {"checkpoint", "needs_gpu"}
+        aside = {"checkpoint", "needs_gpu", *(() if self.percentiles else ("percentiles",))}
         return {key: value for key, value in super().parameters().items() if key not in aside}
 
     def resources(self) -> dict[str, float]:
@@ -80,6 +83,8 @@ class Predict(Stage):
             self.target, (self.channels, *self.shape), dtype, self.block, like=info(self.raw),
             attributes=attributes,
         )
+        if self.percentiles is not None:
+            open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
 
     def process(self, block: Block, store: Store) -> None:
         predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
@@ -88,6 +93,9 @@ class Predict(Stage):
         around = Coordinate(self.context)
         hull = covering(block.write_roi, self.tile).grow(around, around)
         raw = read_reflected(self.raw, hull, self.shape)
+        if self.percentiles is not None:
+            levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
+            raw = levels.apply(raw, reflect(hull.begin[0], hull.end[0], self.shape[0]))
         for tile in tiles(block.write_roi, self.tile):
             values = predictor(raw[(tile.grow(around, around) - hull.begin).to_slices()])
             inside = tile.intersect(block.write_roi)
@@ -124,6 +132,14 @@ def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
     high = Coordinate(int(places.max()) + 1 for places in index)
     data = read(volume, Roi(low, high - low))
     return np.ascontiguousarray(data[np.ix_(*(places - start for places, start in zip(index, low, strict=True)))])
+
+
+def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:
+    """What becomes 0 and 1 in raw; reads all of it once."""
+    described = info(raw)
+    sections, y, x = described.spatial
+    depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize)
+    return measure(lambda low, high: read(raw, Roi((low, 0, 0), (high - low, y, x)))[None], sections, wanted, depth)
 
 
 def reflect(begin: int, end: int, size: int) -> np.ndarray:
@@ -169,4 +185,5 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         weights=predictor.fingerprint, output=model.output, device=device, precision=model.precision,
         shape=shape, block=block, tile=tile, context=predictor.context, channels=predictor.channels,
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets), needs_gpu=on_gpu,
+        percentiles=predictor.percentiles,
     )

@@ -19,6 +19,7 @@ from pydantic import (
 from blockwise.settings import Settings
 from contraband.comments import parse_number
 from contraband.model_settings import ModelSettings
+from contraband.normalise import Percentiles
 
 
 def _as_tuple(value: object) -> object:
@@ -134,7 +135,7 @@ class TrainSettings(Augmentations):
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: PositiveFloat = 1e-4
     warmup_steps: NonNegativeInt = 0
-    """The rate grows evenly up to `lr` in the first so many steps; a high one from the start may kill small networks."""
+    """The rate grows evenly up to `lr` in the first so many steps; high at once it may kill a small network."""
 
     num_iterations: PositiveInt = 10000
     batch_size: PositiveInt = 1
@@ -144,6 +145,11 @@ class TrainSettings(Augmentations):
 
     norm_factor: PositiveFloat | None = None
     """Raw is multiplied by this; left out: 1/255 for uint8, 1/65535 for uint16, 1 for floats."""
+
+    normalize: Literal["factor", "percentile"] = "factor"
+    """`percentile`: raw is stretched between percentiles of each section instead, in training and prediction."""
+
+    percentile_params: Percentiles = Percentiles()
 
     augment: Literal["auto", "loader", "device"] = "auto"
     """Where samples are augmented; auto: on the device where that is a GPU."""
@@ -171,6 +177,17 @@ class TrainSettings(Augmentations):
 
     max_seconds: PositiveFloat | None = None
     """Stop cleanly, with a checkpoint, after training for this time in all, counted over every command that went on."""
+
+    @property
+    def percentiles(self) -> Percentiles | None:
+        """How raw is stretched; None where it is multiplied."""
+        return self.percentile_params if self.normalize == "percentile" else None
+
+    @model_validator(mode="after")
+    def _one_normalisation(self) -> Self:
+        if self.percentiles and self.norm_factor is not None:
+            raise ValueError("norm_factor has no effect with normalize percentile; leave one of them out")
+        return self
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 1."""

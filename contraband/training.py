@@ -48,6 +48,7 @@ def train_contrastive(
         "head": {"projection_channels": combination.model.projection_channels},
         "offsets": [],
         "norm_factor": norm_factor(settings, _first_raw(settings.data_file, settings.dataset)),
+        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
         "settings_hash": settings_hash(combination.model, settings),
         "seed": settings.seed,
     }
@@ -93,6 +94,7 @@ def _train_one_seg(
         "head": {"seg_head": settings.seg_head, "out_channels": len(offsets)},
         "offsets": [list(offset) for offset in offsets],
         "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
+        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
         "settings_hash": settings_hash(combination.model, settings, origin) + f"-{params.pipeline}-{checkpoint}",
         "seed": settings.seed,
     }

@@ -1,7 +1,8 @@
 """A checkpoint as a function: raw of a tile in, affinities or embeddings of the tile out.
 
-Normalisation is a factor on each voxel, every level is cropped to whole steps, and the network evaluates averaged
-weights: so a voxel's value does not depend on its tile, as long as tiles start at multiples of `stride`.
+Normalisation is a factor on each voxel (levels of a whole section or volume are applied before), every level is cropped
+to whole steps, and the network evaluates averaged weights: so a voxel's value does not depend on its tile, as long as
+tiles start at multiples of `stride`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from contraband.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.model_settings import ModelSettings
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.unet import UNet
+from contraband.normalise import Percentiles
 
 Shape3 = tuple[int, int, int]
 
@@ -46,6 +48,8 @@ class Predictor:
         self.offsets: list[list[int]] = [] if kind == "embeddings" else content["offsets"]
         """The neighbour (z, y, x) each affinity channel joins a voxel with."""
         self.norm_factor = float(content["norm_factor"])
+        self.percentiles = Percentiles.parse(found, "checkpoint") if (found := content.get("percentiles")) else None
+        """How raw has to be stretched before it is given to the network; None where it is taken as it is stored."""
         self.step = int(content["step"])
         self.fingerprint = _fingerprint(content, kind)
         """sha256 over the weights and everything else that changes what is predicted."""
@@ -112,7 +116,9 @@ def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNe
 
 
 def _fingerprint(content: dict[str, Any], kind: str) -> str:
-    digest = hashlib.sha256(repr((kind, content["model"], content["offsets"], content["norm_factor"])).encode())
+    shaping = [kind, content["model"], content["offsets"], content["norm_factor"]]
+    shaping += [found] if (found := content.get("percentiles")) else []
+    digest = hashlib.sha256(repr(tuple(shaping)).encode())
     for name, weight in sorted(averaged(content).items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())
         digest.update(weight.contiguous().numpy().tobytes())

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 
 from blockwise.errors import BadInput
 from contraband.augment import Augmenter, Shape3
+from contraband.normalise import Levels
 from contraband.pipelines.nodes import sub_seed
 from contraband.pipelines.sources import VolumeSource, ZarrVolume
 
@@ -32,6 +33,8 @@ class Pair:
 
     raw: ZarrVolume
     labels: ZarrVolume | None = None
+    levels: Levels | None = None
+    """What becomes 0 and 1 in raw; None where it is only multiplied."""
 
     def check(self, needed: Shape3, channels: int) -> None:
         """Raise BadInput if the volumes do not fit each other, the network's output or its channels."""
@@ -92,7 +95,9 @@ class Samples(Dataset[dict[str, Tensor]]):
 def volume_branch(pairs: Sequence[Pair], with_labels: bool) -> Any:
     """Sources of all volumes; one is drawn for each sample in proportion to its voxels."""
     sources = [
-        VolumeSource((RAW, pair.raw), (LABELS, pair.labels) if with_labels and pair.labels else None, PLACE)
+        VolumeSource(
+            (RAW, pair.raw), (LABELS, pair.labels) if with_labels and pair.labels else None, PLACE, pair.levels
+        )
         for pair in pairs
     ]
     if len(sources) == 1:

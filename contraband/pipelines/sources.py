@@ -16,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
+from contraband.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.points import Points
 
 KEPT_BYTES = 1 << 30
@@ -63,10 +64,21 @@ class ZarrVolume:
         return dtype
 
 
-class VolumeReader:
-    """Reads any region of one volume."""
+def raw_levels(volume: ZarrVolume, wanted: Percentiles | None) -> Levels | None:
+    """What becomes 0 and 1 in a raw volume; None where nothing is wanted. Reads all of it."""
+    if wanted is None:
+        return None
+    reader = VolumeReader(volume)
+    array, sections = volume.open(), reader.shape[0]
+    depth = 1 if array.ndim == 2 else slab_depth(array.chunks[-3], array.nbytes // sections)
+    return measure(reader.sections, sections, wanted, depth)
 
-    def __init__(self, volume: ZarrVolume) -> None:
+
+class VolumeReader:
+    """Reads any region of one volume; raw with `levels` comes stretched between them, as float32."""
+
+    def __init__(self, volume: ZarrVolume, levels: Levels | None = None) -> None:
+        self.levels = levels
         array = volume.open()
         self.array = array[:] if array.nbytes < KEPT_BYTES else array
         self.flat = array.ndim == 2
@@ -80,7 +92,12 @@ class VolumeReader:
         for axis, (index, first) in enumerate(zip(wanted, low, strict=True), start=-3):
             if len(index) != data.shape[axis] or index[0] > index[-1]:
                 data = np.take(data, index - first, axis=axis)
-        return data
+        return data if self.levels is None else self.levels.apply(data, wanted[0])
+
+    def sections(self, begin: int, end: int) -> NDArray[Any]:
+        """Whole sections as (C, z, y, x), as they are stored."""
+        _, y, x = self.shape
+        return self._read([begin, 0, 0], [end, y, x]).reshape(-1, end - begin, y, x)
 
     def labels(self, begin: tuple[int, ...], end: tuple[int, ...]) -> NDArray[np.int64]:
         """Labels of a region as int64, -1 outside the volume."""
@@ -105,7 +122,8 @@ class VolumeSource(gp.BatchProvider):
     """
 
     def __init__(self, raw: tuple[gp.ArrayKey, ZarrVolume], labels: tuple[gp.ArrayKey, ZarrVolume] | None,
-                 place: gp.ArrayKey) -> None:  # fmt: skip
+                 place: gp.ArrayKey, levels: Levels | None = None) -> None:  # fmt: skip
+        self.levels = levels
         self.volumes = {"raw": raw} | ({"labels": labels} if labels else {})
         self.place = place
         self.readers: dict[str, VolumeReader] = {}
@@ -113,8 +131,9 @@ class VolumeSource(gp.BatchProvider):
     def setup(self) -> None:
         """Announce regions; read what is kept."""
         for kind, (key, volume) in self.volumes.items():
-            self.readers[kind] = VolumeReader(volume)
-            self.provides(key, _spec(_everywhere(), dtype=np.int64 if kind == "labels" else volume.dtype()))
+            self.readers[kind] = VolumeReader(volume, self.levels if kind == "raw" else None)
+            dtype = np.dtype(np.float32) if self.levels else volume.dtype()
+            self.provides(key, _spec(_everywhere(), dtype=np.int64 if kind == "labels" else dtype))
         self.provides(self.place, _spec(gp.Roi((0, 0, 0), self.readers["raw"].shape), dtype=np.uint8))
 
     def provide(self, request: gp.BatchRequest) -> gp.Batch:
