@@ -13,6 +13,7 @@ from blockwise.executor.base import Executor
 from blockwise.fingerprint import explain, fingerprint
 from blockwise.stage import Grid, Stage
 from blockwise.store.base import StageInfo, Store
+from blockwise.volume import check_whole_shards
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def examine(
     the store's word is taken for them.
     """
     _check_names(stages, redo)
+    check_stages(stages)
     for stage in stages:
-        stage.check()
         executor.check(stage)
     known = {info.name: info for info in store.stages()}
     redone = _redone(stages, redo, known)
@@ -73,6 +74,19 @@ def examine(
         digests[stage.name] = digest
         made |= set(info.outputs)
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear))
+
+
+def check_stages(stages: Iterable[Stage]) -> None:
+    """Raise BadInput if a stage cannot work, or if two of its blocks would write into one file of an output."""
+    for stage in stages:
+        stage.check()
+        check_outputs(stage)
+
+
+def check_outputs(stage: Stage) -> None:
+    """Raise BadInput unless each block writes whole shards of all outputs that are there: else voxels are lost."""
+    for volume in stage.outputs():
+        check_whole_shards(volume, stage.grid().block)
 
 
 def word(name: str) -> str:

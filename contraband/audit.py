@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from funlib.geometry import Roi
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import cut
-from blockwise.kernels.edges import count_edges, count_histograms, merge_edges, rename_edges
-from blockwise.kernels.histograms import merge_histograms, rename_histograms
+from blockwise.kernels.edges import count_edges, count_histograms, rename_edges
+from blockwise.kernels.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import label_block, window
 from blockwise.preflight import examine, word
@@ -41,6 +41,8 @@ from contraband.volume_settings import VolumeSettings
 
 REACH = 24
 """Voxels on each side of a place that are looked at: more than most fragments are thick, so that many are whole."""
+
+RENAME: dict[str, Callable[..., np.ndarray]] = {"edges": rename_edges, "histograms": rename_histograms}
 
 
 def audit(settings: VolumeSettings, line: Sequence[Stage], samples: int, predicted: int, seed: int) -> tuple[
@@ -86,18 +88,18 @@ class Auditor:
     def look_at(self, place: Place, with_prediction: bool) -> None:
         """Compare everything there is at one place."""
         box = place.window(REACH, self.volume)
-        for stage in self.predict if with_prediction else ():
-            self.note(stage.name, box, self.compare_prediction(stage, box))
-        for stage in self.fragments:
-            self.note(stage.name, box, self.compare_fragments(stage, box))
-            self.note_links(stage, place)
+        for predict in self.predict if with_prediction else ():
+            self.note(predict.name, box, self.compare_prediction(predict, box))
+        for fragments in self.fragments:
+            self.note(fragments.name, box, self.compare_fragments(fragments, box))
+            self.note_links(fragments, place)
         for number, segment in enumerate(self.segments):
             self.note(segment.name, box, self.compare_segments(segment, self.cuts[number], box))
-        for stage in self.edges:
-            index = as_voxels(at // step for at, step in zip(place.voxel, stage.grid().block, strict=True))
+        for edges in self.edges:
+            index = as_voxels(at // step for at, step in zip(place.voxel, edges.grid().block, strict=True))
             if pack(index) not in self.seen_blocks:
                 self.seen_blocks.add(pack(index))
-                self.note_edges(stage, stage.grid().block_at(pack(index)))
+                self.note_edges(edges, edges.grid().block_at(pack(index)))
 
     def note(self, name: str, box: Roi, differences: Sequence[Difference]) -> None:
         """Remember what was compared in a box and what was wrong."""
@@ -167,14 +169,13 @@ class Auditor:
         affinities = pick(read(stage.affinities, block.write_roi), channels)
         margin = tuple(block.write_roi.begin - block.read_roi.begin)
         names = self.names_around(stage, block)
-        parts = {"edges": (rename_edges, merge_edges, count_edges)}
+        made = {"edges": count_edges(ids, affinities, offsets, margin)}
         if stage.histograms:
-            parts["histograms"] = (rename_histograms, merge_histograms, count_histograms)
-        for kind, (rename, merge, count) in parts.items():
+            made["histograms"] = count_histograms(ids, affinities, offsets, margin)
+        for kind, computed in made.items():
             table = self.store.table(kind, block.key)
-            computed = merge([count(ids, affinities, offsets, margin)])
             self.findings.add(stage.name, len(computed))
-            wrong = table_difference(rename(merge([table]), *names), computed) if table is not None else "no table"
+            wrong = "no table" if table is None else table_difference(RENAME[kind](table, *names), computed)
             if wrong:
                 self.blame(stage.name, as_voxels(block.write_roi.begin), 0, f"{kind} counted in this block: {wrong}")
 

@@ -13,12 +13,19 @@ from rich.table import Table
 
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
+from blockwise.stages.agglomerate import Agglomerate
+from blockwise.volume import info
+from contraband.forecast import Forecast
 from contraband.plan import word
 from contraband.running import opened_store
 from contraband.volume_settings import VolumeSettings
 
-# Bytes of working memory a read voxel, channels and ids included; measured on the stages of blockwise.
+LIBRARIES_BYTES = 230_000_000
+"""What a worker takes before it does anything."""
 BYTES_A_VOXEL = 40
+"""Working memory a read voxel, channels and ids included; measured on the stages of blockwise."""
+GRAPH_BYTES_A_VOXEL = 5
+"""Of the merging, at the usual 0.02 edges a voxel."""
 
 
 def outlook(line: Sequence[Stage]) -> list[dict[str, Any]]:
@@ -37,6 +44,7 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         )
     )
     written = sum(_bytes_a_voxel(stage, target.path.name) for target in stage.outputs())
+    around, inside = _bytes_read(stage)
     return {
         "stage": stage.name,
         "blocks": grid.count,
@@ -45,9 +53,18 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         "context_inflation": round(inflation, 4),
         "voxels": voxels,
         "files": grid.count * len(stage.outputs()),
+        "bytes_read_raw": int((around * inflation + inside) * voxels),
         "bytes_written_raw": written * voxels,
-        "worker_memory_bytes": BYTES_A_VOXEL * read_voxels,
+        "worker_memory_bytes": LIBRARIES_BYTES + _working_bytes(stage, read_voxels),
     }
+
+
+def _working_bytes(stage: Stage, read_voxels: int) -> int:
+    """Memory for one block; of the merging, for the whole graph or as much as it may take."""
+    if not isinstance(stage, Agglomerate):
+        return BYTES_A_VOXEL * read_voxels
+    whole, limit = GRAPH_BYTES_A_VOXEL * read_voxels, stage.limit_bytes()
+    return whole if limit is None else min(whole, limit)
 
 
 def _bytes_a_voxel(stage: Stage, name: str) -> int:
@@ -55,19 +72,49 @@ def _bytes_a_voxel(stage: Stage, name: str) -> int:
     return known[name] * int(getattr(stage, "channels", 3)) if name in known else 8
 
 
+def _bytes_read(stage: Stage) -> tuple[int, int]:
+    """Bytes a voxel that a stage reads with its context, and those that it reads of the block alone."""
+    affinities = getattr(stage, "affinities", None)
+    there = info(affinities) if affinities is not None and affinities.path.exists() else None
+    channels = there.shape[0] * there.dtype.itemsize if there else 3
+    given = sum(info(volume).dtype.itemsize for volume in stage.inputs() if volume != affinities)
+    known = {
+        "predict": (given, 0), "embed": (given, 0), "fragments": (channels + given, 0), "edges": (8, channels),
+        "segment": (0, 8), "evaluate": (0, 8 + given),
+    }
+    return known.get(word(stage.name), (0, 0))
+
+
 def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """The rows of `outlook` as a table."""
     table = Table(box=None, pad_edge=False)
     table.add_column("stage")
-    for name in ("blocks", "block", "read/written", "files", "output MB (raw)", "worker MB"):
+    for name in ("blocks", "block", "read/written", "files", "MB in (raw)", "MB out (raw)", "worker MB"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
             row["stage"], f"{row['blocks']:,}", "x".join(map(str, row["block_shape"])),
-            f"{row['context_inflation']:.2f}", f"{row['files']:,}", f"{row['bytes_written_raw'] / 1e6:,.1f}",
-            f"{row['worker_memory_bytes'] / 1e6:,.0f}",
+            f"{row['context_inflation']:.2f}", f"{row['files']:,}", f"{row['bytes_read_raw'] / 1e6:,.1f}",
+            f"{row['bytes_written_raw'] / 1e6:,.1f}", f"{row['worker_memory_bytes'] / 1e6:,.0f}",
         )
     console.print(table)
+
+
+def print_forecast(console: Console, forecast: Forecast) -> None:
+    """What the probe blocks say that the run will cost."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("predicted")
+    for name in ("CPU s", "wall s", "worker MB", "MB out"):
+        table.add_column(name, justify="right", no_wrap=True)
+    start = forecast.startup
+    table.add_row("start", f"{start.cpu_seconds:,.1f}", f"{start.wall_seconds:,.1f}", "", "")
+    for name, row in [(stage.stage, stage) for stage in forecast.stages] + [("all", forecast)]:
+        table.add_row(
+            name, f"{row.cpu_seconds:,.1f}", f"{row.wall_seconds:,.1f}", f"{row.peak_rss_bytes / 1e6:,.0f}",
+            f"{row.bytes_written / 1e6:,.1f}",
+        )
+    console.print(table)
+    console.print(f"from {forecast.probes} blocks; {forecast.workers} at a time")
 
 
 def status_rows(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:

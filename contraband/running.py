@@ -14,12 +14,13 @@ import zarr
 from blockwise.cluster import dashboard_address, open_cluster
 from blockwise.errors import BadInput
 from blockwise.executor import Executor, InProcess, OnDask
-from blockwise.preflight import examine
+from blockwise.preflight import check_stages, examine
 from blockwise.run import StageResult, run_stages
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store
 from blockwise.volume import Volume
+from contraband.output import check_output
 from contraband.plan import report_path
 from contraband.report import write_report
 from contraband.request import Request
@@ -33,8 +34,8 @@ def execute(
 
     before: the stages ahead of these, which must be finished with their present settings.
     """
-    for stage in line:
-        stage.check()
+    check_output(settings, line)
+    check_stages(line)
     results: list[StageResult] = []
     with opened_store(settings) as store, opened_executor(settings, request) as executor:
         placed = [absolute(stage) for stage in line]

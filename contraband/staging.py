@@ -29,11 +29,11 @@ def check_target(target: Path) -> None:
 
 
 @contextmanager
-def staging(target: Path) -> Iterator[Path]:
+def staging(target: Path, prefix: str = ".importing-") -> Iterator[Path]:
     """A hidden folder on the disk of the target, gone afterwards whatever happens."""
     nearest = next(parent for parent in target.absolute().parents if parent.exists())
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".importing-", dir=nearest))
+        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=nearest))
     except OSError as error:
         raise BadInput(target, f"{nearest} cannot be written ({error.strerror})") from None
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,21 +100,40 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     emit(as_json, evaluation)
 
 
-def plan(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
-    """Show what a run would do before anything runs: blocks, context, bytes, files.
+def plan(
+    settings_file: SettingsFile,
+    with_probe: Annotated[
+        bool, typer.Option("--probe/--no-probe", help="Process a few blocks into a folder that is gone afterwards.")
+    ] = True,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a run would do before anything runs: blocks, context, bytes, files; time and memory from a few blocks.
 
     Example: contraband plan configs/gala.yaml
     """
-    from contraband.outlook import outlook, print_outlook
+    from blockwise.preflight import check_stages
+    from contraband.forecast import totals
+    from contraband.outlook import outlook, print_forecast, print_outlook
+    from contraband.output import check_output
     from contraband.plan import load_volume_settings, stages
+    from contraband.probe import probe
+    from contraband.running import opened_store
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = stages(settings)
-    for stage in line:
-        stage.check()
-    rows = outlook(line)
+    check_output(settings, line)
+    check_stages(line)
+    with opened_store(settings):
+        rows = outlook(line)
     print_outlook(console(), rows)
-    emit(as_json, {"stages": rows})
+    data: dict[str, Any] = {"stages": rows}
+    if with_probe:
+        warn("processing a few blocks to see what they cost (--no-probe leaves that out)")
+        forecast = probe(settings)
+        print_forecast(console(), forecast)
+        data["predicted"] = {"total": totals(forecast), "stages": [asdict(stage) for stage in forecast.stages]}
+    emit(as_json, data)
 
 
 def status(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
@@ -228,8 +247,8 @@ def _print_job_script(settings: VolumeSettings) -> None:
 
 
 def _print_outlook(line: list[Stage]) -> None:
+    from blockwise.preflight import check_stages
     from contraband.outlook import outlook, print_outlook
 
-    for stage in line:
-        stage.check()
+    check_stages(line)
     print_outlook(console(), outlook(line))

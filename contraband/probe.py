@@ -1,0 +1,192 @@
+"""Some blocks of a volume, processed from the first stage to the last into a folder that is gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+
+import psutil
+
+from blockwise.cluster import Cluster
+from blockwise.errors import WorkFailed
+from blockwise.executor import Executor
+from blockwise.executor.base import Outcome
+from blockwise.executor.work import last_line
+from blockwise.loop import voxels_of
+from blockwise.stage import Stage, unpack
+from blockwise.stages.agglomerate import Agglomerate
+from blockwise.stages.region_graph import GROWTH
+from blockwise.store.base import Store
+from contraband.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
+from contraband.plan import stages
+from contraband.request import Request
+from contraband.running import absolute, opened_executor, opened_store
+from contraband.staging import staging
+from contraband.volume_settings import VolumeSettings
+
+ENOUGH_S = 20.0
+"""If the first blocks took this long, they are not repeated, but others are processed only."""
+PATIENCE_S = 60.0
+"""How long a probe waits with no worker alive."""
+
+
+def probe(settings: VolumeSettings) -> Forecast:
+    """Process some blocks with the workers of the settings, and tell what all will cost.
+
+    The workers are started as in a run if they are on this machine; else the blocks are processed in this process,
+    as nobody wants jobs submitted for a plan. Writes into a hidden folder beside the output, gone when this ends.
+    Raises WorkFailed if a block fails.
+    """
+    before = _clock()
+    with staging(settings.output, ".probing-") as folder:
+        places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
+        scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
+        line = [absolute(stage) for stage in stages(scratch)]
+        with opened_store(scratch) as store, opened_executor(scratch, Request()) as executor:
+            ready = time.time()
+            trial = Trial(line, store, executor, scratch.cluster)
+            trial.run()
+            ran = time.time()
+    after = _clock()
+    cpu = max(0.0, after.cpu - trial.cpu_seconds)
+    wall = max(0.0, ready - before.born + trial.warming_seconds + time.time() - ran)
+    slots = settings.cluster.workers * settings.cluster.threads if not settings.cluster.in_process else 1
+    forecasts = [extrapolate(stage.grid(), trial.measured[stage.name], trial.slots(stage, slots)) for stage in line]
+    return Forecast(len(trial.everything), slots, Startup(cpu, wall), tuple(forecasts))
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """When this process began, and the CPU seconds of it and its ended children."""
+
+    born: float
+    cpu: float
+
+
+def _clock() -> _Clock:
+    times = os.times()
+    return _Clock(psutil.Process().create_time(), sum(times[:4]))
+
+
+def here(cluster: Cluster) -> Cluster:
+    """The same workers if they are processes of this machine, else this process."""
+    if cluster.kind == "local" and cluster.address is None:
+        return cluster.model_copy(update={"dashboard": False})
+    return Cluster(kind="none")
+
+
+class Trial:
+    """The line on some blocks: once to warm up, once to measure, and once on more blocks."""
+
+    def __init__(self, line: Sequence[Stage], store: Store, executor: Executor, cluster: Cluster) -> None:
+        self.line, self.store, self.executor = line, store, executor
+        self.gpus = cluster.gpus
+        self.count = 1 if cluster.in_process else cluster.workers * cluster.threads
+        self.grid = line[0].grid()
+        more = max(2, self.count)
+        keys = chosen_blocks(self.grid, self.count + more, list(_hashed(4 * (self.count + more))))
+        self.first, self.second = keys[: self.count], keys[self.count :]
+        self.everything = keys
+        self.measured = {stage.name: Measured() for stage in line}
+        self.cpu_seconds = 0.0
+        """Of the blocks themselves, in all passes; what a pass takes longer because it is the first is left out."""
+        self.warming_seconds = 0.0
+        """Wall time that the first pass took longer than the second."""
+
+    def run(self) -> None:
+        """Fill `measured`."""
+        cold_s, _ = self.walk(self.first)
+        for name in self.measured:
+            self.measured[name] = Measured()
+        # The first pass may have compiled or loaded code for a minute, so it says nothing of the blocks.
+        if cold_s < ENOUGH_S or not self.second:
+            passes = [self.first, self.second]
+        else:
+            passes = [self.second[: len(self.first)]]
+            self.everything = self.first + passes[0]
+        walked = [self.walk(keys) for keys in passes if keys]
+        self.warming_seconds = max(0.0, cold_s - walked[0][0])
+        self.cpu_seconds = walked[0][1] + sum(cpu for _, cpu in walked)
+        for stage in self.line:
+            self.weigh(stage)
+
+    def walk(self, keys: Sequence[int]) -> tuple[float, float]:
+        """All stages on these blocks, those that see the whole volume on all so far; wall and CPU seconds."""
+        begin = time.perf_counter()
+        done = len(self.first) if keys == self.first else len(self.everything)
+        seen = sum(voxels_of(self.grid, key) for key in self.everything[:done])
+        cpu = sum(self.do(stage, keys, seen) for stage in self.line)
+        return time.perf_counter() - begin, cpu
+
+    def do(self, stage: Stage, keys: Sequence[int], seen: int) -> float:
+        """One stage on these blocks, as a run does it; `seen`: voxels of all blocks so far. Returns CPU seconds."""
+        measured, grid = self.measured[stage.name], stage.grid()
+        cpu, wall = time.process_time(), time.perf_counter()
+        stage.prepare(self.store)
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        outcomes = self.process(stage, keys if grid.count > 1 else [0])
+        again = time.process_time(), time.perf_counter()
+        stage.finish(self.store)
+        cpu, wall = cpu + time.process_time() - again[0], wall + time.perf_counter() - again[1]
+        if grid.count > 1:
+            measured.blocks += [(outcome, voxels_of(grid, outcome.key)) for outcome in outcomes]
+        else:
+            measured.alone.append((seen, outcomes[0].cpu_seconds, outcomes[0].wall_seconds))
+        measured.whole.append((seen, cpu, wall))
+        measured.peak_rss_bytes = max(measured.peak_rss_bytes, *(outcome.peak_rss_bytes for outcome in outcomes))
+        return cpu + sum(outcome.cpu_seconds for outcome in outcomes)
+
+    def process(self, stage: Stage, keys: Sequence[int]) -> list[Outcome]:
+        """Have the blocks processed; raises WorkFailed for the first that fails."""
+        outcomes: list[Outcome] = []
+        alive_s = time.monotonic()
+        self.executor.check(stage)
+        self.executor.start(stage)
+        try:
+            self.executor.submit(stage, keys, 1)
+            while len(outcomes) < len(keys):
+                outcomes += self.executor.collect(0.5)
+                for outcome in outcomes:
+                    if not outcome.ok:
+                        raise _failed(stage, outcome)
+                alive_s = time.monotonic() if self.executor.workers_alive() else alive_s
+                if time.monotonic() - alive_s > PATIENCE_S:
+                    raise WorkFailed(f"{stage.name}: no worker is alive since {PATIENCE_S:.0f} s; memory?")
+        finally:
+            self.executor.cancel()
+        return outcomes
+
+    def weigh(self, stage: Stage) -> None:
+        """What the probed blocks take on the disk; and the memory of the merging, which grows with the whole graph."""
+        measured = self.measured[stage.name]
+        files = [path for volume in stage.outputs() for path in volume.path.rglob("*") if path.is_file()]
+        measured.written_bytes = sum(path.stat().st_size for path in files)
+        measured.written_voxels = sum(voxels_of(self.grid, key) for key in self.everything)
+        if isinstance(stage, Agglomerate):
+            kinds = ("edges", "histograms")
+            graph = GROWTH * sum(table.nbytes for kind in kinds for _, table in self.store.tables(kind))
+            whole = graph * prod(self.grid.volume) // measured.written_voxels
+            limit = stage.limit_bytes()
+            measured.peak_rss_bytes += max(0, (whole if limit is None else min(whole, limit)) - graph)
+
+    def slots(self, stage: Stage, slots: int) -> int:
+        """Blocks of a stage at a time: those that need a GPU wait for one."""
+        return max(1, min(slots, self.gpus)) if stage.resources().get("GPU") else slots
+
+
+def _failed(stage: Stage, outcome: Outcome) -> WorkFailed:
+    raised = WorkFailed(
+        f"{stage.name}: probe block {unpack(outcome.key)} failed: {last_line(outcome.error)}; mend the cause, "
+        "or leave the probe out with --no-probe"
+    )
+    raised.add_note(outcome.error)
+    return raised
+
+
+def _hashed(count: int) -> Iterator[int]:
+    """Numbers spread evenly, the same in each process."""
+    return (int.from_bytes(sha256(f"probe {number}".encode()).digest()[:8], "big") for number in range(count))
