@@ -1,64 +1,84 @@
 """`make bench`: figures of speed and memory, printed as a table and written to out/bench.json.
 
-`python -m tests.benchmarks --quick` leaves the large volume out.
+`--quick` measures small things only, and writes out/bench-quick.json. `--only SECTION` (may be repeated) leaves
+the other sections in the file as they are. `--markdown` and `--readme` measure nothing: they show the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
+import importlib
 import json
-import platform
 import sys
 from pathlib import Path
 
-from tests.benchmarks.agglomeration import measure_apart
-from tests.benchmarks.machine import copy_bytes_a_second, processor
-from tests.benchmarks.segmentation import Figures, measure
+from tests.benchmarks.machine import describe
+from tests.benchmarks.report import Section, as_markdown, as_text, between, from_json, to_json
+from tests.paths import ROOT
 
-SMALL, LARGE = (128, 192, 256), (400, 512, 512)
-HEAD = (
-    "voxels", "Dask workers", "CPU ns/voxel", "limit ns/voxel", "wall s", "voxels/s", "peak MB", "B/read voxel",
-    "edges/voxel",
-)  # fmt: skip
-BLOCKS = {SMALL: (64, 96, 128), LARGE: (100, 256, 256)}
+SECTIONS = {
+    "segmentation": "segmentation", "growth": "growth", "edges": "stores", "agglomeration": "merging",
+    "engine": "engine", "training": "training",
+}  # fmt: skip
+"""The module of each section; it is imported only when it is measured, since some bring torch."""
 
 
 def main() -> int:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="leave the large volume out")
+    """Measure, print, write; or show what was written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small volumes and graphs only")
+    parser.add_argument("--only", action="append", metavar="SECTION", help="one section; may be repeated")
     parser.add_argument("--folder", type=Path, default=Path("out/bench"), help="where volumes are made and kept")
-    arguments = parser.parse_args()
-    sizes = (SMALL,) if arguments.quick else (SMALL, LARGE)
-    bandwidth = copy_bytes_a_second()
-    found = [measure(arguments.folder, shape, BLOCKS[shape], workers) for shape in sizes for workers in (0, 2)]
-    show(found, bandwidth)
-    edges = 1_000_000 if arguments.quick else 10_000_000
-    merging = measure_apart(edges)
-    sys.stdout.write(f"dendrogram of {edges:,} edges, one core: {json.dumps(merging)}\n")
-    machine = {"processor": processor(), "python": platform.python_version(), "copy_bytes_a_second": bandwidth}
-    data = {"machine": machine, "segmentation": [figures.__dict__ for figures in found], "merging": merging}
-    (arguments.folder.parent / "bench.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+    parser.add_argument("--markdown", action="store_true", help="print the figures of the last run for the README")
+    parser.add_argument("--readme", action="store_true", help="write them into the README")
+    chosen = parser.parse_args()
+    path = chosen.folder.parent / ("bench-quick.json" if chosen.quick else "bench.json")
+    if chosen.markdown or chosen.readme:
+        return show(path, chosen.readme)
+    measure(path, chosen.folder, chosen.only, chosen.quick)
     return 0
 
 
-def show(found: list[Figures], bandwidth: float) -> None:
-    """The table: CPU time of all processes from stored affinities to stored segments, start-up included."""
-    write = sys.stdout.write
-    write(f"{processor()}, copies {bandwidth / 1e9:.1f} GB/s on one core\n")
-    write("from stored affinities to stored segments, all processes, start-up and I/O included\n")
-    write("".join(f"{name:>16}" for name in HEAD) + "\n")
-    for row in found:
-        # Affinities read twice, fragments written twice and read twice, segments written: the least that moves.
-        limit = 1e9 * (2 * 3 + 4 * 8 + 8) / bandwidth
-        values = (
-            f"{row.voxels:,}", str(row.workers), f"{row.cpu_ns_a_voxel:.0f}", f"{limit:.0f}", f"{row.wall_seconds:.1f}",
-            f"{row.voxels / row.wall_seconds:,.0f}", f"{row.peak_rss_bytes / 1e6:.0f}",
-            f"{row.bytes_a_read_voxel:.0f}", f"{row.edges_a_voxel:.4f}",
-        )
-        write("".join(f"{value:>16}" for value in values) + "\n")
-        for stage, nanoseconds in row.stages.items():
-            write(f"{stage:>32}: {nanoseconds:.0f} ns/voxel\n")
+def measure(path: Path, folder: Path, only: list[str] | None, quick: bool) -> None:
+    """Run the sections, write the file after each, and print the table."""
+    unknown = set(only or ()) - set(SECTIONS)
+    if unknown:
+        sys.exit(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {} if only is None else {section.name: section for section in load(path)}
+    machine, fresh = describe(), []
+    for name in only or SECTIONS:
+        sys.stderr.write(f"{name} ...\n")
+        module = importlib.import_module(f"tests.benchmarks.{SECTIONS[name]}")
+        now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
+        found[name] = Section(name, now, machine, tuple(module.measure(folder, quick)))
+        fresh.append(found[name])
+        kept = [found[known] for known in SECTIONS if known in found]
+        path.write_text(json.dumps({"sections": to_json(kept)}, indent=2) + "\n", encoding="utf-8")
+    sys.stdout.write(as_text(fresh))
+
+
+def load(path: Path) -> list[Section]:
+    """The sections of an earlier run; none if there was none."""
+    if not path.exists():
+        return []
+    return from_json(json.loads(path.read_text(encoding="utf-8")).get("sections", []))
+
+
+def show(path: Path, into_readme: bool) -> int:
+    """Print the figures as Markdown, or put them into the README between their marks."""
+    sections = load(path)
+    if not sections:
+        sys.exit(f"{path}: no figures there; run `make bench` first")
+    text = as_markdown(sections)
+    if not into_readme:
+        sys.stdout.write(text)
+        return 0
+    readme = ROOT / "README.md"
+    readme.write_text(between(readme.read_text(encoding="utf-8"), "bench", text), encoding="utf-8")
+    sys.stdout.write(f"{readme.name}: figures of {len(sections)} sections written\n")
+    return 0
 
 
 if __name__ == "__main__":

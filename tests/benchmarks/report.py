@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,3 +27,105 @@ class Row:
     """What this machine allows at best (memory bandwidth, say), in the same unit; None: no such bound is known."""
     note: str = ""
     """What a reader must know to understand the figure."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """The figures of one section, and when and where they were measured."""
+
+    name: str
+    date: str
+    machine: str
+    rows: tuple[Row, ...]
+
+
+HEAD = ("section", "what", "figure", "goal", "machine allows", "note")
+LEFT = (0, 1, 5)
+"""Columns of words; the others are numbers and stand to the right."""
+
+
+def reached(row: Row) -> bool | None:
+    """Whether the figure is what its goal wants; None if it has none. Raises ValueError for another goal."""
+    if not row.goal:
+        return None
+    found = re.fullmatch(r"(<=|>=) ([0-9][0-9,]*(?:\.[0-9]+)?)", row.goal)
+    if found is None:
+        raise ValueError(f'goal of "{row.what}" must be like "<= 1,000" or ">= 0.9", got "{row.goal}"')
+    wanted = float(found[2].replace(",", ""))
+    return row.value <= wanted if found[1] == "<=" else row.value >= wanted
+
+
+def number(value: float) -> str:
+    """Three digits, or all before the point; below 1 two, and no zeros at the end."""
+    if abs(value) < 1:
+        return f"{value:.2g}"
+    size = len(str(int(abs(value))))
+    return f"{value:,.{max(0, 3 - size)}f}"
+
+
+def cells(section: Section) -> list[tuple[str, ...]]:
+    """A line of text cells for each row, as in `HEAD`."""
+    return [
+        (
+            section.name, row.what, f"{number(row.value)} {row.unit}",
+            row.goal + (" (missed)" if reached(row) is False else ""),
+            "" if row.limit is None else number(row.limit), row.note,
+        )
+        for row in section.rows
+    ]
+
+
+def as_text(sections: Sequence[Section]) -> str:
+    """One aligned table."""
+    lines = [HEAD, *(line for section in sections for line in cells(section))]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if column in LEFT else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*where(sections), *shown]) + "\n"
+
+
+def as_markdown(sections: Sequence[Section]) -> str:
+    """The same for the README; a section is named in its first row only."""
+    marks = [":--" if column in LEFT else "--:" for column in range(len(HEAD))]
+    lines = [HEAD, tuple(marks)]
+    for section in sections:
+        for place, line in enumerate(cells(section)):
+            lines.append(line if place == 0 else ("", *line[1:]))
+    return "\n".join([*where(sections), "", *(f"| {' | '.join(line)} |" for line in lines)]) + "\n"
+
+
+def where(sections: Sequence[Section]) -> list[str]:
+    """A line for each day and machine on which sections were measured."""
+    groups: dict[str, list[str]] = {}
+    for section in sections:
+        groups.setdefault(f"{section.date[:10]}, {section.machine}", []).append(section.name)
+    if len(groups) == 1:
+        return [f"{line}." for line in groups]
+    return [f"{', '.join(names)}: {line}." for line, names in groups.items()]
+
+
+def between(text: str, mark: str, new: str) -> str:
+    """`text` with what is between `<!-- mark -->` and `<!-- /mark -->` replaced; raises ValueError without them."""
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+    head, opened, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not opened or not closed:
+        raise ValueError(f"no lines {begin} and {end}, in this order, to write between")
+    return f"{head}{begin}\n{new.strip()}\n{end}{tail}"
+
+
+def to_json(sections: Sequence[Section]) -> list[dict[str, Any]]:
+    """Plain data from which `from_json` makes the same again."""
+    return [asdict(section) for section in sections]
+
+
+def from_json(data: Sequence[Mapping[str, Any]]) -> list[Section]:
+    """The inverse of `to_json`."""
+    return [
+        Section(one["name"], one["date"], one["machine"], tuple(Row(**row) for row in one["rows"])) for one in data
+    ]

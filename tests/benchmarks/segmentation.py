@@ -1,96 +1,51 @@
-"""Stored affinities to stored segments with `contraband run`, measured from outside."""
+"""Speed and memory from stored uint8 affinities to stored segments, as a user runs it."""
 
 from __future__ import annotations
 
-import json
-import resource
-import shutil
-import subprocess
-import sys
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from blockwise.stage import Grid
-from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels, create, write
-from contraband.synthetic_affinities import em_like_affinities
+from tests.benchmarks.machine import copy_bytes_a_second
+from tests.benchmarks.report import Row
+from tests.benchmarks.runs import Case, Run, best_run, tiny
 
-NEAREST = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
-SEED = 3
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What one run cost."""
-
-    voxels: int
-    workers: int
-    """Dask workers; 0: in one process without Dask."""
-    cpu_ns_a_voxel: float
-    """User and system time of all processes, start-up included."""
-    wall_seconds: float
-    peak_rss_bytes: int
-    """Of the largest worker."""
-    bytes_a_read_voxel: float
-    """What a worker's memory grows by in the hungriest stage, for each voxel that a block of fragments reads."""
-    edges_a_voxel: float
-    stages: dict[str, float]
-    """CPU nanoseconds a voxel inside the blocks of each stage."""
+NAME = "segmentation"
+SMALL = ((128, 192, 256), (64, 96, 128))
+LARGE = ((400, 512, 512), (100, 256, 256))
+MOVED = 2 * 3 + 4 * 8 + 8
+"""Bytes a voxel that must move: affinities read twice, fragments written and read twice each, segments written."""
 
 
-def measure(folder: Path, shape: Voxels, block: Voxels, workers: int) -> Figures:
-    """Make the volume if it is not there, segment it, and give the figures."""
-    name = "x".join(map(str, shape))
-    affinities = folder / f"{name}.zarr" / "affinities"
-    make_affinities(affinities, shape, block)
-    output = folder / f"{name}-out.zarr"
-    shutil.rmtree(output, ignore_errors=True)
-    for path in folder.glob(f"{output.stem}.db*"):
-        path.unlink()
-    settings = write_settings(folder / f"{name}.yaml", affinities, output, block, workers)
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run([sys.executable, "-m", "contraband", "run", str(settings)], check=True, stdout=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return figures(output, shape, block, workers, cpu, wall)
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """CPU time and memory on the small and the large volume, in one process and on Dask workers."""
+    rows = []
+    for (shape, block), goal in ((SMALL, "<= 250"),) if quick else ((SMALL, "<= 250"), (LARGE, "<= 150")):
+        for workers in (0, 2):
+            base = best_run(folder, tiny(workers))
+            rows += volume_rows(best_run(folder, Case(shape, block, workers)), base, goal)
+    for workers in (0, 2):
+        base = best_run(folder, tiny(workers))
+        note = f"a run over {base.case.voxels:,} voxels; its largest worker takes {base.peak_bytes / 1e6:.0f} MB"
+        rows.append(Row(f"start-up, {base.case.place}", base.cpu_seconds, "s CPU", note=note))
+    shape, block = SMALL if quick else LARGE
+    return rows + stage_rows(best_run(folder, Case(shape, block, 0)))
 
 
-def figures(output: Path, shape: Voxels, block: Voxels, workers: int, cpu: float, wall: float) -> Figures:
-    """The figures of a finished run."""
-    stages = json.loads((output / "report.json").read_text(encoding="utf-8"))["stages"]
-    voxels = shape[0] * shape[1] * shape[2]
-    blockwise = [row["peak_rss_bytes"] for name, row in stages.items() if name != "agglomerate"]
-    peak = max(blockwise)
-    read_voxels = Grid("", shape, block).inflation() * block[0] * block[1] * block[2]
-    store = open_store(f"sqlite:///{output.with_suffix('.db').absolute()}")
-    edges = sum(len(table) for _, table in store.tables("edges"))
-    store.close()
-    return Figures(
-        voxels=voxels, workers=workers, cpu_ns_a_voxel=1e9 * cpu / voxels, wall_seconds=wall, peak_rss_bytes=peak,
-        bytes_a_read_voxel=peak / read_voxels, edges_a_voxel=edges / voxels,
-        stages={name: 1e9 * row["cpu_seconds"] / voxels for name, row in stages.items()},
-    )
+def volume_rows(run: Run, base: Run, goal: str) -> list[Row]:
+    """Time and memory of one run; `base` is one of almost nothing with the same libraries."""
+    wall = f"{run.wall_seconds:.1f} s, {run.case.voxels / run.wall_seconds / 1e6:.1f} million voxels/s"
+    grown = max(0, run.peak_bytes - base.peak_bytes) / run.read_voxels
+    peak = f"of the largest worker beside its libraries; at its peak {run.peak_bytes / 1e6:.0f} MB in all"
+    return [
+        Row(str(run.case), run.cpu_ns_a_voxel, "ns CPU/voxel", goal, 1e9 * MOVED / copy_bytes_a_second(), wall),
+        Row(f"{run.case}: memory", grown, "B/read voxel", "<= 40", note=peak),
+    ]
 
 
-def make_affinities(path: Path, shape: Voxels, block: Voxels) -> None:
-    """Write EM-like affinities block by block; a finished volume is kept."""
-    done = path.parent / "done"
-    if done.exists():
-        return
-    volume = Volume(path=path)
-    create(volume, (3, *shape), "uint8", block, attributes={"offsets": NEAREST})
-    for piece in Grid("", shape, block).blocks():
-        affinities, _ = em_like_affinities(tuple(piece.write_roi.shape), SEED, tuple(piece.write_roi.begin))
-        write(volume, piece.write_roi, affinities)
-    done.touch()
-
-
-def write_settings(path: Path, affinities: Path, output: Path, block: Voxels, workers: int) -> Path:
-    """The settings file of the run."""
-    path.write_text(
-        f"affinities: {affinities}\noutput: {output}\nblocks: {{shape: {list(block)}}}\n"
-        f"cluster: {{kind: {'local' if workers else 'none'}, workers: {max(workers, 1)}, threads: 1}}\n",
-        encoding="utf-8",
-    )
-    return path
+def stage_rows(run: Run) -> list[Row]:
+    """CPU time inside the blocks of each stage, and of all the rest."""
+    parts = {**run.stages, "start-up and driver": run.cpu_seconds - sum(run.stages.values())}
+    edges = f"{run.edges / run.case.voxels:.4f} edges a voxel"
+    return [
+        Row(f"{run.case}: {name}", 1e9 * seconds / run.case.voxels, "ns CPU/voxel", note=edges * (name == "edges"))
+        for name, seconds in parts.items()
+    ]
