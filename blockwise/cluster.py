@@ -25,8 +25,13 @@ log = logging.getLogger(__name__)
 
 Positive = Annotated[int, Field(gt=0)]
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
-MALLOC = {"MALLOC_TRIM_THRESHOLD_": str(128 << 20), "MALLOC_MMAP_THRESHOLD_": str(32 << 20)}
-"""Freed memory below the first is kept, arrays below the second come from it (glibc allows no more)."""
+_SCHEDULER = {
+    # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
+    "distributed.scheduler.allowed-failures": 0,
+    # Tasks go to workers at once instead of waiting for word from them, twice as many a second. What Dask holds them
+    # back for, memory, is bounded by how few the run has out.
+    "distributed.scheduler.worker-saturation": float("inf"),
+}
 _JOIN_S = 10
 _FIRST_WORKER_S = 60
 
@@ -42,6 +47,11 @@ class Cluster(Settings):
     """Threads of a worker: so many blocks at a time, and so many threads for compiled code."""
     memory: str | None = None
     """Memory of a worker, such as "8GB"; null: an equal share of this machine's."""
+    deadline_s: Annotated[float, Field(gt=0)] | None = 3600
+    """A block that takes longer, and 20 times as long as the longest of its stage so far, is taken to hang: its worker
+    ends, and the block counts as failed once it did so alone. Not for stages of one block; null: never."""
+    chain: bool | Literal["auto"] = "auto"
+    """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
     gpus: Annotated[int, Field(ge=0)] = 0
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""
     address: str | None = None
@@ -99,8 +109,7 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
     from distributed import Client
 
     with ExitStack() as stack:
-        # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
-        stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0, **_environment(settings)}))
+        stack.enter_context(dask.config.set({**_SCHEDULER, **_environment(settings)}))
         if settings.address is not None:
             yield stack.enter_context(_joined(settings.address))
             return
@@ -242,13 +251,12 @@ def _await_worker(client: Client, settings: Cluster) -> None:
 
 
 def _environment(settings: Cluster) -> dict[str, Any]:
-    """As many threads for compiled code as the worker has, and an allocator that keeps freed memory.
+    """As many threads for compiled code as the worker has, and none of Dask's choices for the allocator.
 
-    Dask's own choice gives every freed array back to the system, whose pages then have to be made anew for the next
-    block: that took as long as the work on them. Set before anything is loaded there.
+    Set before anything is loaded there.
     """
     names: Mapping[str, str] = dict.fromkeys(jobqueue.THREAD_VARIABLES, str(settings.threads))
-    return {"distributed.nanny.pre-spawn-environ": {**names, **MALLOC}}
+    return {"distributed.nanny.pre-spawn-environ": dict(names)}
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ SPATIAL = ("z", "y", "x")
 READING = "zarrs.ZarrsCodecPipeline"
 """Decodes with half the CPU time of zarr's own. It is not used to write: it writes files in place, and a torn shard
 of fragments could not be made again once they are being replaced by final ones; zarr's own renames whole files."""
+METADATA = ("zarr.json", ".zarray", ".zattrs")
+Stamps = tuple[tuple[int, int, int] | None, ...]
+
 _PIPELINE = threading.Lock()
 """The pipeline is chosen by a global setting when an array is opened; another thread may be opening one to write."""
 
@@ -75,13 +79,29 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     path = volume.path
     if not path.exists():
         raise BadInput(path, "no such volume", todo="check the path, or make it with `contraband import`")
+    pipeline = zarr.config.get("codec_pipeline.path")
     try:
-        return zarr.open_array(path, mode=mode)
+        return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
         raise BadInput(
             path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind
         ) from None
+
+
+@lru_cache(maxsize=64)
+def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - the key
+    """The array, opened once for as long as its metadata are the same: opening takes longer than a small block."""
+    return zarr.open_array(path, mode=mode)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Another one whenever the file has been replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def info(volume: Volume) -> Info:
@@ -141,15 +161,16 @@ def create(
     """
     spatial = as_shard(block, shape[-3:])
     shards = (*shape[:-3], *spatial)
-    if volume.path.exists():
-        _check_same(volume, tuple(shape), dtype, spatial)
-        return
-    chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
-    group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
     names = ("channel",) * (len(shape) - 3) + SPATIAL
     scale = like.voxel_size if like else (1,) * 3
     offset = like.offset if like else (0,) * 3
     units = like.units if like else ("nm",) * 3
+    if is_there(volume.path):
+        _check_same(volume, tuple(shape), dtype, spatial)
+        describe_multiscale(volume, names, scale, offset, units)
+        return
+    chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
+    group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
     group.create_array(
         volume.path.name, shape=tuple(shape), dtype=dtype, chunks=chunks, shards=shards, fill_value=0,
         compressors=zarr.codecs.ZstdCodec(level=1), dimension_names=names,
@@ -170,7 +191,7 @@ def describe_multiscale(
     offset: Sequence[float],
     units: Sequence[str],
 ) -> None:
-    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group."""
+    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group, unless it is there."""
     group = zarr.open_group(volume.path.parent, mode="a")
     long_units = {"nm": "nanometer", "um": "micrometer", "µm": "micrometer", "vx": ""}
     axes: list[dict[str, str]] = []
@@ -190,8 +211,17 @@ def describe_multiscale(
         "datasets": [{"path": volume.path.name, "coordinateTransformations": transforms}],
     }
     ome: Any = group.attrs.get("ome", {})
+    if image in ome.get("multiscales", []):
+        return
     others = [entry for entry in ome.get("multiscales", []) if entry.get("name") != volume.path.name]
     group.attrs["ome"] = {"version": "0.5", "multiscales": [*others, image]}
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is anything: a folder with nothing in it but what a killed creation or a lock left is nothing."""
+    if not path.is_dir():
+        return path.exists()
+    return any(not entry.name.endswith((".partial", ".lock")) for entry in path.iterdir())
 
 
 def as_shard(block: Voxels, shape: Sequence[int]) -> Voxels:
@@ -207,7 +237,7 @@ def largest_divisor(size: int, limit: int) -> int:
 
 def check_whole_shards(volume: Volume, block: Voxels, key: str = "blocks.shape") -> None:
     """Raise BadInput unless each block writes whole shards: two writers of one file lose data silently."""
-    if not volume.path.exists():
+    if not is_there(volume.path):
         return
     found = info(volume)
     unit, shape = found.unit_of_writing, found.spatial

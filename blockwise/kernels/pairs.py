@@ -83,7 +83,7 @@ def _sort_by(values, order):
     for digit in range(0, 64, 11):
         shift = np.uint64(digit)
         starts = _count_digits(values, shift)
-        if starts.max() == len(values):
+        if len(values) == 0 or starts[np.int64((values[0] >> shift) & np.uint64(2047)) + 1] == len(values):
             continue
         for code in range(2048):
             starts[code + 1] += starts[code]

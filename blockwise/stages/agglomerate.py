@@ -6,7 +6,6 @@ from typing import Annotated
 
 import numpy as np
 import zarr
-from dask.utils import parse_bytes
 from pydantic import Field
 
 from blockwise.errors import BadInput
@@ -68,8 +67,12 @@ class Agglomerate(Stage):
 
     def limit_bytes(self) -> int | None:
         """`memory` as a number."""
+        if self.memory is None:
+            return None
+        from dask.utils import parse_bytes
+
         try:
-            return None if self.memory is None else int(parse_bytes(self.memory))
+            return int(parse_bytes(self.memory))
         except ValueError:
             raise BadInput("agglomerate.memory", "no amount of memory", got=self.memory, wanted="8GB") from None
 
