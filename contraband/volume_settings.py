@@ -7,34 +7,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
-from blockwise.settings import Settings, override, read_yaml
+from blockwise.settings import Settings, amount_of_memory, override, read_yaml
 from blockwise.volume import Voxels
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 
 
+def _fit_for_a_file(path: Path) -> Path:
+    if not path.name or any(ord(letter) < 32 for letter in str(path)):
+        raise ValueError("no path of a file or folder")
+    return path
+
+
+Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
+
+
 class Source(Settings):
     """What there is to begin with."""
 
-    raw: Path | None = None
+    raw: Place | None = None
     """The image, (z, y, x)."""
-    labels: Path | None = None
+    labels: Place | None = None
     """True objects, for evaluate only."""
-    skeletons: Path | None = None
+    skeletons: Place | None = None
     """Skeletons of true objects, for evaluate only; see `blockwise.skeletons`."""
-    mask: Path | None = None
+    mask: Place | None = None
     """Voxels where this is 0 are background."""
 
 
 class Model(Settings):
     """The network that predicts."""
 
-    checkpoint: Path
+    checkpoint: Place
     device: Literal["auto", "cpu", "cuda"] = "auto"
     tile: tuple[Positive, Positive, Positive] | None = None
     """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
@@ -55,9 +64,11 @@ class FragmentSettings(Settings):
     """The watershed; see `blockwise.stages.fragments.Fragments`."""
 
     per_section: bool = False
-    smooth: Annotated[float, Field(ge=0, le=4)] = 0.7
+    smooth: Annotated[float, Field(ge=0, le=4)] = 0.5
+    affinity_weight: Fraction = 0.5
+    dip: Fraction = 0.05
     low: Fraction = 0.0
-    cap: Fraction | None = 0.95
+    cap: Fraction | None = 0.97
     background: Fraction | None = None
 
 
@@ -73,7 +84,7 @@ class AgglomerateSettings(Settings):
     statistic: str = "mean"
     """mean, max or quantile_<q>; waterz:<name> for the reference, on a volume in one block."""
     stop: Fraction = 0.1
-    memory: str | None = None
+    memory: Annotated[str | None, AfterValidator(amount_of_memory)] = None
     """Such as "8GB": graphs that need more are solved in boxes, with the same result; null: all at once."""
 
 
@@ -107,17 +118,17 @@ class VolumeSettings(Settings):
     """One volume from raw (or affinities) to scores."""
 
     volume: Source = Source()
-    affinities: Path | None = None
+    affinities: Place | None = None
     """Stored affinities; predict is skipped."""
     model: Model | None = None
-    output: Path
+    output: Place
     blocks: Blocks = Blocks()
     fragments: FragmentSettings = FragmentSettings()
     edges: EdgeSettings = EdgeSettings()
     agglomerate: AgglomerateSettings = AgglomerateSettings()
     segment: SegmentSettings = SegmentSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
-    store: str | None = None
+    store: Annotated[str, Field(min_length=1)] | None = None
     """sqlite:///path or mongodb://host/database, with ${NAME} from the environment; null: SQLite beside the output."""
     cluster: Cluster = Cluster()
 

@@ -29,8 +29,8 @@ def kernel_weights(sigma: float) -> np.ndarray:
 
 
 def height_shift(dtype: np.dtype[Any]) -> int:
-    """Bits dropped before the last smoothing pass, so that sums stay below 2**31."""
-    return 6 if dtype.itemsize > 1 else 0
+    """Bits dropped before the last smoothing pass, so that twice the highest height stays below 2**31."""
+    return 7 if dtype.itemsize > 1 else 0
 
 
 def highest(full: int, axes: int, dtype: np.dtype[Any]) -> int:

@@ -5,37 +5,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from blockwise.kernels.compiled import compiled, mix64
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.steps import best_step, bridge
 
 TO_X, TO_Y, TO_Z = 1, 2, 4
 """Bits of a link: the voxel belongs with the one before it along x, y, z."""
 
 TIED = np.int32(8)
-"""Added to a direction (0 none; 1 to 6 as in `_STEPS`) when the highest neighbours are equally high."""
-
-_STEPS = ((0, 0, 0), (-1, 0, 0), (0, -1, 0), (0, 0, -1), (1, 0, 0), (0, 1, 0), (0, 0, 1))
+"""Added to a direction (0 none; 1 to 6 as in `STEPS`) where equal heights or equal values leave the choice open."""
 
 
 @compiled
-def _climb(best, code, height, affinity, low, direction):
-    """Offer a row of neighbours to a row of voxels: keep the highest so far, and note ties."""
+def _climb(best, code, own, height, affinity, bars, direction):
+    """Offer a row of neighbours to a row of voxels: keep the best of those not lower, and note ties."""
     direction = np.int32(direction)
     for x in range(len(best)):
-        other = height[x] if affinity[x] >= low else np.int32(-1)
-        tied = code[x] | TIED if other == best[x] else code[x]
-        code[x] = direction if other > best[x] else tied
-        best[x] = max(best[x], other)
-
-
-@compiled
-def _climb_all(best, code, height, direction):
-    """As `_climb` where every affinity links."""
-    direction = np.int32(direction)
-    for x in range(len(best)):
-        other = height[x]
-        tied = code[x] | TIED if other == best[x] else code[x]
-        code[x] = direction if other > best[x] else tied
-        best[x] = max(best[x], other)
+        value = np.int32(height[x] + bars.weight * np.int32(affinity[x]))
+        value = value if height[x] >= own[x] and affinity[x] >= bars.low else np.int32(-2)
+        chosen = direction | TIED if height[x] == own[x] else direction
+        tied = code[x] | TIED if value == best[x] else code[x]
+        code[x] = chosen if value > best[x] else tied
+        best[x] = max(best[x], value)
 
 
 @compiled
@@ -47,59 +37,27 @@ def _join_tops(links, height, other, affinity, low, cap, bit):
 
 
 @compiled
-def _break_tie(heights, affinities, axes, low, at, origin, shape):
-    """The direction of the neighbour with the largest key (height, mix64 of its voxel index), or 0."""
-    best, best_mix, direction = heights[at], np.uint64(0), 0
-    for step in range(7):
-        if step and not axes[(step - 1) % 3]:
-            continue
-        z, y, x = at[0] + _STEPS[step][0], at[1] + _STEPS[step][1], at[2] + _STEPS[step][2]
-        if not (0 <= z < heights.shape[0] and 0 <= y < heights.shape[1] and 0 <= x < heights.shape[2]):
-            continue
-        owner = (max(z, at[0]), max(y, at[1]), max(x, at[2]))
-        if step and affinities[(step - 1) % 3, owner[0], owner[1], owner[2]] < low:
-            continue
-        index = ((z + origin[0]) * shape[1] + y + origin[1]) * shape[2] + x + origin[2]
-        mixed = mix64(np.uint64(index))
-        if heights[z, y, x] > best or (heights[z, y, x] == best and (mixed > best_mix or step == 0)):
-            best, best_mix, direction = heights[z, y, x], mixed, step
-    return direction
-
-
-@compiled
-def _row_directions(heights, affinities, axes, low, cap, z, y, code, best, links):
+def _row_directions(heights, affinities, axes, bars, z, y, code, best, links):
     """Directions and ties of one whole row of the box, and the links between tops on its low sides."""
     nz, ny, nx = heights.shape
-    height = heights[z, y]
-    best[:] = height
+    own, low, cap = heights[z, y], bars.low, bars.cap
+    best[:] = -1
     code[:] = 0
-    every = low == 0
     for axis in range(2):
         if not axes[axis]:
             continue
         dz, dy, bit = 1 - axis, axis, np.uint8(TO_Z if axis == 0 else TO_Y)
         if z >= dz and y >= dy:
             other, affinity = heights[z - dz, y - dy], affinities[axis, z, y]
-            _join_tops(links, height, other, affinity, low, cap, bit)
-            if every:
-                _climb_all(best, code, other, axis + 1)
-            else:
-                _climb(best, code, other, affinity, low, axis + 1)
+            _join_tops(links, own, other, affinity, low, cap, bit)
+            _climb(best, code, own, other, affinity, bars, axis + 1)
         if z + dz < nz and y + dy < ny:
-            other, affinity = heights[z + dz, y + dy], affinities[axis, z + dz, y + dy]
-            if every:
-                _climb_all(best, code, other, axis + 4)
-            else:
-                _climb(best, code, other, affinity, low, axis + 4)
+            _climb(best, code, own, heights[z + dz, y + dy], affinities[axis, z + dz, y + dy], bars, axis + 4)
     if axes[2]:
-        after, affinity = height[1:], affinities[2, z, y][1:]
-        _join_tops(links[1:], after, height[: nx - 1], affinity, low, cap, np.uint8(TO_X))
-        if every:
-            _climb_all(best[1:], code[1:], height[: nx - 1], 3)
-            _climb_all(best[: nx - 1], code[: nx - 1], after, 6)
-        else:
-            _climb(best[1:], code[1:], height[: nx - 1], affinity, low, 3)
-            _climb(best[: nx - 1], code[: nx - 1], after, affinity, low, 6)
+        after, affinity = own[1:], affinities[2, z, y][1:]
+        _join_tops(links[1:], after, own[: nx - 1], affinity, low, cap, np.uint8(TO_X))
+        _climb(best[1:], code[1:], after, own[: nx - 1], affinity, bars, 3)
+        _climb(best[: nx - 1], code[: nx - 1], own[: nx - 1], after, affinity, bars, 6)
 
 
 @compiled
@@ -123,14 +81,14 @@ def _mark_row(links, code, z, y):
 
 
 @compiled
-def link_voxels(heights, affinities, axes, low, cap, begin, end, origin, shape):
+def link_voxels(heights, affinities, axes, bars, begin, end, origin, shape):
     """Links of the voxels of a box with the voxels before them, (z, y, x) uint8 of TO_X, TO_Y, TO_Z.
 
     heights:    (z, y, x) int32 from `heights`; -1 where a voxel is background.
-    affinities: (3, z, y, x) of the same box; a neighbour counts if its affinity is at least `low`.
+    affinities: (3, z, y, x) of the same box.
     begin, end: the rows looked at, in the box; links are complete for voxels after `begin` and before `end`.
     origin:     first voxel of the box in the volume of `shape`; both decide ties.
-    A voxel is linked with its highest neighbour if that is higher, and tops (height `cap`) among themselves.
+    Tops (height `cap`) are linked among themselves, any other voxel with one neighbour: see `steps`.
     """
     nx = heights.shape[2]
     links = np.zeros(heights.shape, np.uint8)
@@ -138,12 +96,15 @@ def link_voxels(heights, affinities, axes, low, cap, begin, end, origin, shape):
     for z in range(begin[0], end[0]):
         for y in range(begin[1], end[1]):
             height = heights[z, y]
-            _row_directions(heights, affinities, axes, low, cap, z, y, code, best, links[z, y])
+            _row_directions(heights, affinities, axes, bars, z, y, code, best, links[z, y])
             for x in range(nx):
-                if height[x] < 0 or height[x] == cap:
+                if height[x] < 0 or height[x] == bars.cap:
                     code[x] = 0
-                elif code[x] & TIED:
-                    code[x] = _break_tie(heights, affinities, axes, low, (z, y, x), origin, shape)
+                    continue
+                if code[x] & TIED:
+                    code[x] = best_step(heights, affinities, axes, bars, (z, y, x), origin, shape)
+                if code[x] == 0 and bars.dip > 0:
+                    code[x] = bridge(heights, affinities, axes, bars, (z, y, x), origin, shape)
             _mark_row(links, code, z, y)
     return links
 

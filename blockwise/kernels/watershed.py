@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""Fragments: every voxel is linked with its highest neighbour; components of the links are called by a voxel.
+"""Fragments: every voxel is linked with its best higher neighbour; components of the links are called by a voxel.
 
 A pointer watershed whose links depend on a bounded neighbourhood only, so that blocks agree on every link,
 and whose ids are voxel indices, so that blocks agree on every id.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from blockwise.kernels.compiled import compiled
 from blockwise.kernels.heights import heights, highest, kernel_weights, largest_affinity
 from blockwise.kernels.links import TO_X, TO_Y, TO_Z, label_links, link_voxels
 from blockwise.kernels.pairs import order_pairs
+from blockwise.kernels.steps import Bars
 
 PAIR = np.dtype([("u", "<u8"), ("v", "<u8")])
 """Two provisional ids of one fragment, u < v."""
@@ -31,13 +33,21 @@ class Rules:
     per_section: bool = False
     """Voxels have no neighbours in z: every section is on its own."""
 
-    smooth: float = 0.7
+    smooth: float = 0.5
     """Sigma of the Gaussian that smooths the heights, in voxels; 0 for none."""
+
+    affinity_weight: float = 0.5
+    """What the affinity with a higher neighbour counts beside its height, when the best of them is chosen; at 0, a
+    voxel beside a membrane that is one voxel thin climbs to either side."""
+
+    dip: float = 0.05
+    """A peak is linked with a higher one two steps away if the voxel between is at most this fraction of the
+    highest height lower; 0 for never."""
 
     low: float = 0.0
     """The least affinity that links two voxels."""
 
-    cap: float | None = 0.95
+    cap: float | None = 0.97
     """Heights from this fraction of the highest on are equal, such neighbours are linked; None for never."""
 
     background: float | None = None
@@ -46,7 +56,7 @@ class Rules:
     def __post_init__(self) -> None:
         if not 0 <= self.smooth <= 10:
             raise BadInput("fragments.smooth", "no usable sigma", got=self.smooth, wanted="0 to 10 voxels")
-        for name in ("low", "cap", "background"):
+        for name in ("low", "cap", "background", "affinity_weight", "dip"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise BadInput(f"fragments.{name}", "not a fraction", got=value, wanted="0 to 1")
@@ -67,8 +77,8 @@ class Window:
 
 
 def halo(rules: Rules) -> Triple:
-    """Voxels to read around a block on each side: the smoothing, and one each for affinity and neighbour."""
-    reach = len(kernel_weights(rules.smooth)) + 1
+    """Voxels to read around a block on each side: the smoothing, one for the affinity, and the steps of a peak."""
+    reach = len(kernel_weights(rules.smooth)) + (2 if rules.dip else 1)
     return (0 if rules.per_section else reach, reach, reach)
 
 
@@ -99,20 +109,31 @@ def label_block(
     at_start = np.array([edge == 0 for edge in window.read_begin])
     full = int(np.iinfo(affinities.dtype).max)
     top = highest(full, int(axes.sum()), affinities.dtype)
-    cap = top + 1 if rules.cap is None else max(1, int(rules.cap * top))
-    level = heights(affinities, at_start, axes, kernel_weights(rules.smooth), cap)
+    level = heights(affinities, at_start, axes, kernel_weights(rules.smooth), capped(rules, top))
     if mask is not None:
         level[np.asarray(mask) == 0] = -1
     if rules.background is not None:
         level[largest_affinity(affinities, at_start, axes) <= int(rules.background * full)] = -1
     begin = tuple(w - r for w, r in zip(window.write_begin, window.read_begin, strict=True))
     end = tuple(w - r for w, r in zip(window.write_end, window.read_begin, strict=True))
-    low = affinities.dtype.type(int(np.ceil(rules.low * full)))
     place = (window.read_begin, window.volume_shape)
     before = tuple(max(0, edge - 1) for edge in begin)
-    links = link_voxels(level, affinities, axes, low, cap, before, end, *place)
+    links = link_voxels(level, affinities, axes, bars(rules, affinities.dtype, top), before, end, *place)
     ids = label_links(links, level, begin, end, *place)
     return ids, _low_faces(links, begin, end)
+
+
+def capped(rules: Rules, top: int) -> int:
+    """The height of tops, if all affinities are full at height `top`."""
+    return top + 1 if rules.cap is None else max(1, int(rules.cap * top))
+
+
+def bars(rules: Rules, dtype: np.dtype[Any], top: int) -> Bars:
+    """The rules in the units of heights, which reach `top`, and of affinities of the type."""
+    full = int(np.iinfo(dtype).max)
+    low = dtype.type(int(np.ceil(rules.low * full)))
+    weight, dip = int(rules.affinity_weight * top) // full, int(rules.dip * top)
+    return Bars(low, np.int32(capped(rules, top)), np.int32(weight), np.int32(dip))
 
 
 def _low_faces(links: np.ndarray, begin: tuple[int, ...], end: tuple[int, ...]) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ class Fragments(Stage):
     """Give every voxel the provisional number of its fragment, and note which faces continue outside."""
 
     name = "fragments"
+    version = 2
 
     affinities: Volume
     target: Volume
@@ -33,11 +34,15 @@ class Fragments(Stage):
     block: Voxels
     per_section: bool = False
     """Sections are segmented on their own: for 2D and strongly anisotropic data."""
-    smooth: Annotated[float, Field(ge=0, le=4)] = 0.7
+    smooth: Annotated[float, Field(ge=0, le=4)] = 0.5
     """Standard deviation of the Gaussian that smooths the height, in voxels."""
+    affinity_weight: Fraction = 0.5
+    """What the affinity with a higher neighbour counts beside its height, when a voxel chooses where to climb."""
+    dip: Fraction = 0.05
+    """A peak is joined with a higher one two steps away, if what lies between is at most this lower; 0: never."""
     low: Fraction = 0.0
     """Voxels joined by a smaller affinity are never linked."""
-    cap: Fraction | None = 0.95
+    cap: Fraction | None = 0.97
     """Neighbours whose height reaches this are one fragment; null keeps every plateau apart."""
     background: Fraction | None = None
     """Voxels without an affinity above this are background; null has none."""
@@ -45,8 +50,8 @@ class Fragments(Stage):
     def rules(self) -> Rules:
         """The settings as the kernel wants them."""
         return Rules(
-            per_section=self.per_section, smooth=self.smooth, low=self.low, cap=self.cap,
-            background=self.background,
+            per_section=self.per_section, smooth=self.smooth, affinity_weight=self.affinity_weight, dip=self.dip,
+            low=self.low, cap=self.cap, background=self.background,
         )
 
     def grid(self) -> Grid:

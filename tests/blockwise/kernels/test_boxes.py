@@ -45,7 +45,7 @@ class Dictionary:
 def volume():
     """Fragments and affinities of four levels, so that most edges tie."""
     affinities = noise(SHAPE, 4, seed=7)
-    return fragments(affinities, Watershed(smooth=0, cap=None)), affinities
+    return fragments(affinities, Watershed(smooth=0, affinity_weight=0, dip=0, cap=None)), affinities
 
 
 def graphs(volume, shape, seed=0):

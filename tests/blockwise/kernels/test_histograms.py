@@ -172,7 +172,7 @@ def test_quantiles_are_those_of_waterz(percent):
 def test_quantile_agglomeration_equals_waterz_until_edges_tie():
     """Segments of a volume are those of waterz at the thresholds where no tie has mattered yet."""
     affinities = noise((14, 15, 16), 256, seed=10)
-    ids = fragments(affinities, Rules(smooth=0.5, cap=None))
+    ids = fragments(affinities, Rules(smooth=0.5, affinity_weight=0, dip=0, cap=None))
     counted = (ids, affinities, NEAREST, (0, 0, 0))
     tree = agglomerate(
         count_edges(*counted), 255, "quantile_10", nodes=np.unique(ids), histograms=count_histograms(*counted)

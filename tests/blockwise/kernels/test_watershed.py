@@ -13,8 +13,9 @@ from tests.blockwise.kernels.volumes import BLOCKS, cells, fragments, label_bloc
 SHAPE = (9, 10, 11)
 SETTINGS = {
     "default": Rules(),
-    "plain": Rules(smooth=0.0, cap=None),
-    "low": Rules(low=0.4, cap=0.6),
+    "plain": Rules(smooth=0.0, affinity_weight=0.0, dip=0.0, cap=None),
+    "low": Rules(low=0.4, cap=0.6, dip=0.5),
+    "dips": Rules(smooth=0.0, affinity_weight=1.0, dip=1.0, cap=None),
     "background": Rules(smooth=1.0, background=0.34),
     "sections": Rules(per_section=True, cap=0.8),
 }

@@ -133,31 +133,51 @@ def slow_mix64(value):
 
 def slow_fragments(affinities, rules, mask=None):
     """Fragments of a whole volume, voxel by voxel, as the rules say it."""
-    shape, full = affinities.shape[1:], np.iinfo(affinities.dtype).max
+    shape, full = affinities.shape[1:], int(np.iinfo(affinities.dtype).max)
     axes = [axis for axis in range(3) if shape[axis] > 1 and not (rules.per_section and axis == 0)]
-    top = ((2 * len(axes) * int(full) * UNITS**2) >> height_shift(affinities.dtype)) * UNITS
+    top = ((2 * len(axes) * full * UNITS**2) >> height_shift(affinities.dtype)) * UNITS
     cap = top + 1 if rules.cap is None else max(1, int(rules.cap * top))
     height = slow_heights(affinities, rules, cap)
-    neighbours = {}
-    for at in np.ndindex(shape):
-        near = neighbours[at] = []
-        for axis, step in itertools.product(axes, (-1, 1)):
-            other = tuple(c + step * (a == axis) for a, c in enumerate(at))
-            if 0 <= other[axis] < shape[axis]:
-                near.append((other, int(affinities[(axis, *max(at, other))])))
+    neighbours = slow_neighbours(affinities, axes)
     inside = {at: mask is None or bool(mask[at]) for at in neighbours}
     if rules.background is not None:
         for at, near in neighbours.items():
-            inside[at] &= max((value for _, value in near), default=0) > int(rules.background * full)
-    keys = {at: (int(height[at]), slow_mix64(int(np.ravel_multi_index(at, shape)))) for at in neighbours}
+            inside[at] &= max(near.values(), default=0) > int(rules.background * full)
+    least = rules.low * full
+    near = {
+        at: {other: value for other, value in others.items() if inside[at] and inside[other] and value >= least}
+        for at, others in neighbours.items()
+    }
+    key = {at: (int(height[at]), slow_mix64(int(np.ravel_multi_index(at, shape)))) for at in neighbours}
+    weight = int(rules.affinity_weight * top) // full
+
+    def step(at):
+        """The voxel climbed to, if any."""
+        higher = [other for other in near[at] if key[other] > key[at] and key[at][0] < cap]
+        return max(higher, key=lambda other: (key[other][0] + weight * near[at][other], key[other][1]), default=None)
+
     links = []
-    for at, near in neighbours.items():
-        near = [other for other, value in near if inside[other] and value >= rules.low * full and inside[at]]
-        links += [(at, other) for other in near if keys[at][0] == keys[other][0] == cap]
-        best = max(near, key=keys.__getitem__, default=at)
-        if keys[best] > keys[at]:
-            links.append((at, best))
+    for at in neighbours:
+        links += [(at, other) for other in near[at] if key[at][0] == key[other][0] == cap]
+        if (chosen := step(at)) is not None:
+            links.append((at, chosen))
+        elif int(rules.dip * top) and key[at][0] < cap:
+            around = [other for other in near[at] if key[other][0] >= key[at][0] - int(rules.dip * top)]
+            ends = [(key[end], other) for other in around if (end := step(other)) is not None and key[end] > key[at]]
+            links += [(at, max(ends, key=lambda pair: pair[0])[1])] if ends else []
     return slow_components(shape, inside, links)
+
+
+def slow_neighbours(affinities, axes):
+    """The neighbours of each voxel and the affinity with each, in the order of directions: before z, y, x, after."""
+    shape, found = affinities.shape[1:], {}
+    for at in np.ndindex(shape):
+        near = found[at] = {}
+        for step, axis in itertools.product((-1, 1), axes):
+            other = tuple(c + step * (a == axis) for a, c in enumerate(at))
+            if 0 <= other[axis] < shape[axis]:
+                near[other] = int(affinities[(axis, *max(at, other))])
+    return found
 
 
 def slow_components(shape, inside, links):
