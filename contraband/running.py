@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,14 @@ from typing import Any
 import zarr
 
 from blockwise.cluster import dashboard_address, open_cluster
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.preflight import check_stages, examine
 from blockwise.run import StageResult, run_stages
 from blockwise.stage import Stage
 from blockwise.store import open_store
-from blockwise.store.base import Store
-from blockwise.volume import Volume
+from blockwise.store.base import Store, another_run, masked
+from blockwise.volume import Volume, is_there
 from contraband.output import check_output
 from contraband.plan import report_path
 from contraband.report import write_report
@@ -42,19 +43,30 @@ def execute(
         # Everything that can be refused is refused here, before the first byte is written.
         earlier = [absolute(stage) for stage in before]
         examine(placed, store, executor, redo=request.redo, before=earlier)
-        identity = output_identity(settings.output)
-        store.claim(identity)
-        mark_output(settings.output, identity)
-        try:
-            with noted_dashboard(settings, executor):
-                run_stages(
-                    placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
-                    progress=request.progress, before=earlier, on_result=results.append,
-                )
-        finally:
-            if results:
-                write_report(report_path(settings), results)
+        check_owner(store, settings.output)
+        with only_run(settings.output):
+            # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
+            identity = output_identity(settings.output)
+            mark_output(settings.output, identity)
+            store.claim(identity)
+            try:
+                with noted_dashboard(settings, executor):
+                    run_stages(
+                        placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
+                        progress=request.progress, before=earlier, on_result=results.append,
+                    )
+            finally:
+                if results:
+                    keep_report(report_path(settings), results)
     return results
+
+
+def keep_report(path: Path, results: Sequence[StageResult]) -> None:
+    """Write report.json; WorkFailed if the disk is full."""
+    try:
+        write_report(path, results)
+    except OSError as error:
+        raise WorkFailed(f"{path}: cannot be written ({error}); what is finished is kept, run again") from error
 
 
 def absolute(stage: Stage) -> Stage:
@@ -111,9 +123,34 @@ def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[No
         note.unlink(missing_ok=True)
 
 
+def check_owner(store: Store, output: Path) -> None:
+    """Raise BadInput if the store belongs to another output; writes nothing."""
+    owner = store.owner()
+    if owner is not None:
+        identity = output_identity(output)
+        if owner != identity:
+            raise another_run(masked(store.url), owner, identity)
+
+
+@contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        file = (output / ".lock").open("a+")
+    except OSError as error:
+        raise BadInput(output, f"cannot be written ({error})", todo="choose another output") from None
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            raise BadInput(output, "another run is writing here", todo="wait until it is done, or stop it") from None
+        yield
+
+
 def output_identity(output: Path) -> str:
     """The identity written in the output group, or a new one where there is no output yet."""
-    if not output.exists():
+    if not is_there(output):
         return uuid.uuid4().hex
     try:
         attributes: dict[str, Any] = dict(zarr.open_group(output, mode="r").attrs)
@@ -121,10 +158,7 @@ def output_identity(output: Path) -> str:
         raise BadInput(
             output, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
         ) from None
-    identity = attributes.get("run")
-    if identity is None and any(output.iterdir()):
-        return uuid.uuid4().hex
-    return str(identity or uuid.uuid4().hex)
+    return str(attributes.get("run") or uuid.uuid4().hex)
 
 
 def mark_output(output: Path, identity: str) -> None:

@@ -84,6 +84,9 @@ class Store(Protocol):
     def claim(self, identity: str) -> None:
         """Tie the store to one output; raises BadInput if it belongs to another."""
 
+    def owner(self) -> str | None:
+        """The output it is tied to; None if nobody claimed it."""
+
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""
 

@@ -32,6 +32,8 @@ from blockwise.store.base import (
 from blockwise.store.packing import pack_table, unpack_table
 
 _OPEN_S = 5
+_GONE_S = 10
+"""A server that is gone for longer ends the run; several operations wait for it one after the other."""
 PART_BYTES = 8_000_000
 """A document may have 16 MB; larger tables are kept in parts."""
 _FETCH = 16
@@ -56,8 +58,10 @@ class MongoStore(EdgeTables):
         self._name = masked(url)
         self._has_indexes = False
         try:
-            durable: dict[str, Any] = {"journal": True} if "w=" in url else {"w": 1, "journal": True}
-            self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url, **durable)
+            options: dict[str, Any] = {"journal": True} if "w=" in url else {"w": 1, "journal": True}
+            if "serverselectiontimeoutms" not in url.lower():
+                options["serverSelectionTimeoutMS"] = 1000 * _GONE_S
+            self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url, **options)
             self._db = self._client.get_default_database()
             with pymongo.timeout(_OPEN_S):
                 self._db.command("ping")
@@ -82,9 +86,15 @@ class MongoStore(EdgeTables):
         """Tie the store to one output; raises BadInput if it belongs to another."""
         with self._talking():
             self._db.meta.update_one({"_id": "identity"}, {"$setOnInsert": {"value": identity}}, upsert=True)
+        found = self.owner()
+        if found != identity:
+            raise another_run(self._name, str(found), identity)
+
+    def owner(self) -> str | None:
+        """The output it is tied to; None if nobody claimed it."""
+        with self._talking():
             found = self._db.meta.find_one({"_id": "identity"})
-        if found is None or found["value"] != identity:
-            raise another_run(self._name, str(found and found["value"]), identity)
+        return None if found is None else str(found["value"])
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""

@@ -70,13 +70,18 @@ class SqliteStore(EdgeTables):
 
     def claim(self, identity: str) -> None:
         """Tie the store to one output; raises BadInput if it belongs to another."""
-        for (found,) in self._read("select value from meta where name = 'identity'"):
-            if found != identity:
-                raise another_run(str(self._path), found, identity)
-            return
-        with self._writing() as connection:
-            connection.execute("insert or ignore into meta values ('identity', ?)", (identity,))
-        self.claim(identity)
+        found = self.owner()
+        if found is None:
+            with self._writing() as connection:
+                connection.execute("insert or ignore into meta values ('identity', ?)", (identity,))
+            found = self.owner()
+        if found != identity:
+            raise another_run(str(self._path), str(found), identity)
+
+    def owner(self) -> str | None:
+        """The output it is tied to; None if nobody claimed it."""
+        rows = self._read("select value from meta where name = 'identity'")
+        return str(rows[0][0]) if rows else None
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""
