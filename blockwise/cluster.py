@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from blockwise import jobqueue
 from blockwise.errors import BadInput, one_line
-from blockwise.settings import Settings
+from blockwise.settings import Settings, amount_of_memory
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -45,7 +45,7 @@ class Cluster(Settings):
     """Worker processes; for a batch system, jobs of one worker each."""
     threads: Positive = 1
     """Threads of a worker: so many blocks at a time, and so many threads for compiled code."""
-    memory: str | None = None
+    memory: Annotated[str | None, AfterValidator(amount_of_memory)] = None
     """Memory of a worker, such as "8GB"; null: an equal share of this machine's."""
     deadline_s: Annotated[float, Field(gt=0)] | None = 3600
     """A block that takes longer, and 20 times as long as the longest of its stage so far, is taken to hang: its worker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from blockwise.fingerprint import explain, fingerprint
 from blockwise.stage import Grid, Stage
 from blockwise.store.base import StageInfo, Store
 from blockwise.volume import check_whole_shards
+
+MOST_BLOCKS = 1 << 21
+"""Along one axis: three indices make a key."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,20 @@ def examine(
 def check_stages(stages: Iterable[Stage]) -> None:
     """Raise BadInput if a stage cannot work, or if two of its blocks would write into one file of an output."""
     for stage in stages:
+        check_size(stage.grid())
         stage.check()
         check_outputs(stage)
+
+
+def check_size(grid: Grid) -> None:
+    """Raise BadInput if keys of blocks or numbers of fragments would not fit into 64 bits."""
+    if max(grid.counts) > MOST_BLOCKS:
+        raise BadInput(
+            "blocks.shape", f"{grid.stage}: too many blocks along an axis", got=list(grid.counts),
+            wanted=f"at most {MOST_BLOCKS}", todo="use larger blocks",
+        )
+    if prod(grid.volume) >= 2**63:
+        raise BadInput("volume", "too many voxels to number them", got=list(grid.volume), wanted="fewer than 2**63")
 
 
 def check_outputs(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,10 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, one_line
+
+MOST_VALUES = 100_000
+"""In one file: a few aliases of aliases stand for more values than fit into any memory."""
 
 
 class Settings(BaseModel):
@@ -22,20 +26,31 @@ class Settings(BaseModel):
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: object) -> Self:
         """Settings from plain data (lists become tuples); raises BadInput naming `where` and the key."""
-        try:
-            text = json.dumps(data, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise BadInput(where, f"not plain numbers and text ({error})") from None
+        text = _as_json(data, where)
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise explain(error, where) from None
 
 
+def _as_json(data: object, where: object, key: str = "") -> str:
+    """The data as JSON; raises BadInput naming the first key whose value JSON does not have."""
+    try:
+        return json.dumps(data, allow_nan=False)
+    except RecursionError:
+        raise BadInput(where, f"{key or 'the file'} is nested too deeply") from None
+    except (TypeError, ValueError) as error:
+        parts = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
+        for name, value in parts:
+            _as_json(value, where, f"{key}.{name}".lstrip("."))
+        place = f"{where}: {key}" if key else where
+        raise BadInput(place, f"is no plain number or text ({error})", got=_short(data)) from None
+
+
 def explain(error: ValidationError, where: object) -> BadInput:
     """The first fault of a failed validation as one line with the key, the value and what is wanted."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = shortened(".".join(str(part) for part in first["loc"]))
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
@@ -55,37 +70,93 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, f"cannot be read ({error})") from None
     try:
-        data = yaml.load(text, Loader=_Loader)
+        data = parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(path, f"is not YAML ({error})") from None
+        raise BadInput(path, f"is not YAML that can be used ({shortened(one_line(str(error)), 300)})") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise BadInput(path, "is not a mapping of keys to values", got=type(data).__name__)
     return data
 
 
+def amount_of_memory(text: str | None) -> str | None:
+    """The amount of memory as it is written, if it is one, such as "8GB"; raises ValueError."""
+    if text is None:
+        return None
+    from dask.utils import parse_bytes
+
+    try:
+        is_amount = 0 < int(parse_bytes(text)) < 2**60
+    except (ValueError, KeyError, OverflowError):
+        is_amount = False
+    if not is_amount:
+        raise ValueError('no amount of memory, such as "8GB"')
+    return text
+
+
+def parse_yaml(text: str) -> Any:
+    """The data in a YAML text; raises YAMLError or ValueError, also for a key given twice and for aliases run wild."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        _count(root, {})
+        return loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values that a node stands for, with all aliases followed; raises ValueError as `parse_yaml`."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise ValueError("an alias stands for something it is part of")
+        return known[id(node)]
+    known[id(node)] = 0
+    children: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"the key {twice} is given twice{node.start_mark}")
+        children = [child for pair in node.value for child in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
+    total = 1 + sum(_count(child, known) for child in children)
+    if total > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES} values, aliases followed")
+    known[id(node)] = total
+    return total
+
+
 def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
     """The data with `a.b=value` assignments applied; values are read as YAML."""
-    result: dict[str, Any] = json.loads(json.dumps(data))
+    result: dict[str, Any] = copy.deepcopy(dict(data))
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
-            raise BadInput("--set", "is not key=value", got=assignment, wanted="segment.thresholds=[0.4]")
+            raise BadInput("--set", "is not key=value", got=shortened(assignment), wanted="segment.thresholds=[0.4]")
         try:
-            value = yaml.load(text, Loader=_Loader)
-        except (yaml.YAMLError, ValueError) as error:
-            raise BadInput(f"--set {key}", f"is not YAML ({error})", got=text) from None
+            value = parse_yaml(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            fault = shortened(one_line(str(error)), 300)
+            raise BadInput(f"--set {shortened(key)}", f"is not YAML ({fault})", got=_short(text)) from None
         *parents, last = key.strip().split(".")
         target = result
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
-                raise BadInput(f"--set {key}", f"{parent} is not a mapping", got=type(target).__name__)
+                raise BadInput(f"--set {shortened(key)}", f"{parent} is not a mapping", got=type(target).__name__)
         target[last] = value
     return result
 
 
-def _short(value: object, limit: int = 80) -> str:
-    text = repr(value)
+def _short(value: object) -> str:
+    return shortened(repr(value))
+
+
+def shortened(text: str, limit: int = 80) -> str:
+    """The text, its end left out if it is long."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Info:
 def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     """The zarr array of a volume; raises BadInput if there is none."""
     path = volume.path
-    if not path.exists():
+    if not os.path.exists(path):  # False too for a name that no file can have
         raise BadInput(path, "no such volume", todo="check the path, or make it with `contraband import`")
     pipeline = zarr.config.get("codec_pipeline.path")
     try:
@@ -122,7 +123,7 @@ def info(volume: Volume) -> Info:
         dtype=array.dtype,
         voxel_size=_numbers(attributes, "voxel_size", 1, where),
         offset=_numbers(attributes, "offset", 0, where),
-        units=tuple(str(unit) for unit in attributes.get("units", ("nm",) * 3))[-3:],
+        units=_units(attributes, where),
         axis_names=axis_names,
         offsets=_offsets(attributes, array.shape, where),
         chunks=array.chunks,
@@ -293,6 +294,13 @@ def _numbers(attributes: dict[str, Any], key: str, default: float, where: Path) 
     if key == "voxel_size" and min(values[-3:]) <= 0:
         raise BadInput(where, "voxel_size is not positive", got=values, wanted="three numbers above 0")
     return tuple(values[-3:])
+
+
+def _units(attributes: dict[str, Any], where: Path) -> tuple[str, ...]:
+    units = attributes.get("units", ["nm"] * 3)
+    if not isinstance(units, list) or len(units) < 3:
+        raise BadInput(where, "attribute units is not three names", got=units, wanted='["nm", "nm", "nm"]')
+    return tuple(str(unit) for unit in units[-3:])
 
 
 def _offsets(attributes: dict[str, Any], shape: tuple[int, ...], where: Path) -> tuple[Voxels, ...]:

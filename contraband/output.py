@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,8 +40,11 @@ def check_folder(path: Path, key: str) -> None:
     long = [part for part in whole.parts if len(os.fsencode(part)) > most - len(".partial")]
     if long or len(os.fsencode(whole)) + ROOM > os.pathconf(nearest, "PC_PATH_MAX"):
         raise BadInput(f"{key}: {path.name[:40]}...", "is too long a name for the file system", todo="shorten it")
-    if not os.access(path if path.is_dir() else nearest, os.W_OK | os.X_OK):
-        raise BadInput(path, f"{key} cannot be written: {nearest} is read-only", todo="choose another place")
+    try:
+        # Permissions alone do not tell: the disk may be full or read-only, and root may do what the system refuses.
+        os.rmdir(tempfile.mkdtemp(prefix=".writable-", dir=path if path.is_dir() else nearest))
+    except OSError as error:
+        raise BadInput(path, f"{key} cannot be written ({error.strerror})", todo="choose another place") from None
 
 
 def _is_there(path: Path) -> bool:

@@ -15,6 +15,7 @@ from blockwise.stages.evaluate import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
 from blockwise.volume import Volume, Voxels, info
+from contraband.foreground import fragment_settings
 from contraband.volume_settings import VolumeSettings, load_volume_settings, volume_shape
 
 __all__ = ["ORDER", "evaluation_path", "load_volume_settings", "report_path", "select", "stages", "word"]
@@ -99,12 +100,12 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     chosen = offsets if settings.edges.offsets == "all" else ()
     depth, height, width = (max([1, *(-offset[axis] for offset in chosen)]) for axis in range(3))
     mask = Volume(path=settings.volume.mask) if settings.volume.mask else None
-    if mask is not None and info(mask).spatial != shape:
-        raise BadInput(mask.path, "has another shape than the volume", got=info(mask).spatial, wanted=shape)
+    if mask is not None:
+        _check_mask(mask, shape)
     return [
         Fragments(
             affinities=affinities, target=fragments, mask=mask, shape=shape, block=block,
-            given=not first, **dict(settings.fragments),
+            given=not first, **fragment_settings(settings, shape, first),
         ),
         Edges(
             affinities=affinities, fragments=fragments, shape=shape, block=block,
@@ -116,6 +117,17 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             block=block, **dict(settings.agglomerate),
         ),
     ]
+
+
+def _check_mask(mask: Volume, shape: Voxels) -> None:
+    found = info(mask)
+    if found.spatial != shape:
+        raise BadInput(mask.path, "has another shape than the volume", got=found.spatial, wanted=shape)
+    if found.channels is not None or found.dtype.kind not in "bui":
+        raise BadInput(
+            mask.path, "a mask must be whole numbers without a channel axis", got=f"{found.shape} {found.dtype}",
+            wanted="(z, y, x) bool or integers",
+        )
 
 
 def _offsets(affinities: Volume, per_section: bool, first: list[Stage]) -> tuple[Voxels, ...]:

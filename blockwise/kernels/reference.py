@@ -33,7 +33,7 @@ def check_statistic(statistic: str) -> str:
     name = statistic.removeprefix("waterz:")
     if name not in scoring_functions():
         wanted = f"mean, hist_quant_<q> or hist_quant_<q>_initmax with q one of {QUANTILES}"
-        raise BadInput("statistic", "not among those waterz ships compiled", got=statistic, wanted=wanted)
+        raise BadInput("agglomerate.statistic", "not among those waterz ships compiled", got=statistic, wanted=wanted)
     return name
 
 

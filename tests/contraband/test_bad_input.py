@@ -1,0 +1,375 @@
+"""Malformed settings, volumes and command lines: each ends with one line that names the fault, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+import zarr
+
+from contraband.cli import call
+from contraband.volume_settings import VolumeSettings
+from tests.volumes import cells, store_volume
+
+SHAPE = (6, 8, 10)
+SETTINGS: dict[str, Any] = {
+    "volume": {"labels": "vol.zarr/labels", "raw": "vol.zarr/raw"}, "affinities": "vol.zarr/affinities",
+    "output": "out/a.zarr", "blocks": {"shape": [3, 8, 10]}, "cluster": {"kind": "none"},
+}
+SCHEMA = VolumeSettings.model_json_schema()
+WRONG: dict[str, list[Any]] = {
+    "integer": ["many", 1.5, True, [], {}, "NaN", float("nan"), float("inf"), "", "1"],
+    "number": ["much", False, [], {"a": 1}, float("nan"), float("inf"), float("-inf"), "", "0.5"],
+    "string": [3, 0.5, True, [], {}],
+    "boolean": ["yes please", 1, 0.0, [], "true"],
+    "array": [7, "text", {}, [[]], [None], [{}], True],
+    "object": [1, "text", [], True],
+}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every file, folder and link, with its size and time of change."""
+    found = {}
+    for path in folder.rglob("*"):
+        state = path.lstat()
+        found[str(path)] = (state.st_size if path.is_file() else 0, 0 if path.is_dir() else state.st_mtime_ns)
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small volume."""
+    path = tmp_path_factory.mktemp("bad")
+    affinities, labels = cells(SHAPE)
+    for name, data in {"affinities": affinities, "labels": labels, "raw": affinities[0]}.items():
+        store_volume(path / "vol.zarr" / name, data, SHAPE)
+    return path
+
+
+@pytest.fixture
+def refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command that must end with exit code 2, one line and nothing written; returns the line."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> str:
+        before = snapshot(folder)
+        capsys.readouterr()
+        code = call(list(arguments))
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert (code, len(lines)) == (2, 1), lines
+        assert snapshot(folder) == before
+        assert len(lines[0]) < 1000
+        return lines[0]
+
+    return run
+
+
+def leaves(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every key of the settings, by its path, with its own part of the schema; objects come before their keys."""
+    for name, part in schema.get("properties", {}).items():
+        own = resolved(part)
+        yield (*path, name), own
+        for choice in own["choices"]:
+            yield from leaves(choice, (*path, name))
+
+
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """The choices that a key has, references followed."""
+    choices = [choice for one in part.get("anyOf", part.get("allOf", [part])) for choice in [one]]
+    found = []
+    for choice in choices:
+        found.append(SCHEMA["$defs"][choice["$ref"].rpartition("/")[2]] if "$ref" in choice else choice)
+    return {"choices": found}
+
+
+def wrong_values(own: dict[str, Any]) -> Iterator[Any]:
+    """Values that no choice of a key allows: of another type, out of range, too many, too few, unknown words."""
+    types = {choice.get("type", "string") for choice in own["choices"]}
+    if "null" not in types:
+        yield None
+    candidates = [value for kind in sorted(types - {"null"}) for value in WRONG[kind]]
+    yield from (value for value in candidates if not any(kind_of(value) in same(kind) for kind in types))
+    for choice in own["choices"]:
+        if "minimum" in choice or "exclusiveMinimum" in choice:
+            yield from (choice.get("minimum", choice.get("exclusiveMinimum", 0) + 1) - 1, -(2**70))
+        if "maximum" in choice:
+            yield choice["maximum"] + 1
+        if "enum" in choice:
+            yield from (choice["enum"][0].upper() + "x", "")
+        if choice.get("type") == "array":
+            yield from ([one] for one in array_faults(choice))
+            if "maxItems" in choice:
+                yield from ([1] * (choice["maxItems"] + 1), [1] * (choice["maxItems"] - 1))
+        if choice.get("type") == "object":
+            yield {"nosuchkey": 1}
+
+
+def array_faults(choice: dict[str, Any]) -> Iterator[Any]:
+    item = choice.get("items") or choice.get("prefixItems", [{}])[0]
+    yield from (value for value in wrong_values(resolved(item)) if value is not None)
+
+
+def kind_of(value: Any) -> str:
+    """The JSON type of a value; text for what JSON has not."""
+    if isinstance(value, float) and not np.isfinite(value):
+        return "not finite"
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+    return kinds[type(value)] if value != [] and value != {} else "empty"
+
+
+def same(kind: str) -> set[str]:
+    """JSON types that pass for another; an empty array or object may be what is wanted."""
+    return {"number": {"number", "integer"}, "array": {"array", "empty"}, "object": {"empty"}}.get(kind, {kind})
+
+
+GENERATED = [
+    (path, value) for path, own in leaves(SCHEMA) for value in wrong_values(own)
+]
+
+
+def test_there_are_many_generated_cases() -> None:
+    """Every key of the schema is covered."""
+    assert len(GENERATED) > 300
+    assert {path for path, _ in GENERATED} == {path for path, _ in leaves(SCHEMA)}
+
+
+@pytest.mark.parametrize("key", sorted({path for path, _ in GENERATED}), ids=".".join)
+def test_a_wrong_value_is_named_by_its_key(key: tuple[str, ...], folder: Path, refused: Callable[..., str]) -> None:
+    """Each key with each wrong value, in the file: exit code 2 and the key."""
+    for path, value in GENERATED:
+        if path != key:
+            continue
+        data = json.loads(json.dumps(SETTINGS))
+        target = data
+        for name in path[:-1]:
+            target = target.setdefault(name, {"checkpoint": "x"} if name == "model" else {})
+        target[path[-1]] = value
+        (folder / "bad.yaml").write_text(yaml.safe_dump(data))
+        line = refused("run", "bad.yaml")
+        assert "bad.yaml" in line
+        assert path[-1] in line or (path, value) == (("affinities",), None), (value, line)
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
+TEXTS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "not a mapping"),
+    "text": (b"segment my volume please", "not a mapping"),
+    "a list": (b"- output: a.zarr", "not a mapping"),
+    "not closed": (b"blocks: {shape: [1, 2", "not YAML"),
+    "a tab": (b"blocks:\n\tshape: [1, 2, 3]", "not YAML"),
+    "a key twice": (b"output: a.zarr\noutput: b.zarr", "output is given twice"),
+    "a key twice within": (b"blocks: {shape: [1, 1, 1], shape: [2, 2, 2]}", "shape is given twice"),
+    "aliases of aliases": (BOMB.encode(), "more than 100000 values"),
+    "an alias of itself": (b"output: &x [*x]", "part of"),
+    "an unknown alias": (b"output: *nosuch", "nosuch"),
+    "a program": (b"output: !!python/object/apply:os.system ['touch made']", "not YAML"),
+    "two documents": (b"output: a.zarr\n---\noutput: b.zarr", "not YAML"),
+    "numbers as keys": (b"1: 2", "not a mapping of keys"),
+    "a list as a key": (b"? [a, b]\n: c", "not"),
+    "a date": (b"affinities: 2026-01-01\noutput: a.zarr", "affinities"),
+    "bytes": (b"output: !!binary aGVsbG8=", "output"),
+    "a set": (b"output: !!set {a, b}", "output"),
+    "deeply nested": (b"output: " + b"[" * 5000 + b"]" * 5000, "not YAML"),
+    "a number of 9999 digits": (b"output: " + b"9" * 9999, "not YAML"),
+    "no UTF-8": (b"output: \xff\xfe\x00", "cannot be read"),
+    "control characters": (b"output: \x01\x02", "not YAML"),
+    "UTF-16": ("output: a.zarr".encode("utf-16"), "cannot be read"),
+    "a zip": (b"PK\x03\x04" + bytes(range(256)), "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_that_is_no_settings_is_refused(name: str, folder: Path, refused: Callable[..., str]) -> None:
+    """Whatever the file holds, the line names it, in little time and memory."""
+    text, wanted = TEXTS[name]
+    (folder / "bad.yaml").write_bytes(text)
+    line = refused("run", "bad.yaml")
+    assert "bad.yaml" in line
+    assert wanted in line
+
+
+LONG = "x" * 300
+BY_HAND: dict[str, str] = {
+    "output=''": "output",
+    "output=.zarr": "must end in .zarr",
+    'output="a\\0b.zarr"': "output",
+    f"output=out/{LONG}.zarr": "too long",
+    f"output={'deep/' * 1000}a.zarr": "too long",
+    "output=file.zarr": "file.zarr: is not a folder",
+    "output=file.zarr/a.zarr": "file.zarr is a file",
+    "output=link.zarr": "symbolic link",
+    "output=nowhere.zarr": "symbolic link",
+    "output=trap.zarr": "symbolic link",
+    "output=vol.zarr/affinities/a.zarr": "overwritten",
+    "output=/proc/nosuch/a.zarr": "cannot be written",
+    "affinities=given.zarr/fragments, output=given.zarr": "overwritten",
+    "affinities='vol.zarr/../../../nosuch'": "no such volume",
+    'affinities="a\\0b"': "affinities: no path",
+    f"affinities=vol.zarr/{LONG}": "no such volume",
+    "affinities=broken.zarr/text": "not a zarr array",
+    "affinities=broken.zarr/truncated": "not a zarr array",
+    "affinities=broken.zarr/list": "not a zarr array",
+    "affinities=broken.zarr/keys": "broken.zarr/keys: is a zarr group",
+    "affinities=broken.zarr/negative": "broken.zarr/negative",
+    "affinities=broken.zarr/empty": "empty axis",
+    "affinities=broken.zarr/flat": "wrong number of axes",
+    "affinities=broken.zarr/codec": "not a zarr array",
+    "affinities=broken.zarr/dtype": "not a zarr array",
+    "affinities=broken.zarr/folder": "broken.zarr/folder",
+    "affinities=broken.zarr/v2": "not a zarr array",
+    "affinities=broken.zarr/zero size": "voxel_size is not positive",
+    "affinities=broken.zarr/negative size": "voxel_size is not positive",
+    "affinities=broken.zarr/NaN size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/text size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/short size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/NaN offset": "offset is not three numbers",
+    "affinities=broken.zarr/text offsets": "offsets is not a list",
+    "affinities=broken.zarr/few offsets": "one offset a channel",
+    "affinities=broken.zarr/upward offsets": "not negative",
+    "affinities=broken.zarr/huge offsets": "offset",
+    "affinities=broken.zarr/units": "units",
+    "affinities=broken.zarr/signed": "uint8 or uint16",
+    "affinities=broken.zarr/wide": "uint8 or uint16",
+    "affinities=huge.zarr/ids": "2**63",
+    "affinities=huge.zarr/blocks, volume.labels=null, blocks.shape=[1, 1, 1]": "blocks.shape",
+    "volume.labels=nosuch": "nosuch: no such volume",
+    "volume.labels=vol.zarr": "vol.zarr: is a zarr group",
+    "volume.labels=truth.zarr/float": "whole numbers",
+    "volume.labels=truth.zarr/moved": "whole number of voxels",
+    "volume.labels=truth.zarr/outside": "another shape",
+    "volume.labels=truth.zarr/outside, evaluate.partial=true": "another shape",
+    "volume.mask=truth.zarr/float": "mask",
+    "volume.mask=vol.zarr/affinities": "mask",
+    "volume.mask=nosuch": "nosuch: no such volume",
+    "volume.skeletons=nosuch.swc": "nosuch.swc: no such file",
+    "volume.skeletons=bad.yaml": "no skeleton file",
+    "volume.skeletons=vol.zarr": "no skeleton file",
+    "volume.skeletons=text.swc": "text.swc",
+    "volume.skeletons=nan.swc": "nan.swc",
+    "volume.skeletons=far.swc": "no node lies in the volume",
+    "volume.skeletons=bomb.graphml": "bomb.graphml",
+    "volume.skeletons=text.graphml": "text.graphml",
+    "store=''": "store",
+    "store=sqlite://": "store",
+    "store=sqlite:///": "store",
+    "store=out.db": "unknown kind of store",
+    "store=sqlite:///vol.zarr": "store",
+    "store=sqlite:///text.swc": "not an SQLite file",
+    "store=sqlite:///torn.db": "torn.db",
+    "store=sqlite:///file.zarr/a.db": "file.zarr is a file",
+    f"store=sqlite:///{LONG}.db": "too long",
+    "store=sqlite:////proc/nosuch/a.db": "cannot be written",
+    "store=mongodb://": "store",
+    "store=mongodb://host:port/x": "store",
+    "store=https://host/x": "unknown kind of store",
+    "segment.thresholds=[0.5, 1e-320]": "below agglomerate.stop",
+    "segment.thresholds=[0.1234567, 0.12345671]": "different",
+    "agglomerate.memory=-5GB": "agglomerate.memory",
+    "agglomerate.memory='0'": "agglomerate.memory",
+    "agglomerate.memory=nan": "agglomerate.memory",
+    "agglomerate.statistic=quantile_101": "no such statistic",
+    "agglomerate.statistic='waterz:../x'": "agglomerate.statistic",
+    "cluster={kind: local, memory: much}": "cluster.memory",
+    "cluster={kind: local, memory: -1GB}": "cluster.memory",
+    "cluster={kind: local, workers: 2, gpus: 3}": "gpus",
+    "cluster={kind: slurm}": "memory must be given",
+    "cluster={kind: ssh, hosts: [one]}": "hosts",
+    "cluster.address=nonsense": "SQLite works on one machine",
+    "affinities=null, model.checkpoint=nosuch": "nosuch",
+    "affinities=null, model.checkpoint=vol.zarr": "vol.zarr",
+    "affinities=null, model.checkpoint=text.swc": "text.swc",
+    "affinities=null, model.checkpoint=pickled": "pickled",
+    "affinities=null, model.checkpoint=text.swc, volume.raw=null": "volume.raw",
+    "a=1": "a: unknown key",
+    "=1": "key=value",
+    "volume=": "volume",
+    "volume.=1": "unknown key",
+    "..=1": "unknown key",
+    "output.x.y=1": "not a mapping",
+    f"{LONG * 100}=1": "unknown key",
+    "blocks.shape=&a [*a]": "blocks.shape",
+    "evaluate.least_voxels=1e9": "evaluate.least_voxels",
+}
+
+
+@pytest.fixture(scope="module")
+def traps(folder: Path) -> Path:
+    """Broken volumes, links and files beside the good volume."""
+    (folder / "file.zarr").write_text("a file")
+    (folder / "link.zarr").symlink_to(folder / "vol.zarr")
+    (folder / "nowhere.zarr").symlink_to(folder / "not there")
+    (folder / "trap.zarr").mkdir()
+    (folder / "trap.zarr" / "fragments").symlink_to(folder / "vol.zarr" / "labels")
+    (folder / "torn.db").write_bytes(b"SQLite format 3\0" + bytes(range(200)))
+    (folder / "text.swc").write_text("1 0 not a number\n")
+    (folder / "nan.swc").write_text("1 0 nan nan nan 1 -1\n")
+    (folder / "far.swc").write_text("1 0 1e9 1e9 1e9 1 -1\n")
+    (folder / "text.graphml").write_text("<graphml><graph>")
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    (folder / "bomb.graphml").write_text(f'<!DOCTYPE x [<!ENTITY e0 "x">{entities}]><graphml>&e11;</graphml>')
+    (folder / "pickled").write_bytes(b"cos\nsystem\n(S'touch made'\ntR.")
+    _volumes(folder)
+    return folder
+
+
+def _volumes(folder: Path) -> None:
+    affinities, labels = cells(SHAPE)
+    store_volume(folder / "given.zarr" / "fragments", affinities, SHAPE)
+    truth = folder / "truth.zarr"
+    store_volume(truth / "float", labels.astype(np.float32), SHAPE)
+    store_volume(truth / "moved", labels, SHAPE, offset=[0.5, 0, 0])
+    store_volume(truth / "outside", labels[:4], SHAPE, offset=[3, 0, 0])
+    broken = folder / "broken.zarr"
+    attributes: dict[str, dict[str, Any]] = {
+        "zero size": {"voxel_size": [0, 1, 1]}, "negative size": {"voxel_size": [1, -1, 1]},
+        "NaN size": {"voxel_size": [1, float("nan"), 1]}, "text size": {"voxel_size": "1, 1, 1"},
+        "short size": {"voxel_size": [1, 1]}, "NaN offset": {"offset": [0, float("nan"), 0]},
+        "text offsets": {"offsets": "-1,0,0"}, "few offsets": {"offsets": [[-1, 0, 0]]},
+        "upward offsets": {"offsets": [[-1, 0, 0], [0, 1, 0], [0, 0, -1]]},
+        "huge offsets": {"offsets": [[-1, 0, 0], [0, -1, 0], [-(2**40), 0, 0]]}, "units": {"units": 7},
+    }
+    for name, wrong in attributes.items():
+        store_volume(broken / name, affinities, SHAPE, **wrong)
+    store_volume(broken / "signed", affinities.astype(np.int16), SHAPE)
+    store_volume(broken / "wide", affinities.astype(np.uint64), SHAPE)
+    good = json.loads((folder / "vol.zarr" / "affinities" / "zarr.json").read_text())
+    for name, text in {
+        "text": "no JSON", "truncated": json.dumps(good)[:-50], "list": "[]", "keys": '{"zarr_format": 3}',
+        "negative": json.dumps({**good, "shape": [3, 6, -8, 10]}),
+        "empty": json.dumps({**good, "shape": [3, 6, 0, 10]}),
+        "codec": json.dumps({**good, "codecs": [{"name": "nosuch"}]}), "dtype": json.dumps({**good, "data_type": "x"}),
+    }.items():  # fmt: skip
+        (broken / name).mkdir()
+        (broken / name / "zarr.json").write_text(text)
+    zarr.create_array(broken / "flat", shape=(6, 8), dtype="u1")
+    (broken / "folder").mkdir()
+    (broken / "v2").mkdir()
+    (broken / "v2" / ".zarray").write_text('{"zarr_format": 2}')
+    offsets = {"offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]}
+    for name, shape in {"ids": (3, 2**21, 2**21, 2**22), "blocks": (3, 1, 1, 2**22)}.items():
+        chunks = tuple(min(size, 1024) for size in shape)
+        zarr.create_array(folder / "huge.zarr" / name, shape=shape, chunks=chunks, dtype="u1", attributes=offsets)
+
+
+@pytest.mark.parametrize("assignments", BY_HAND)
+def test_a_setting_that_cannot_work_is_named(
+    assignments: str, folder: Path, traps: Path, refused: Callable[..., str]
+) -> None:
+    """Each by hand: the line names the key or the file."""
+    (folder / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
+    parts = [part for one in assignments.split(", ") for part in (one,)] if "=" in assignments[1:] else [assignments]
+    joined: list[str] = []
+    for part in parts:
+        if joined and "=" not in part:
+            joined[-1] += f", {part}"
+        else:
+            joined.append(part)
+    line = refused("run", "good.yaml", *(word for one in joined for word in ("--set", one)))
+    assert BY_HAND[assignments] in line
