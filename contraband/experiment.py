@@ -1,7 +1,7 @@
 """Every path of an experiment; nothing else joins or splits them.
 
     experiments/<dataset>/EXP<n>-<short_desc>-<month>-<day>-<year>/
-        param_dict.json
+        param_dict.json, best_metrics.csv
         combination-<i>/contrastive/{history.npy, checkpoints, snapshots}
         combination-<i>/seg/combination-<j>/contrastive_ckpt<c>/{..., metrics, samples}
         combination-<i>/emb/contrastive_ckpt<c>/<dataset>/raw_embs.zarr
@@ -24,6 +24,7 @@ BASELINE = 0
 """The number that stands for "no contrastive checkpoint"."""
 
 _CHECKPOINT = re.compile(r"model_checkpoint_(\d+)")
+_METRICS = re.compile(r"metrics_(\d+)\.csv")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,15 @@ class SegFolder(RunFolder):
         """Scores of one checkpoint."""
         return self.path / "metrics" / f"metrics_{step}.csv"
 
+    def validated_steps(self) -> list[int]:
+        """Checkpoints whose scores exist, ascending."""
+        names = (_METRICS.fullmatch(path.name) for path in (self.path / "metrics").glob("metrics_*.csv"))
+        return sorted(int(match.group(1)) for match in names if match)
+
+    def place(self) -> tuple[str, str, str]:
+        """Folder names of the first and second combination and of the contrastive checkpoint."""
+        return self.path.parents[2].name, self.path.parent.name, self.path.name
+
     def sample(self, step: int) -> Path:
         """Predictions and segmentations of one checkpoint."""
         return self.path / "samples" / f"sample_{step}.zarr"
@@ -93,6 +103,11 @@ class Experiment:
     def param_dict(self) -> Path:
         """The settings of the experiment."""
         return self.path / "param_dict.json"
+
+    @property
+    def best_metrics(self) -> Path:
+        """The best scores of everything that was validated."""
+        return self.path / "best_metrics.csv"
 
     @property
     def dataset(self) -> str:

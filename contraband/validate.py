@@ -6,12 +6,15 @@ import csv
 import io
 import os
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
+from blockwise.volume import Volume, info
 from contraband.experiment import Experiment, SegFolder
+from contraband.grid import heads
 from contraband.params import Params
 from contraband.plan import evaluation_path, stages
 from contraband.report import read_json
@@ -31,6 +34,8 @@ from contraband.volume_settings import (
 
 BACKGROUND = 0.5
 """With `has_background`, voxels without an affinity above this are background."""
+
+FEW_BLOCKS = 2
 
 BLOCK_2D = (16, 512, 512)
 BLOCK_3D = (64, 128, 128)
@@ -54,7 +59,7 @@ def embed(
                     model=Model(
                         checkpoint=experiment.contrastive(index).require(checkpoint), output="embeddings"
                     ),
-                    output=output, blocks=_blocks(dims), cluster=Cluster(workers=_workers()),
+                    output=output, blocks=_blocks(dims), cluster=_cluster(Path(container) / dataset, _blocks(dims)),
                 )
                 execute(settings, stages(settings), request)
                 made.append(output)
@@ -62,23 +67,33 @@ def embed(
 
 
 def validate(
-    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request
-) -> list[Path]:
-    """Predict, segment and score the validation set with every head; the metrics files that were written."""
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request,
+    again: bool = True,
+) -> list[Path]:  # fmt: skip
+    """Predict, segment and score the validation set with every head; the metrics files of all.
+
+    again: False leaves out checkpoints that have been scored since they were written.
+    """
     dims = params.combination(index).model.dims
+    if any(not seg.baseline for seg in params.seg):
+        chosen_checkpoints(experiment.contrastive(index).saved_steps(), checkpoints)
     made = []
-    for seg_index, seg in enumerate(params.seg):
-        saved = experiment.contrastive(index).saved_steps()
-        for checkpoint in [0] if seg.baseline else chosen_checkpoints(saved, checkpoints):
-            folder = experiment.seg(index, seg_index, checkpoint)
-            for step in folder.saved_steps():
-                settings = validation_settings(seg, folder, step, dims, experiment.param_dict)
-                execute(settings, stages(settings), request)
-                write_metrics(folder.metrics(step), read_json(evaluation_path(settings))["thresholds"])
-                made.append(folder.metrics(step))
+    for head in heads(params, experiment, index, checkpoints):
+        seg, folder = params.seg[head.seg_index or 0], experiment.seg(index, head.seg_index or 0, head.checkpoint)
+        for step in folder.saved_steps():
+            made.append(folder.metrics(step))
+            if not again and _is_newer(folder.metrics(step), folder.checkpoint(step)):
+                continue
+            settings = validation_settings(seg, folder, step, dims, experiment.param_dict)
+            execute(settings, stages(settings), request)
+            write_metrics(folder.metrics(step), read_json(evaluation_path(settings))["thresholds"])
     if not made:
         raise BadInput(experiment.path, "nothing to validate", todo="train heads first, with --mode seg")
     return made
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: int, where: Path) -> VolumeSettings:
@@ -97,7 +112,7 @@ def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: in
         agglomerate=AgglomerateSettings(stop=min(0.1, *thresholds)),
         segment=SegmentSettings(thresholds=thresholds),
         evaluate=EvaluateSettings(per_section=dims == 2, ignore=() if seg.has_background else (0,)),
-        cluster=Cluster(workers=_workers()),
+        cluster=_cluster(container / data.raw, _blocks(dims)),
     )
 
 
@@ -126,5 +141,9 @@ def _blocks(dims: int) -> Blocks:
     return Blocks(shape=BLOCK_2D if dims == 2 else BLOCK_3D)
 
 
-def _workers() -> int:
-    return max(1, min(8, len(os.sched_getaffinity(0))))
+def _cluster(raw: Path, blocks: Blocks) -> Cluster:
+    """Workers on this machine, or none for a volume of so few blocks that starting them would take longer."""
+    counts = (-(-size // step) for size, step in zip(info(Volume(path=raw)).spatial, blocks.shape, strict=True))
+    if prod(counts) <= FEW_BLOCKS:
+        return Cluster(kind="none")
+    return Cluster(workers=max(1, min(8, len(os.sched_getaffinity(0)))))

@@ -30,12 +30,23 @@ def train(
     mode: Annotated[str, typer.Option("--mode", "-mode", help=f"One of {', '.join(MODES)}.")] = "contrastive",
     index: Index = 0,
     checkpoints: Checkpoints = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Run all that the experiment lacks: encoders, embeddings, heads, scores.")
+    ] = False,
+    cluster: Annotated[
+        Path | None, typer.Option(help="With --all: train on the Dask workers of a YAML file's section `cluster`.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train an encoder (contrastive) or heads (seg), or run the modes emb and val; goes on where it ended.
 
     Example: contraband train --dataset dsb --exp 1 --mode seg --index 0
     """
+    if everything:
+        _everything(dataset, exp, checkpoints or [], cluster, as_json)
+        return
+    if cluster is not None:
+        raise BadInput("--cluster", "goes with --all only", todo="add --all")
     if mode not in MODES:
         raise BadInput("--mode", "no such mode", got=mode, wanted=", ".join(MODES))
     if mode in ("emb", "val"):
@@ -60,6 +71,26 @@ def train(
     for path in made:
         typer.echo(f"checkpoint: {path}")
     emit(as_json, {"checkpoints": [str(path) for path in made]})
+
+
+def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:
+    from blockwise.cluster import Cluster
+    from blockwise.settings import read_yaml
+    from contraband.grid import write_best_metrics
+    from contraband.request import Request
+    from contraband.train_all import Everything
+
+    params, experiment = _opened(dataset, exp)
+    workers = None if cluster is None else Cluster.parse(read_yaml(cluster).get("cluster", {}), f"{cluster}: cluster")
+    with meter("steps") as display:
+        request = Request(progress=display.update, announce=warn)
+        whole = Everything(params, experiment, checkpoints, workers, display.update, request)
+        try:
+            trained = whole.run()
+        finally:
+            best = write_best_metrics(params, experiment)
+    typer.echo(f"{len(trained)} trainings run; best scores: {best or 'none yet'}")
+    emit(as_json, {"trained": [training.name for training in trained], "best_metrics": best and str(best)})
 
 
 def embed(
@@ -108,25 +139,39 @@ def points(
 
 
 def report(
-    settings_file: Annotated[Path | None, typer.Argument(help="Volume settings.", metavar="[VOLUME.yaml]")] = None,
+    what: Annotated[
+        Path | None, typer.Argument(help="Volume settings, or the folder of an experiment.", metavar="[PATH]")
+    ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="Or: folder under experiments/.")] = None,
     exp: Annotated[int | None, typer.Option("--exp", help="And its number.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the report of a volume, or the table of an experiment's grid with states and scores.
 
+    For an experiment the best scores of all that was validated are also written to its best_metrics.csv.
+
     Example: contraband report --dataset dsb --exp 1
     """
-    if settings_file is not None:
-        _volume_report(settings_file, as_json)
+    if what is not None and not what.is_dir():
+        _volume_report(what, as_json)
         return
-    if dataset is None or exp is None:
-        raise BadInput("report", "nothing to report on", wanted="VOLUME.yaml, or --dataset and --exp")
-    from contraband.grid import grid_rows, print_grid
+    if what is None and (dataset is None or exp is None):
+        raise BadInput("report", "nothing to report on", wanted="VOLUME.yaml, an experiment, or --dataset and --exp")
+    from contraband.experiment import Experiment
+    from contraband.grid import grid_rows, print_grid, write_best_metrics
+    from contraband.params import load_params
 
-    rows = grid_rows(*_opened(dataset, exp))
+    if what is not None:
+        experiment = Experiment(what)
+        params = load_params(experiment.param_dict)
+    else:
+        params, experiment = _opened(str(dataset), int(exp or 0))
+    rows = grid_rows(params, experiment)
     print_grid(console(), rows)
-    emit(as_json, {"grid": rows})
+    best = write_best_metrics(params, experiment)
+    if best is not None:
+        typer.echo(f"best scores: {best}")
+    emit(as_json, {"grid": rows, "best_metrics": best and str(best)})
 
 
 def _volume_report(settings_file: Path, as_json: bool) -> None:
