@@ -18,6 +18,7 @@ from blockwise.errors import BadInput
 from blockwise.stage import Block, Grid, Stage
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, open_array, read, write
+from contraband.foreground import NAME
 from contraband.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.volume_settings import Model, VolumeSettings
 
@@ -44,6 +45,8 @@ class Predict(Stage):
     """Voxels the network needs around a tile, on each side."""
     channels: int
     offsets: tuple[Voxels, ...] = ()
+    foreground: Volume | None = None
+    """Where the last channel goes if the network predicts foreground beside affinities; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     needs_gpu: bool = False
@@ -61,10 +64,10 @@ class Predict(Stage):
         return (self.raw,)
 
     def outputs(self) -> tuple[Volume, ...]:
-        return (self.target,)
+        return (self.target, self.foreground) if self.foreground else (self.target,)
 
     def parameters(self) -> dict[str, object]:
-        aside = {"checkpoint", "needs_gpu", *(() if self.percentiles else ("percentiles",))}
+        aside = {"checkpoint", "foreground", "needs_gpu", *(() if self.percentiles else ("percentiles",))}
         return {key: value for key, value in super().parameters().items() if key not in aside}
 
     def resources(self) -> dict[str, float]:
@@ -74,7 +77,8 @@ class Predict(Stage):
         raw = info(self.raw)
         if raw.channels is not None:
             raise BadInput(self.raw.path, "raw has a channel axis", got=raw.shape, wanted="(z, y, x)")
-        check_whole_shards(self.target, self.block)
+        for volume in self.outputs():
+            check_whole_shards(volume, self.block)
 
     def prepare(self, store: Store) -> None:
         dtype = "uint8" if self.output == "affinities" else "float16"
@@ -83,13 +87,16 @@ class Predict(Stage):
             self.target, (self.channels, *self.shape), dtype, self.block, like=info(self.raw),
             attributes=attributes,
         )
+        if self.foreground is not None:
+            create(self.foreground, self.shape, dtype, self.block, like=info(self.raw))
         if self.percentiles is not None:
             open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
 
     def process(self, block: Block, store: Store) -> None:
         predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
         dtype = np.uint8 if self.output == "affinities" else np.float16
-        result = np.zeros((self.channels, *block.write_roi.shape), dtype)
+        channels = self.channels + (self.foreground is not None)
+        result = np.zeros((channels, *block.write_roi.shape), dtype)
         around = Coordinate(self.context)
         hull = covering(block.write_roi, self.tile).grow(around, around)
         raw = read_reflected(self.raw, hull, self.shape)
@@ -102,7 +109,9 @@ class Predict(Stage):
             part = values[(slice(None), *(inside - tile.begin).to_slices())]
             stored = quantise(part) if self.output == "affinities" else part
             result[(slice(None), *(inside - block.write_roi.begin).to_slices())] = stored
-        write(self.target, block.write_roi, result)
+        write(self.target, block.write_roi, result[: self.channels])
+        if self.foreground is not None:
+            write(self.foreground, block.write_roi, result[-1])
 
 
 def quantise(affinities: np.ndarray) -> np.ndarray:
@@ -180,10 +189,12 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     predictor = load_predictor(checkpoint, model.output, device="cpu" if on_gpu else device)
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
+    foreground = Volume(path=settings.output / NAME) if predictor.has_foreground else None
     return Predict(
         raw=Volume(path=raw), target=Volume(path=settings.output / model.output), checkpoint=checkpoint,
         weights=predictor.fingerprint, output=model.output, device=device, precision=model.precision,
-        shape=shape, block=block, tile=tile, context=predictor.context, channels=predictor.channels,
+        shape=shape, block=block, tile=tile, context=predictor.context,
+        channels=predictor.channels - predictor.has_foreground,
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets), needs_gpu=on_gpu,
-        percentiles=predictor.percentiles,
+        percentiles=predictor.percentiles, foreground=foreground,
     )

@@ -60,6 +60,15 @@ class Blocks(Settings):
     """Voxels of a block along z, y, x; also the shard shape of every output."""
 
 
+class ForegroundSettings(Settings):
+    """Which voxels are foreground; all others are 0 in fragments and segments."""
+
+    volume: Place | None = None
+    """An image, (z, y, x), whose full value (1 for floats) is certain foreground; null: the network's own channel."""
+    threshold: Fraction = 0.5
+    """Voxels with at most this are background."""
+
+
 class FragmentSettings(Settings):
     """The watershed; see `blockwise.stages.fragments.Fragments`."""
 
@@ -70,6 +79,7 @@ class FragmentSettings(Settings):
     low: Fraction = 0.0
     cap: Fraction | None = 0.97
     background: Fraction | None = None
+    foreground: ForegroundSettings | None = None
 
 
 class EdgeSettings(Settings):

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from blockwise.errors import BadInput
 from blockwise.kernels.watershed import Rules, halo, label_block, window
 from blockwise.stage import Block, Grid, Stage, as_voxels
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
@@ -46,6 +47,12 @@ class Fragments(Stage):
     """Neighbours whose height reaches this are one fragment; null keeps every plateau apart."""
     background: Fraction | None = None
     """Voxels without an affinity above this are background; null has none."""
+    foreground: Volume | None = None
+    """How sure it is that a voxel is foreground: whole numbers up to the full value of their type, or floats to 1."""
+    foreground_given: bool = True
+    """The foreground comes from outside, not from a stage of the same run."""
+    foreground_threshold: Fraction | None = None
+    """Voxels with at most this much foreground are background; needed with `foreground`."""
 
     def rules(self) -> Rules:
         """The settings as the kernel wants them."""
@@ -59,8 +66,9 @@ class Fragments(Stage):
         return Grid(self.name, self.shape, self.block, reach, reach)
 
     def inputs(self) -> tuple[Volume, ...]:
-        given = (self.affinities,) if self.given else ()
-        return (*given, self.mask) if self.mask else given
+        foreground = self.foreground if self.foreground_given else None
+        external = (self.affinities if self.given else None, self.mask, foreground)
+        return tuple(volume for volume in external if volume)
 
     def outputs(self) -> tuple[Volume, ...]:
         return (self.target,)
@@ -74,16 +82,42 @@ class Fragments(Stage):
         found = check_affinities(self.affinities, self.per_section)
         create(self.target, self.shape, "uint64", self.block, like=found)
 
+    def inside(self, block: Block) -> np.ndarray | None:
+        """Where voxels are neither masked nor background by their foreground; None if all are."""
+        mask = read(self.mask, block.read_roi) != 0 if self.mask else None
+        if self.foreground is None or self.foreground_threshold is None:
+            return mask
+        above = is_foreground(read(self.foreground, block.read_roi), self.foreground_threshold)
+        return above if mask is None else above & mask
+
     def process(self, block: Block, store: Store) -> None:
         found = info(self.affinities)
         channels = nearest_channels(self.affinities, found.offsets, self.per_section)
         affinities = pick(read(self.affinities, block.read_roi), channels)
-        mask = read(self.mask, block.read_roi) if self.mask else None
+        mask = self.inside(block)
         begin, end = (as_voxels(edge) for edge in (block.write_roi.begin, block.write_roi.end))
         place = window(self.rules(), self.shape, begin, end)
         ids, linked = label_block(affinities, place, self.rules(), mask)
         write(self.target, block.write_roi, ids)
         store.put_table("links", block, pack_links(linked))
+
+
+def check_foreground(volume: Volume, shape: Voxels) -> None:
+    """Raise BadInput for a volume that cannot tell foreground from background."""
+    found = info(volume)
+    if found.shape != shape:
+        raise BadInput(volume.path, "has another shape than the volume", got=found.shape, wanted=shape)
+    if found.dtype.kind not in "uf":
+        raise BadInput(
+            volume.path, "wrong type of a foreground", got=found.dtype, wanted="uint8, uint16 or floats from 0 to 1"
+        )
+
+
+def is_foreground(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Where values lie above `threshold`: a fraction of the full value of whole numbers, or of 1."""
+    full = int(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1
+    above: np.ndarray = values > (int(threshold * full) if full > 1 else threshold)
+    return above
 
 
 def pack_links(linked: list[np.ndarray]) -> np.ndarray:

@@ -44,8 +44,10 @@ class Predictor:
         """Voxels lost on each side."""
         self.stride: Shape3 = _three((1,) * (3 - settings.dims), self._base.step)
         """Tiles starting at multiples of this give the same values as the whole volume."""
-        self.channels = settings.embedding_channels if kind == "embeddings" else len(content["offsets"])
         self.offsets: list[list[int]] = [] if kind == "embeddings" else content["offsets"]
+        self.channels = settings.embedding_channels if kind == "embeddings" else content["head"]["out_channels"]
+        self.has_foreground = kind == "affinities" and self.channels == len(self.offsets) + 1
+        """Whether the last channel says how sure it is that a voxel is foreground."""
         """The neighbour (z, y, x) each affinity channel joins a voxel with."""
         self.norm_factor = float(content["norm_factor"])
         self.percentiles = Percentiles.parse(found, "checkpoint") if (found := content.get("percentiles")) else None

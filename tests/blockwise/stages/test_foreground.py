@@ -1,0 +1,75 @@
+"""Fragments stay within a foreground that is given with a threshold, whatever the blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from blockwise.errors import BadInput
+from blockwise.executor import InProcess
+from blockwise.run import run_stages
+from blockwise.stages.fragments import check_foreground, is_foreground
+from blockwise.store import open_store
+from blockwise.volume import Volume, Voxels
+from tests.volumes import cells, digest, line, store_volume, whole
+
+SHAPE = (14, 20, 22)
+BLOCKS: list[Voxels] = [SHAPE, (7, 10, 11), (5, 9, 22), (3, 20, 8)]
+
+
+def likely() -> np.ndarray:
+    """Foreground probabilities, uint8, in smooth patches."""
+    field = ndimage.gaussian_filter(np.random.default_rng(2).standard_normal(SHAPE), 2)
+    return np.rint(np.clip(0.5 + field / field.std() / 2, 0, 1) * 255).astype(np.uint8)
+
+
+def segmented(folder: Path, name: str, block: Voxels, foreground: np.ndarray, **rules: object) -> list[Volume]:
+    """Fragments and segments of the cells, in blocks."""
+    affinities = store_volume(folder / f"{name}-affinities", cells(SHAPE)[0])
+    likelihood = store_volume(folder / f"{name}-foreground", foreground)
+    output = folder / f"{name}.zarr"
+    store = open_store(f"sqlite:///{folder / name}.db")
+    with InProcess(store) as executor:
+        run_stages(line(output, affinities, block, foreground=likelihood, **rules), store, executor)
+    store.close()
+    return [Volume(path=output / part) for part in ("fragments", "segments/0.5")]
+
+
+def test_blocks_do_not_change_what_a_foreground_leaves(tmp_path: Path) -> None:
+    """Voxels with at most the threshold are 0, no others, and every block shape gives the same bytes."""
+    foreground = likely()
+    digests = set()
+    for number, block in enumerate(BLOCKS):
+        made = segmented(tmp_path, str(number), block, foreground, foreground_threshold=0.4)
+        for volume in made:
+            assert np.array_equal(whole(volume) > 0, foreground > 0.4 * 255)
+        digests.add(tuple(digest(volume) for volume in made))
+    assert len(digests) == 1
+    assert 0.2 < (foreground > 0.4 * 255).mean() < 0.8
+
+
+def test_a_foreground_without_threshold_is_left_alone(tmp_path: Path) -> None:
+    """Only a threshold makes background."""
+    fragments, _ = segmented(tmp_path, "all", SHAPE, likely())
+    assert (whole(fragments) > 0).all()
+
+
+def test_thresholds_are_fractions_of_the_full_value() -> None:
+    """8 and 16 bits and floats agree about what is foreground, and the threshold itself is background."""
+    levels = np.array([0, 51, 102, 153, 255], np.uint8)
+    for values in (levels, levels.astype(np.uint16) * 257, levels / np.float64(255)):
+        assert is_foreground(values, 0.4).tolist() == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(("data", "message"), [
+    (np.zeros((2, 3, 4), np.uint8), "another shape"),
+    (np.zeros((3, *SHAPE), np.uint8), "another shape"),
+    (np.zeros(SHAPE, np.int32), "wrong type of a foreground"),
+])  # fmt: skip
+def test_an_unusable_foreground_is_refused(data: np.ndarray, message: str, tmp_path: Path) -> None:
+    """Another shape, channels, or a type without a full value are refused in one line."""
+    with pytest.raises(BadInput, match=message):
+        check_foreground(store_volume(tmp_path / "foreground", data), SHAPE)
