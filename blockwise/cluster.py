@@ -32,6 +32,8 @@ _SCHEDULER = {
     # back for, memory, is bounded by how few the run has out.
     "distributed.scheduler.worker-saturation": float("inf"),
 }
+_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""Run in each local worker: Ctrl-C at a terminal reaches it too, but it is the driver that ends it."""
 _JOIN_S = 10
 _FIRST_WORKER_S = 60
 
@@ -157,7 +159,8 @@ def _local_cluster(settings: Cluster, folder: str) -> Any:
             "cls": Nanny,
             "options": {
                 "host": "127.0.0.1", "nthreads": settings.threads, "local_directory": folder, "dashboard": False,
-                "memory_limit": _memory_limit(settings), "silence_logs": logging.ERROR, **_gpu_of(place, settings),
+                "memory_limit": _memory_limit(settings), "silence_logs": logging.ERROR, "preload": [_DEAF],
+                **_gpu_of(place, settings),
             },
         }
         for place in range(settings.workers)
