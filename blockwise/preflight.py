@@ -120,16 +120,23 @@ def _check_names(stages: Sequence[Stage], redo: str | None) -> None:
 
 
 def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, StageInfo]) -> set[str]:
-    """The stage, all after it, and all in the store that were made from one of these."""
+    """The stage, those of the line that depend on it, and all in the store that were made from one of these."""
     if redo is None:
         return set()
-    names = [stage.name for stage in stages]
-    first = next(place for place, name in enumerate(names) if redo in (name, word(name)))
-    redone = set(names[first:])
+    redone: set[str] = set()
+    for stage in stages:
+        if redo in (stage.name, word(stage.name)) or any(_depends(stage, name) for name in redone):
+            redone.add(stage.name)
+    names = {stage.name for stage in stages}
     for info in known.values():  # in the order of the line, so one pass finds what depends on what
-        if redone & set(_made_from(info)) and info.name not in names[:first]:
+        if redone & set(_made_from(info)) and info.name not in names:
             redone.add(info.name)
     return redone
+
+
+def _depends(stage: Stage, name: str) -> bool:
+    """Whether the stage's result depends on that of an earlier one."""
+    return word(name) != word(stage.name) and (stage.needs is None or word(name) in stage.needs)
 
 
 def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[str, str]:
@@ -158,12 +165,7 @@ def _upstream(
             if not info.finished:
                 raise BadInput(name, "is not finished", todo=f"start with --from {word(name)}")
             found[name] = info.fingerprint
-    needs = stage.needs
-    return {
-        name: digest
-        for name, digest in found.items()
-        if word(name) != word(stage.name) and (needs is None or word(name) in needs)
-    }
+    return {name: digest for name, digest in found.items() if _depends(stage, name)}
 
 
 def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[str, StageInfo]:
