@@ -1,4 +1,4 @@
-"""The blocks of one stage: handed out, collected, marked as done, released, tried again."""
+"""The blocks of a stage, or of a chain of stages: handed out, collected, marked, released, tried again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Policy:
 
 @dataclass
 class Tally:
-    """What became of the blocks in this run."""
+    """What became of the blocks of a stage in this run."""
 
     done: int = 0
     voxels: int = 0
@@ -46,19 +47,24 @@ class Tally:
 
 
 class Loop:
-    """Runs the blocks that are not done: data written, then marked for good, then released."""
+    """Runs the blocks that are not done: data written, then marked for good, then released.
+
+    Of several stages each block runs as soon as those that it reads are marked; later stages go first.
+    """
 
     def __init__(
-        self, job: Job, store: Store, executor: Executor, policy: Policy, tell: Callable[[Tally], None]
+        self, jobs: Sequence[Job], tallies: Sequence[Tally], store: Store, executor: Executor, policy: Policy,
+        tell: Callable[[int], None],
     ) -> None:
-        self.job, self.store, self.executor = job, store, executor
+        """tell: is called with the place of the stage whose tally has changed."""
+        self.jobs, self.tallies, self.store, self.executor = tuple(jobs), tuple(tallies), store, executor
         self.policy, self.tell = policy, tell
-        self.tally = Tally()
+        self._places = {job.stage.name: place for place, job in enumerate(self.jobs)}
 
-    def run(self, skip: np.ndarray) -> list[int]:
-        """Process all blocks but those of the mask; returns those given up. What is done stays done."""
-        with Schedule(self.job.grid, skip, self.policy.max_attempts) as schedule:
-            self.executor.start(self.job.stage)
+    def run(self, skip: Sequence[np.ndarray]) -> list[list[int]]:
+        """Process all blocks but those of the masks; returns those given up of each stage. What is done stays done."""
+        with Schedule([job.grid for job in self.jobs], skip, self.policy.max_attempts) as schedule:
+            self.executor.start(*(job.stage for job in self.jobs))
             try:
                 self._run(schedule)
             except BaseException:
@@ -67,80 +73,96 @@ class Loop:
                 raise
             finally:
                 self.executor.cancel()
-            return schedule.given_up
+            return [part.given_up for part in schedule.parts]
 
     def _run(self, schedule: Schedule) -> None:
+        name = self.jobs[-1].stage.name
         alive_s = time.monotonic()
         while not schedule.is_finished:
-            self._hand_out(schedule)
+            for place in reversed(range(len(self.jobs))):
+                self._hand_out(schedule, place)
             if not schedule.out:
-                raise WorkFailed(f"{self.job.stage.name}: no block may run, yet not all are done")
+                raise WorkFailed(f"{name}: no block may run, yet not all are done")
             self._settle(schedule, self.executor.collect(_POLL_S))
             if self.executor.workers_alive():
                 alive_s = time.monotonic()
             elif time.monotonic() - alive_s > self.policy.patience_s:
                 raise WorkFailed(
-                    f"{self.job.stage.name}: no worker is alive since {self.policy.patience_s:.0f} s; "
+                    f"{name}: no worker is alive since {self.policy.patience_s:.0f} s; "
                     "what is finished is kept; see the workers' logs (memory?) and run again"
                 )
 
-    def _hand_out(self, schedule: Schedule) -> None:
+    def _hand_out(self, schedule: Schedule, place: int) -> None:
+        stage = self.jobs[place].stage
         fresh: list[int] = []
-        room = self.executor.capacity - schedule.out
-        while room > 0 and (key := schedule.next_block()) is not None:
+        room = self.executor.capacity(stage) - len(schedule.parts[place].out)
+        while room > 0 and (key := schedule.next_block(place)) is not None:
             room -= 1
-            attempt = schedule.attempt(key)
+            attempt = schedule.attempt(key, place)
             if attempt == 1:
                 fresh.append(key)
             else:
-                self.executor.submit(self.job.stage, [key], attempt)
+                self.executor.submit(stage, [key], attempt)
         if fresh:
-            self.executor.submit(self.job.stage, fresh, 1)
+            self.executor.submit(stage, fresh, 1)
 
     def _settle(self, schedule: Schedule, outcomes: Sequence[Outcome]) -> None:
-        if not outcomes:
-            return
-        name, digest = self.job.stage.name, self.job.info.fingerprint
-        done = [outcome for outcome in outcomes if outcome.ok]
-        failed = [outcome for outcome in outcomes if not outcome.ok]
-        records = [
-            Record(one.key, digest, voxels_of(self.job.grid, one.key), one.wall_seconds, one.cpu_seconds,
-                   one.peak_rss_bytes)
-            for one in done
-        ]
+        def place_of(outcome: Outcome) -> int:
+            return self._places[outcome.stage]
+
+        for place, some in groupby(sorted(outcomes, key=place_of), key=place_of):
+            self._settle_stage(schedule, place, list(some))
+
+    def _settle_stage(self, schedule: Schedule, place: int, outcomes: Sequence[Outcome]) -> None:
+        job, tally = self.jobs[place], self.tallies[place]
+        records = [record(job, one) for one in outcomes if one.ok]
         if records:
-            self.store.mark(name, records)
-        for record in records:
-            schedule.release(record.key, True)
-            self.tally.done += 1
-            self.tally.voxels += record.voxels
-            self.tally.errors.pop(record.key, None)
-        if failed:
-            self.store.fail(name, [Failure(one.key, schedule.attempt(one.key), one.error) for one in failed])
+            self.store.mark(job.stage.name, records)
+        for marked in records:
+            schedule.release(marked.key, True, place)
+            tally.done += 1
+            tally.voxels += marked.voxels
+            tally.errors.pop(marked.key, None)
+        self._settle_failed(schedule, place, [one for one in outcomes if not one.ok])
+        self.tell(place)
+        self._check_first(place)
+
+    def _settle_failed(self, schedule: Schedule, place: int, failed: Sequence[Outcome]) -> None:
+        if not failed:
+            return
+        name = self.jobs[place].stage.name
+        self.store.fail(name, [Failure(one.key, schedule.attempt(one.key, place), one.error) for one in failed])
         for one in failed:
-            attempt, again = schedule.attempt(one.key), schedule.release(one.key, False)
-            self.tally.errors[one.key] = one.error
+            attempt, again = schedule.attempt(one.key, place), schedule.release(one.key, False, place)
+            self.tallies[place].errors[one.key] = one.error
             log.warning(
                 "%s: block %s failed, attempt %d, %s: %s", name, unpack(one.key), attempt,
                 "tried again" if again else "given up", last_line(one.error),
             )
-        self.tell(self.tally)
-        self._check_first()
 
-    def _check_first(self) -> None:
+    def _check_first(self, place: int) -> None:
         """Raise WorkFailed if all of the first blocks failed alike."""
-        errors = self.tally.errors
-        if self.tally.done or len(errors) < self.policy.first_errors:
+        tally = self.tallies[place]
+        errors = tally.errors
+        if tally.done or len(errors) < self.policy.first_errors:
             return
         if len({signature(error) for error in errors.values()}) > 1:
             return
         error = next(iter(errors.values()))
         raised = WorkFailed(
-            f"{self.job.stage.name}: the first {len(errors)} blocks all failed with {last_line(error)}; "
+            f"{self.jobs[place].stage.name}: the first {len(errors)} blocks all failed with {last_line(error)}; "
             "what is finished is kept; mend the cause and run again"
         )
         raised.add_note(error)
         raise raised
+
+
+def record(job: Job, outcome: Outcome) -> Record:
+    """What the store keeps of a finished block."""
+    return Record(
+        outcome.key, job.info.fingerprint, voxels_of(job.grid, outcome.key), outcome.wall_seconds, outcome.cpu_seconds,
+        outcome.peak_rss_bytes,
+    )
 
 
 def voxels_of(grid: Grid, key: int) -> int:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from blockwise.store.base import Failure, Store, mask_of
 
 log = logging.getLogger(__name__)
 
+Chain = bool | Literal["auto"]
+
 
 class Progress(Protocol):
     """Is told how far each stage is."""
@@ -31,8 +33,9 @@ class Progress(Protocol):
 class StageResult:
     """What a run did for one stage, as report.json shows it.
 
-    `blocks_*` and `wall_seconds` (time passed) are of this run. `voxels`, `cpu_seconds` and `peak_rss_bytes`
-    are of all finished blocks, whichever run made them, so that CPU time a voxel stays right after a resume.
+    `blocks_*` and `wall_seconds` (time passed; in a chain, that of all its stages) are of this run. `voxels`,
+    `cpu_seconds` and `peak_rss_bytes` are of all finished blocks, whichever run made them, so that CPU time a voxel
+    stays right after a resume.
     """
 
     name: str
@@ -62,12 +65,14 @@ def run_stages(
     patience_s: float = 60.0,
     before: Sequence[Stage] | None = None,
     on_result: Callable[[StageResult], None] | None = None,
+    chain: Chain = "auto",
 ) -> list[StageResult]:
-    """Run the stages in order, each to its end; blocks that are done are left alone.
+    """Run the stages in order; blocks that are done are left alone.
 
     redo: this stage and all after it are made anew. redo_failed: blocks that were given up are tried again.
     before: the stages ahead of these, not run but checked to be finished with their present settings.
     on_result: is given every result at once, also that of a stage that fails or is interrupted.
+    chain: whether stages that follow each other block by block run at the same time; see `chains`.
     Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended.
     """
     flight = examine(stages, store, executor, redo=redo, before=before)
@@ -81,52 +86,98 @@ def run_stages(
         if on_result is not None:
             on_result(result)
 
-    for job in flight.jobs:
-        _StageRun(job, store, executor, policy, progress, report).run(redo_failed)
+    for jobs in chains(flight.jobs, chain):
+        runs = [_StageRun(job, store, policy, progress) for job in jobs]
+        try:
+            _run_chain(runs, executor, redo_failed)
+        finally:
+            for run in runs:
+                if run.was_opened:
+                    report(run.result())
     return results
+
+
+def chains(jobs: Sequence[Job], chain: Chain = "auto") -> list[list[Job]]:
+    """The stages that run together: those that follow each other block by block, if that is wanted.
+
+    With "auto" only where it keeps more workers busy: where the stages need different ones, as with GPUs.
+    """
+    groups: list[list[Job]] = []
+    for job in jobs:
+        if groups and job.stage.follows and _same_blocks(job, groups[-1][-1]) and chain is not False:
+            groups[-1].append(job)
+        else:
+            groups.append([job])
+    if chain is True:
+        return groups
+    apart = []
+    for group in groups:
+        differ = any(job.stage.resources() != group[0].stage.resources() for job in group)
+        apart += [group] if differ else [[job] for job in group]
+    return apart
+
+
+def _same_blocks(one: Job, other: Job) -> bool:
+    return (one.grid.volume, one.grid.block) == (other.grid.volume, other.grid.block)
+
+
+def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool) -> None:
+    """Prepare, process and finish the stages; in a chain, all are prepared first and finished last."""
+    todo = []
+    for run in runs:
+        if not run.open():
+            run.prepare(redo_failed)
+            todo.append(run)
+            if run.given_up:
+                break  # what follows would read blocks that are not there
+    if todo and not all(run.skip.all() for run in todo):
+        first = todo[0]
+        loop = Loop(
+            [run.job for run in todo], [run.tally for run in todo], first.store, executor, first.policy,
+            lambda place: todo[place].tell(),
+        )
+        for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
+            run.given_up |= {key: run.tally.errors[key] for key in keys}
+    for run in todo:
+        run.finish()
 
 
 class _StageRun:
     """One stage from its first block to `finish`."""
 
-    def __init__(
-        self, job: Job, store: Store, executor: Executor, policy: Policy, progress: Progress | None,
-        report: Callable[[StageResult], None],
-    ) -> None:
-        self.job, self.store, self.executor, self.policy = job, store, executor, policy
-        self.progress, self.report = progress, report
+    def __init__(self, job: Job, store: Store, policy: Policy, progress: Progress | None) -> None:
+        self.job, self.store, self.policy, self.progress = job, store, policy, progress
         self.name = job.stage.name
         self.begun_s = time.monotonic()
-        self.loop = Loop(job, store, executor, policy, self.tell)
+        self.tally = Tally()
+        self.was_opened = False
+        self.skip = np.zeros(job.grid.counts, bool)
         self.skipped = 0
         self.given_up: dict[int, str] = {}
 
-    def run(self, redo_failed: bool) -> None:
-        """Do what is missing; the result is reported however it ends."""
-        done = self.store.done_mask(self.name, self.job.grid, self.job.info.fingerprint)
-        self.skipped = int(np.count_nonzero(done))
-        try:
-            self.tell(self.loop.tally)
-            if not (done.all() and self.job.was_finished):
-                self.work(done, redo_failed)
-        finally:
-            self.report(self.result())
+    def open(self) -> bool:
+        """Find out what is done; returns whether nothing is left to do."""
+        self.was_opened = True
+        self.skip = self.store.done_mask(self.name, self.job.grid, self.job.info.fingerprint)
+        self.skipped = int(np.count_nonzero(self.skip))
+        self.tell()
+        return bool(self.skip.all()) and self.job.was_finished
 
-    def work(self, done: np.ndarray, redo_failed: bool) -> None:
-        """Prepare, process, finish."""
+    def prepare(self, redo_failed: bool) -> None:
+        """Make the outputs, and leave out blocks that were given up."""
         self.store.put_stage(self.job.info)
         self.hook("prepare")
         if not redo_failed:
             self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.policy)}
-        skip = done | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
-        if not skip.all():
-            for key in self.loop.run(skip):
-                self.given_up[key] = self.loop.tally.errors[key]
+        self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
+
+    def finish(self) -> None:
+        """End the stage; raises WorkFailed if blocks were given up."""
         if self.given_up:
             raise failed_blocks(self.name, self.given_up)
         self.hook("finish")
         self.store.put_stage(replace(self.job.info, finished=True))
-        log.info("%s: finished, %d blocks done, %d before", self.name, self.loop.tally.done, self.skipped)
+        log.info("%s: finished, %d blocks done, %d before", self.name, self.tally.done, self.skipped)
 
     def hook(self, verb: str) -> None:
         """Call the stage's `prepare` or `finish`."""
@@ -141,20 +192,20 @@ class _StageRun:
             raised.add_note(text)
             raise raised from error
 
-    def tell(self, tally: Tally) -> None:
+    def tell(self) -> None:
         """Pass progress on."""
         if self.progress is not None:
-            note = f"({len(tally.errors)} failed)" if tally.errors else ""
-            self.progress(self.name, self.skipped + tally.done, self.job.grid.count, note)
+            note = f"({len(self.tally.errors)} failed)" if self.tally.errors else ""
+            self.progress(self.name, self.skipped + self.tally.done, self.job.grid.count, note)
 
     def result(self) -> StageResult:
         """What was done so far."""
         totals = self.store.totals(self.name)
         return StageResult(
             name=self.name,
-            blocks_done=self.loop.tally.done,
+            blocks_done=self.tally.done,
             blocks_skipped=self.skipped,
-            blocks_failed=len({*self.given_up, *self.loop.tally.errors}),
+            blocks_failed=len({*self.given_up, *self.tally.errors}),
             voxels=totals.voxels,
             wall_seconds=time.monotonic() - self.begun_s,
             cpu_seconds=totals.cpu_seconds,

@@ -3,98 +3,141 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Self
 
 import daisy.v2 as daisy
 import numpy as np
-from funlib.geometry import Roi
+from funlib.geometry import Coordinate, Roi
 
-from blockwise.stage import Grid, pack
+from blockwise.stage import Grid, as_voxels, pack
+from blockwise.volume import Voxels
 
 
-class Schedule:
-    """Hands out the blocks of one stage that are not done, and again those that failed, up to a limit.
+class Part:
+    """How far one stage of a schedule is."""
 
-    A context manager, used in one thread only: the scheduler inside panics when another thread touches it.
-    Blocks of a stage do not wait for each other (they read one array and write another), so the scheduler
-    sees them without context; a grid's context is cut off at the volume's border by `Grid.block_at`.
-    """
-
-    def __init__(self, grid: Grid, done: np.ndarray, max_attempts: int = 3) -> None:
-        """done: (grid.counts) bool, blocks to leave out."""
-        if done.shape != grid.counts:
-            raise ValueError(f"the mask of done blocks is {done.shape}, the grid {grid.counts}")
-        self._grid = grid
-        self._max_attempts = max_attempts
-        self._skip = done
-        self._out: dict[int, Any] = {}
-        self._attempts: dict[int, int] = {}
-        self._scheduler: Any = None
-        self._thread = 0
+    def __init__(self, grid: Grid, skip: np.ndarray) -> None:
+        if skip.shape != grid.counts:
+            raise ValueError(f"the mask of done blocks is {skip.shape}, the grid {grid.counts}")
+        self.grid = grid
+        self.skip = skip
         self.total = grid.count
-        self.skipped = int(np.count_nonzero(done))
+        self.skipped = int(np.count_nonzero(skip))
         self.done = 0
         """Blocks released as done."""
         self.given_up: list[int] = []
         """Blocks that failed as often as they may."""
+        self.out: dict[int, Any] = {}
+        """Blocks handed out and not released."""
+        self.attempts: dict[int, int] = {}
+
+    @property
+    def left(self) -> int:
+        """Blocks neither done, left out nor given up."""
+        return self.total - self.skipped - self.done - len(self.given_up)
+
+
+class Schedule:
+    """Hands out the blocks of one stage, or of a chain of stages, that are not done; failed ones again, up to a limit.
+
+    In a chain a block comes as soon as all blocks under what it reads are done in the stage before. `place` says which
+    stage of the chain is meant. A context manager, used in one thread only: the scheduler inside panics when another
+    thread touches it. Blocks of one stage do not wait for each other (they read one array and write another).
+    """
+
+    def __init__(self, grids: Sequence[Grid], done: Sequence[np.ndarray], max_attempts: int = 3) -> None:
+        """done: (grid.counts) bool for each stage, blocks to leave out. All grids have the same blocks."""
+        if len({(grid.volume, grid.block) for grid in grids}) != 1:
+            raise ValueError("the stages of a chain have the same blocks")
+        self.parts = [Part(grid, skip) for grid, skip in zip(grids, done, strict=True)]
+        self._max_attempts = max_attempts
+        self._scheduler: Any = None
+        self._thread = 0
 
     def __enter__(self) -> Self:
-        grid = self._grid
-        step = Roi((0, 0, 0), grid.block)
-        task = daisy.Task(  # type: ignore[no-untyped-call]
-            grid.stage, Roi((0, 0, 0), grid.volume), step, step, read_write_conflict=False, fit="shrink",
-            max_retries=self._max_attempts - 1, skip_mask=self._skip,
-        )
+        tasks = [self._task(place) for place in range(len(self.parts))]
         self._thread = threading.get_ident()
-        self._scheduler = daisy.Scheduler(task)  # type: ignore[no-untyped-call]
+        pipeline = daisy.Pipeline(tasks, list(pairwise(tasks)))
+        self._scheduler = daisy.Scheduler(pipeline)  # type: ignore[no-untyped-call]
+        for part in self.parts:
+            if not part.left:
+                self._scheduler.acquire_block(part.grid.stage)  # gives none, yet without it the next stage never begins
         return self
 
     def __exit__(self, *error: object) -> None:
         self._scheduler = None
-        self._out.clear()
+        for part in self.parts:
+            part.out.clear()
 
     @property
     def out(self) -> int:
         """Blocks handed out and not released."""
-        return len(self._out)
+        return sum(len(part.out) for part in self.parts)
 
     @property
     def is_finished(self) -> bool:
-        """Whether every block is done, left out or given up."""
-        return self.skipped + self.done + len(self.given_up) == self.total
+        """Whether every block is done, left out, given up, or waits for one that is."""
+        return all(not part.left or part.left == self._orphans(place) for place, part in enumerate(self.parts))
 
-    def next_block(self) -> int | None:
-        """The key of a block that may run now; None if all are out or finished."""
+    def next_block(self, place: int = 0) -> int | None:
+        """The key of a block that may run now; None if there is none at present."""
         self._check_thread()
-        block = self._scheduler.acquire_block(self._grid.stage)
+        part = self.parts[place]
+        block = self._scheduler.acquire_block(part.grid.stage)
         if block is None:
             return None
-        begin = block.write_roi.begin
-        z, y, x = (int(at) // step for at, step in zip(begin, self._grid.block, strict=True))
-        key = pack((z, y, x))
-        self._out[key] = block
-        self._attempts[key] = self._attempts.get(key, 0) + 1
+        key = pack(as_voxels(block.write_roi.begin))
+        part.out[key] = block
+        part.attempts[key] = part.attempts.get(key, 0) + 1
         return key
 
-    def attempt(self, key: int) -> int:
+    def attempt(self, key: int, place: int = 0) -> int:
         """How often the block has been handed out."""
-        return self._attempts.get(key, 0)
+        return self.parts[place].attempts.get(key, 0)
 
-    def release(self, key: int, ok: bool) -> bool:
+    def release(self, key: int, ok: bool, place: int = 0) -> bool:
         """Take a block back; returns whether it will be handed out again. KeyError if it is not out."""
         self._check_thread()
-        block = self._out.pop(key)  # a second release would corrupt the scheduler's counts for ever
+        part = self.parts[place]
+        block = part.out.pop(key)  # a second release would corrupt the scheduler's counts for ever
         block.status = daisy.BlockStatus.SUCCESS if ok else daisy.BlockStatus.FAILED
         self._scheduler.release_block(block)
         if ok:
-            del self._attempts[key]
-            self.done += 1
+            del part.attempts[key]
+            part.done += 1
             return False
-        if self._attempts[key] < self._max_attempts:
+        if part.attempts[key] < self._max_attempts:
             return True
-        self.given_up.append(key)
+        part.given_up.append(key)
         return False
+
+    def _task(self, place: int) -> Any:
+        """The stage as the scheduler sees it: in whole blocks, so that no remainder at a border matters."""
+        part = self.parts[place]
+        whole, step = Roi((0, 0, 0), part.grid.counts), Roi((0, 0, 0), (1, 1, 1))
+        around = Coordinate(reach(part.grid) if place else (0, 0, 0))
+        return daisy.Task(  # type: ignore[no-untyped-call]
+            part.grid.stage, whole.grow(around, around), step.grow(around, around), step, read_write_conflict=False,
+            fit="shrink", max_retries=self._max_attempts - 1, skip_mask=part.skip,
+        )
+
+    def _orphans(self, place: int) -> int:
+        """Blocks that never come because one that they read was given up."""
+        if not any(part.given_up for part in self.parts[:place]):
+            return 0
+        return int(self._scheduler.task_states[self.parts[place].grid.stage].orphaned_count)
 
     def _check_thread(self) -> None:
         if self._scheduler is None or threading.get_ident() != self._thread:
             raise RuntimeError("a schedule is used inside `with`, in one thread")
+
+
+def reach(grid: Grid) -> Voxels:
+    """Blocks on each side that a block reads from, the same on both sides.
+
+    The scheduler loses blocks of a stage whose context is larger on one side (daisy 2.0.0), so the larger one counts.
+    """
+    context = zip(grid.context_low, grid.context_high, grid.block, strict=True)
+    return as_voxels(-(-max(low, high) // step) for low, high, step in context)

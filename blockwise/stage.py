@@ -110,6 +110,9 @@ class Stage(Settings, ABC):
     """Raised whenever the code gives other results, so that finished blocks become stale."""
     needs: ClassVar[tuple[str, ...] | None] = None
     """Words of the stages that the result depends on; None stands for all before it in the line."""
+    follows: ClassVar[bool] = False
+    """Whether a block needs no more of the stage before than its blocks under the read region, so that both stages can
+    run in one chain, and has the same blocks."""
 
     @abstractmethod
     def grid(self) -> Grid:

@@ -54,6 +54,7 @@ def execute(
                     run_stages(
                         placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
                         progress=request.progress, before=earlier, on_result=results.append,
+                        chain=settings.cluster.chain,
                     )
             finally:
                 if results:
@@ -105,7 +106,9 @@ def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Exec
         return
     with open_cluster(settings.cluster) as client:
         request.announce(f"dashboard: {dashboard_address(client) or 'none'}")
-        with OnDask(client, settings.store_url, settings.cluster.promised()) as executor:
+        with OnDask(
+            client, settings.store_url, settings.cluster.promised(), deadline_s=settings.cluster.deadline_s
+        ) as executor:
             yield executor
 
 

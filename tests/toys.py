@@ -25,6 +25,10 @@ class Smear(Stage):
     block: Voxels = (4, 4, 4)
     factor: int = 1
     faults: Path | None = None
+    gpus: float = 0.0
+
+    def resources(self) -> dict[str, float]:
+        return {"GPU": self.gpus} if self.gpus else {}
 
     def grid(self) -> Grid:
         return Grid(self.name, info(self.source).spatial, self.block, context_high=(0, 0, 1))
@@ -52,6 +56,34 @@ class Smear(Stage):
         store.put_table("sums", block, np.array([int(data.sum())]))
         if self.faults is not None:
             strike(self.faults, block.key, "after write")
+
+
+class Blur(Stage):
+    """Each voxel becomes the sum of itself and its six neighbours; what lies outside of the volume counts 0."""
+
+    name: ClassVar[str] = "blur"
+    follows: ClassVar[bool] = True
+
+    source: Volume
+    target: Volume
+    shape: Voxels
+    block: Voxels = (4, 4, 4)
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, self.block, (1, 1, 1), (1, 1, 1))
+
+    def outputs(self) -> tuple[Volume, ...]:
+        return (self.target,)
+
+    def prepare(self, store: Store) -> None:
+        create(self.target, self.shape, "uint32", self.block, like=info(self.source))
+
+    def process(self, block: Block, store: Store) -> None:
+        low = [int(inner - outer) for inner, outer in zip(block.write_roi.begin, block.read_roi.begin, strict=True)]
+        high = [int(outer - inner) for inner, outer in zip(block.write_roi.end, block.read_roi.end, strict=True)]
+        padded = np.pad(read(self.source, block.read_roi), [(1 - a, 1 - b) for a, b in zip(low, high, strict=True)])
+        parts = [np.roll(padded, step, axis) for axis in range(3) for step in (-1, 1)]
+        write(self.target, block.write_roi, np.sum([padded, *parts], axis=0, dtype=np.uint32)[1:-1, 1:-1, 1:-1])
 
 
 class Count(Stage):

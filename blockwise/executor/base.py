@@ -20,23 +20,24 @@ class Outcome:
     wall_seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss_bytes: int = 0
+    stage: str = ""
+    """Name of the stage whose block it is."""
 
 
 class Executor(Protocol):
-    """Processes blocks of one stage at a time; a context manager, used by one thread.
+    """Processes blocks of one stage at a time, or of a chain of stages; a context manager, used by one thread.
 
     Every block submitted comes back from `collect` exactly once, unless `cancel` is called.
     """
 
-    @property
-    def capacity(self) -> int:
-        """Blocks that should be out at a time to keep all workers busy; changes as durations are measured."""
+    def capacity(self, stage: Stage) -> int:
+        """Blocks of the stage that should be out at a time to keep workers busy; changes as durations are measured."""
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker can ever process this stage; harmless."""
 
-    def start(self, stage: Stage) -> None:
-        """Get ready for the blocks of this stage; nothing is out."""
+    def start(self, *stages: Stage) -> None:
+        """Get ready for the blocks of these stages, in the order of the line; nothing is out."""
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Have these blocks processed; the first attempt is 1, later ones are kept from other blocks."""
@@ -45,7 +46,7 @@ class Executor(Protocol):
         """What has ended, waiting for the first up to `timeout_s`; may be empty."""
 
     def workers_alive(self) -> int:
-        """Workers there are now."""
+        """Workers there are now that can do what is out."""
 
     def cancel(self) -> None:
         """Forget everything that is out; blocks already being processed may go on for a while."""

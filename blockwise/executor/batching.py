@@ -1,32 +1,52 @@
-"""How many blocks go to a worker at once: decisions only, no clock."""
+"""How many blocks go to a worker at once, and how many batches: decisions only, no clock."""
 
 from __future__ import annotations
 
 TARGET_S = 0.5
 """A batch should take about this long: 100 times what Dask needs for a task, and too short to be missed."""
 LIMIT = 128
+"""Blocks in a batch at most."""
 SLOW_S = 5.0
 """From here on no second batch waits at a worker: the gap between two costs nothing."""
+WINDOW = 2000
+"""Batches that are out at most, so that neither scheduler nor driver grows with the volume."""
+_TASK_S = 0.002
+"""About what Dask needs for a task itself."""
+_LIKELY = 20
+"""So many times the longest block so far is still taken for work, not for a block that hangs."""
 
 
 class Batching:
     """Learns how long a block takes. A slow block counts at once, fast ones must come again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = LIMIT) -> None:
+        """limit: blocks in a batch at most."""
+        self._limit = limit
         self._seconds: float | None = None
+        self._longest = 0.0
 
     def learn(self, seconds: float) -> None:
         """Take one measured block into account."""
         before = seconds if self._seconds is None else self._seconds
         self._seconds = max(seconds, before + 0.1 * (seconds - before))
+        self._longest = max(self._longest, seconds)
 
     def size(self) -> int:
         """Blocks in a batch; 1 as long as nothing is known."""
         if self._seconds is None:
             return 1
-        return max(1, min(LIMIT, int(TARGET_S / max(self._seconds, 1e-6))))
+        return max(1, min(self._limit, int(TARGET_S / max(self._seconds, 1e-6))))
 
     def window(self, slots: int) -> int:
-        """Batches that should be out, if workers can process so many at the same time."""
-        is_slow = self._seconds is not None and self._seconds > SLOW_S
-        return max(1, slots if is_slow else 2 * slots)
+        """Batches that should be out, if workers can process so many at the same time.
+
+        Two for each, or one of slow blocks; more if batches are so short that workers would wait for the driver.
+        """
+        if self._seconds is None:
+            return 2 * max(1, slots)
+        deep = int(TARGET_S / (self.size() * self._seconds + _TASK_S))
+        return min(max(1, slots) * max(1 if self._seconds > SLOW_S else 2, deep), max(WINDOW, slots))
+
+    def deadline_s(self, least_s: float | None) -> float | None:
+        """Seconds after which a block is taken to hang: the given ones, or more if blocks take long; None: never."""
+        return None if least_s is None else max(least_s, _LIKELY * self._longest)

@@ -16,20 +16,24 @@ from blockwise.store import Store, open_store
 class InProcess:
     """Processes blocks inside `collect`, in the order in which they were submitted."""
 
-    capacity = 64
-
     def __init__(self, store: str | Store) -> None:
         self._own = isinstance(store, str)
         self._store: Store = open_store(store) if isinstance(store, str) else store
         self._queue: deque[tuple[Stage, Grid, int]] = deque()
         self._ended: list[Outcome] = []
+        self._capacity = 64
 
     def check(self, stage: Stage) -> None:
         """This process is taken to have what any stage needs."""
 
-    def start(self, stage: Stage) -> None:
+    def capacity(self, stage: Stage) -> int:
+        """Some, as one after the other is processed; few in a chain, so that the next stage has its turn."""
+        return self._capacity
+
+    def start(self, *stages: Stage) -> None:
         """Begin with nothing out."""
         self.cancel()
+        self._capacity = 64 if len(stages) == 1 else 4
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Queue the blocks."""

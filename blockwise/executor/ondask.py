@@ -6,14 +6,14 @@ import logging
 import queue
 import time
 import uuid
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from blockwise.errors import one_line
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import TARGET_S, Batching
+from blockwise.executor.batching import LIMIT, TARGET_S
+from blockwise.executor.lane import Batch, Lane
 from blockwise.executor.pool import Pool
 from blockwise.stage import Stage
 
@@ -26,10 +26,12 @@ _SWEEP_S = 5.0
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _Sent:
+    lane: Lane
+    batch: Batch
     future: Any
-    keys: tuple[int, ...]
-    is_suspect: bool
+    at_s: float
+    deadline_s: float | None
 
 
 class OnDask:
@@ -37,45 +39,52 @@ class OnDask:
 
     A worker that dies takes all the batches with it that it held, and Dask cannot tell which of them was to blame.
     So their blocks are tried again one by one, few at a time, and only a worker lost then counts as a failed
-    attempt of the block: a block that kills its worker is found out, its neighbours are not blamed.
+    attempt of the block: a block that kills its worker is found out, its neighbours are not blamed. A worker whose
+    block takes longer than its deadline ends itself, and its blocks are met in the same way.
     """
 
-    def __init__(self, client: Client, store_url: str, promised: Mapping[str, float] | None = None) -> None:
-        """promised: resources that workers not yet there will bring."""
+    def __init__(
+        self, client: Client, store_url: str, promised: Mapping[str, float] | None = None, *,
+        deadline_s: float | None = None, batch_limit: int = LIMIT,
+    ) -> None:  # fmt: skip
+        """promised: resources that workers not yet there will bring. deadline_s: a block that takes longer, and far
+        longer than all others of its stage so far, hangs; None: never. batch_limit: blocks in a batch at most."""
         self.client: Any = client
         self._url = store_url
         self._pool = Pool(client, promised or {})
+        self._deadline_s = deadline_s
+        self._limit = batch_limit
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._task: Any = None
+        self._lanes: dict[str, Lane] = {}
+        self._out: dict[int, _Sent] = {}
         self._serial = 0
-        self._reset()
+        self._swept_s = 0.0
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker has the resources, or the store cannot be reached from one."""
         self._pool.check(stage, self._url)
 
-    def start(self, stage: Stage) -> None:
-        """Get ready for the blocks of this stage."""
+    def start(self, *stages: Stage) -> None:
+        """Get ready for the blocks of these stages, in the order of the line."""
         from blockwise.executor.remote import as_task
 
         self.cancel()
-        self._reset()
-        self._pool.need(stage.resources())
-        self._task = as_task(stage, self._url, uuid.uuid4().hex[:8])
+        token = uuid.uuid4().hex[:8]
+        self._lanes = {
+            stage.name: Lane(stage, as_task(stage, self._url, token), place, self._limit)
+            for place, stage in enumerate(stages)
+        }
 
-    @property
-    def capacity(self) -> int:
-        """Blocks to be out at a time: a batch or two for every thread."""
-        return self._batching.size() * self._batching.window(self._pool.slots())
+    def capacity(self, stage: Stage) -> int:
+        """Blocks of the stage to be out at a time: a batch or two for every thread."""
+        lane = self._lanes[stage.name]
+        return lane.batching.size() * lane.batching.window(self._pool.slots(lane.needs))
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Queue the blocks, and send what workers have room for."""
-        if attempt == 1:
-            self._waiting.extend(keys)
-        else:
-            for key in keys:
-                (self._suspects if key in self._lost else self._single).append(key)
-        self._send(stage)
+        lane = self._lanes[stage.name]
+        lane.add(keys, attempt)
+        self._send(lane)
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """What has ended, waiting for the first up to `timeout_s`."""
@@ -88,25 +97,31 @@ class OnDask:
         except queue.Empty:
             pass
         serials += self._sweep()
-        batches = [self._out.pop(serial) for serial in dict.fromkeys(serials) if serial in self._out]
-        outcomes = [outcome for batch in batches for outcome in self._outcomes(batch)]
-        if self._stage is not None:
-            self._send(self._stage)
+        ended = [self._out.pop(serial) for serial in dict.fromkeys(serials) if serial in self._out]
+        for serial in serials:
+            for lane in self._lanes.values():
+                lane.out.pop(serial, None)
+        outcomes = self._outcomes(ended)
+        for lane in self._lanes.values():
+            self._send(lane)
         return outcomes
 
     def workers_alive(self) -> int:
-        """Workers that have what the stage needs."""
-        return self._pool.alive()
+        """Workers that have what is needed by the stage that has the fewest of them."""
+        needs = [lane.needs for lane in self._lanes.values() if lane.is_busy]
+        return min((self._pool.alive(one) for one in needs), default=self._pool.alive({}))
 
     def cancel(self) -> None:
         """Forget everything that is out; blocks being processed go on to their end."""
-        futures = [batch.future for batch in self._out.values()]
+        futures = [sent.future for sent in self._out.values()]
         if futures:
             try:
                 self.client.cancel(futures, force=True)
             except Exception as error:  # the scheduler may be gone, and then nothing is left to cancel
                 log.debug("cancel: %s", error)
-        self._reset()
+        self._lanes = {}
+        self._out = {}
+        self._swept_s = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -114,44 +129,34 @@ class OnDask:
     def __exit__(self, *error: object) -> None:
         self.cancel()
 
-    def _reset(self) -> None:
-        self._stage: Stage | None = None
-        self._batching = Batching()
-        self._waiting: deque[int] = deque()
-        self._single: deque[int] = deque()
-        self._suspects: deque[int] = deque()
-        self._lost: set[int] = set()
-        self._out: dict[int, _Batch] = {}
-        self._swept_s = time.monotonic()
-
-    def _send(self, stage: Stage) -> None:
-        self._stage = stage
+    def _send(self, lane: Lane) -> None:
         if self.client.status != "running":
             return  # the blocks wait for the scheduler to come back, or for the run to lose its patience
-        window = self._batching.window(self._pool.slots())
-        suspects = sum(batch.is_suspect for batch in self._out.values())
-        while self._suspects and suspects < max(1, self._pool.alive() // 8):
-            self._send_batch((self._suspects.popleft(),), True)
-            suspects += 1
-        while self._single and len(self._out) < window:
-            self._send_batch((self._single.popleft(),), False)
-        while self._waiting and len(self._out) < window:
-            share = -(-len(self._waiting) // (window - len(self._out)))
-            size = min(self._batching.size(), share)
-            self._send_batch(tuple(self._waiting.popleft() for _ in range(size)), False)
+        batches = lane.next_batches(self._pool.slots(lane.needs), self._pool.alive(lane.needs))
+        if batches:
+            self._send_batches(lane, batches)
 
-    def _send_batch(self, keys: tuple[int, ...], is_suspect: bool) -> None:
+    def _send_batches(self, lane: Lane, batches: Sequence[Batch]) -> None:
+        """All in one message, which is much cheaper than one each."""
         from blockwise.executor.remote import work
 
-        assert self._stage is not None
-        self._serial += 1
-        serial = self._serial
-        future = self.client.submit(
-            work, self._task, keys, TARGET_S, key=f"{self._stage.name}-{keys[0]}-{self._task.token}-{serial}",
-            pure=False, retries=0, resources=self._stage.resources() or None,
+        serials = range(self._serial, self._serial + len(batches))
+        self._serial += len(batches)
+        # The only block of a stage has none to be compared with, and may take hours.
+        deadline_s = lane.batching.deadline_s(self._deadline_s) if lane.stage.grid().count > 1 else None
+        names = [
+            f"{lane.stage.name}-{batch.keys[0]}-{lane.task.token}-{serial}"
+            for serial, batch in zip(serials, batches, strict=True)
+        ]
+        count, now = len(batches), time.monotonic()
+        futures = self.client.map(
+            work, [lane.task] * count, [batch.keys for batch in batches], [TARGET_S] * count, [deadline_s] * count,
+            key=names, pure=False, retries=0, resources=lane.needs or None, priority=lane.place,
         )
-        self._out[serial] = _Batch(future, keys, is_suspect)
-        future.add_done_callback(lambda _: self._ended.put(serial))
+        for serial, batch, future in zip(serials, batches, futures, strict=True):
+            self._out[serial] = _Sent(lane, batch, future, now, deadline_s)
+            lane.out[serial] = batch
+            future.add_done_callback(lambda _, serial=serial: self._ended.put(serial))
 
     def _sweep(self) -> list[int]:
         """Futures that have ended without a word, as when the connection was lost for a while."""
@@ -159,39 +164,59 @@ class OnDask:
         if now - self._swept_s < _SWEEP_S:
             return []
         self._swept_s = now
-        return [serial for serial, batch in self._out.items() if batch.future.status != "pending"]
+        return [serial for serial, sent in self._out.items() if sent.future.status != "pending"]
 
-    def _outcomes(self, batch: _Batch) -> list[Outcome]:
-        status = batch.future.status
-        if status == "finished":
+    def _outcomes(self, ended: Sequence[_Sent]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for sent, result in zip(ended, self._results(ended), strict=True):
+            if not isinstance(result, list):
+                outcomes += self._ended_badly(sent, result)
+                continue
+            for outcome in result:
+                sent.lane.batching.learn(outcome.wall_seconds)
+            begun = {outcome.key for outcome in result}
+            sent.lane.give_back([key for key in sent.batch.keys if key not in begun])
+            outcomes += result
+        return outcomes
+
+    def _results(self, ended: Sequence[_Sent]) -> Sequence[list[Outcome] | BaseException | None]:
+        """What the batches returned, all in one message, or else one by one; the error of those that ended badly."""
+        if all(sent.future.status == "finished" for sent in ended):
             try:
-                outcomes: list[Outcome] = batch.future.result()
+                found: list[list[Outcome]] = self.client.gather([sent.future for sent in ended])
+                return found
             except Exception as error:
-                return self._ended_badly(batch, error)
-            for outcome in outcomes:
-                self._batching.learn(outcome.wall_seconds)
-            begun = {outcome.key for outcome in outcomes}
-            self._waiting.extendleft(key for key in reversed(batch.keys) if key not in begun)
-            return outcomes
-        if status == "error":
-            return self._ended_badly(batch, batch.future.exception())
-        return self._blame(batch, f"the future was {status}")
+                log.debug("gather: %s", error)
+        return [_result(sent.future) for sent in ended]
 
-    def _ended_badly(self, batch: _Batch, error: BaseException) -> list[Outcome]:
+    def _ended_badly(self, sent: _Sent, error: BaseException | None) -> list[Outcome]:
         from distributed.scheduler import KilledWorker
 
+        if error is None:
+            return self._blame(sent, f"the future was {sent.future.status}")
         if isinstance(error, KilledWorker):
-            return self._blame(batch, f"worker {error.last_worker.address} died with the block (memory?)")
-        if not isinstance(error, Exception) or type(error).__name__ in ("CancelledError", "FutureCancelledError"):
-            return self._blame(batch, one_line(f"{type(error).__name__}: {error}"))
+            return self._blame(sent, f"worker {error.last_worker.address} died with the block (memory?)")
         text = one_line(f"{type(error).__name__}: {error}")
-        return [Outcome(key, False, text) for key in batch.keys]
+        if not isinstance(error, Exception) or type(error).__name__ in ("CancelledError", "FutureCancelledError"):
+            return self._blame(sent, text)
+        return [Outcome(key, False, text, stage=sent.lane.stage.name) for key in sent.batch.keys]
 
-    def _blame(self, batch: _Batch, why: str) -> list[Outcome]:
-        """A failed attempt if the block was alone and under suspicion already, else it is put under suspicion."""
-        self._lost.update(batch.keys)
-        if batch.is_suspect:
-            return [Outcome(key, False, why) for key in batch.keys]
-        log.warning("%s; its %d blocks are tried again one by one", why, len(batch.keys))
-        self._suspects.extend(batch.keys)
-        return []
+    def _blame(self, sent: _Sent, why: str) -> list[Outcome]:
+        waited_s = time.monotonic() - sent.at_s
+        if sent.batch.is_suspect and sent.deadline_s is not None and waited_s >= sent.deadline_s:
+            why = f"no end within {sent.deadline_s:.0f} s, so its worker was ended; the worker's log shows where it was"
+        if not sent.batch.is_suspect:
+            log.warning("%s; its %d blocks are tried again one by one", why, len(sent.batch.keys))
+        return sent.lane.suspect(sent.batch, why)
+
+
+def _result(future: Any) -> list[Outcome] | BaseException | None:
+    """What one batch returned, or its error; None if it was cancelled or lost."""
+    try:
+        if future.status == "finished":
+            outcomes: list[Outcome] = future.result()
+            return outcomes
+        error: BaseException | None = future.exception() if future.status == "error" else None
+    except Exception as raised:
+        return raised
+    return error

@@ -24,22 +24,16 @@ class Pool:
     def __init__(self, client: Client, promised: Mapping[str, float]) -> None:
         self._client: Any = client
         self._promised = promised
-        self._needed: Mapping[str, float] = {}
         self._workers: dict[str, dict[str, Any]] = {}
         self._asked_s = -_FRESH_S
 
-    def need(self, resources: Mapping[str, float]) -> None:
-        """Count only workers that have these resources."""
-        self._needed = resources
-        self._asked_s = -_FRESH_S
+    def alive(self, needed: Mapping[str, float]) -> int:
+        """Workers that have these resources; none if the scheduler does not answer."""
+        return sum(slots_of(worker, needed) > 0 for worker in self._known())
 
-    def alive(self) -> int:
-        """Workers there are; none if the scheduler does not answer."""
-        return len(self._able())
-
-    def slots(self) -> int:
-        """Tasks that can run at the same time; at least 1."""
-        return max(1, sum(slots_of(worker, self._needed) for worker in self._able()))
+    def slots(self, needed: Mapping[str, float]) -> int:
+        """Tasks with these needs that can run at the same time; at least 1."""
+        return max(1, sum(slots_of(worker, needed) for worker in self._known()))
 
     def check(self, stage: Stage, store_url: str) -> None:
         """Raise BadInput if no worker can ever process this stage, or reach its store."""
@@ -58,11 +52,11 @@ class Pool:
                 wanted="mongodb://host/database", todo="start MongoDB and set store",
             )
 
-    def _able(self) -> list[dict[str, Any]]:
+    def _known(self) -> list[dict[str, Any]]:
         now = time.monotonic()
         if now - self._asked_s >= _FRESH_S:
             self._workers, self._asked_s = self._ask(), now
-        return [worker for worker in self._workers.values() if slots_of(worker, self._needed)]
+        return list(self._workers.values())
 
     def _ask(self) -> dict[str, dict[str, Any]]:
         try:

@@ -12,6 +12,7 @@ from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.watchdog import watchdog
 from blockwise.executor.work import run_block
 from blockwise.stage import Grid, Stage
 from blockwise.store import Store, open_store
@@ -32,17 +33,22 @@ def as_task(stage: Stage, url: str, token: str) -> Task:
     return Task(dumps((stage, stage.grid())), url, token)
 
 
-def work(task: Task, keys: tuple[int, ...], budget_s: float) -> list[Outcome]:
-    """Process the blocks in order until the time is used up; those without an outcome were not begun."""
+def work(task: Task, keys: tuple[int, ...], budget_s: float, deadline_s: float | None = None) -> list[Outcome]:
+    """Process the blocks in order until the time is used up; those without an outcome were not begun.
+
+    deadline_s: if a block takes longer, this process ends.
+    """
     stage, grid = _stage(task)
     store = _store(task, os.getpid())
     alone = get_worker().state.nthreads == 1
     end = time.monotonic() + budget_s
     outcomes: list[Outcome] = []
-    for key in keys:
-        if outcomes and time.monotonic() > end:
-            break
-        outcomes.append(run_block(stage, grid, key, store, alone=alone))
+    # No block begins after the budget, so one alarm does for all of them.
+    with watchdog().bounded(None if deadline_s is None else deadline_s + (budget_s if len(keys) > 1 else 0)):
+        for key in keys:
+            if outcomes and time.monotonic() > end:
+                break
+            outcomes.append(run_block(stage, grid, key, store, alone=alone))
     return outcomes
 
 

@@ -37,7 +37,7 @@ def run_block(stage: Stage, grid: Grid, key: int, store: Store, *, alone: bool =
     except BaseException as raised:  # user code may call sys.exit, and extensions panic
         error = describe(raised)
         log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error))
-    return Outcome(key, not error, error, time.perf_counter() - wall, clock() - cpu, peak_rss_bytes())
+    return Outcome(key, not error, error, time.perf_counter() - wall, clock() - cpu, peak_rss_bytes(), stage.name)
 
 
 def describe(error: BaseException) -> str:

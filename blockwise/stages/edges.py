@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import fastremap
 import numpy as np
 
 from blockwise.errors import WorkFailed
 from blockwise.kernels.edges import count_edges, count_histograms
+from blockwise.kernels.tables import distinct
 from blockwise.kernels.watershed import concatenate_pairs, joins
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.affinity import NEAREST, pick
@@ -23,6 +23,7 @@ class Edges(Stage):
     """Sum the affinities of every pair of fragments that touch in the block, in integers."""
 
     name = "edges"
+    follows = True
 
     affinities: Volume
     fragments: Volume
@@ -49,7 +50,7 @@ class Edges(Stage):
             store.put_table("histograms", block, count_histograms(ids, affinities, offsets, margin))
         store.put_table("joins", block, self.joined(block, ids, margin, store))
         # Nodes, edges and joins are of one reading: redone after `segment`, the numbers found are final ones already.
-        store.put_table("nodes", block, nodes_of(ids[tuple(slice(start, None) for start in margin)]))
+        store.put_table("nodes", block, distinct(ids, margin).astype(NODE))
 
     def parameters(self) -> dict[str, object]:
         # Edges counted before there were histograms are the same as those without.
@@ -80,10 +81,3 @@ class Edges(Stage):
             index[axis] = margin[axis] - 1
             pairs.append(joins(inner.take(0, axis=axis), ids[tuple(index)], linked))
         return concatenate_pairs(pairs)
-
-
-def nodes_of(ids: np.ndarray) -> np.ndarray:
-    """The numbers in `ids` but 0, sorted NODE."""
-    found = fastremap.unique(np.ascontiguousarray(ids))
-    nodes: np.ndarray = found[found > 0].astype(NODE)
-    return nodes

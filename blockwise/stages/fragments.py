@@ -23,6 +23,7 @@ class Fragments(Stage):
     """Give every voxel the provisional number of its fragment, and note which faces continue outside."""
 
     name = "fragments"
+    follows = True
     version = 2
 
     affinities: Volume

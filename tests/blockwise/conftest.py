@@ -11,6 +11,8 @@ import pytest
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.store import Store, open_store
+from blockwise.volume import Volume
+from tests.toys import source_volume
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +20,12 @@ def dask_client() -> Iterator[Any]:
     """Two workers that all tests share; a test that kills workers gets new ones by the nanny."""
     with open_cluster(Cluster(workers=2, dashboard=False)) as client:
         yield client
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Volume:
+    """Random numbers, (8, 9, 10)."""
+    return source_volume(tmp_path / "in.zarr" / "raw")
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from blockwise.executor import Executor, OnDask, Outcome, batching
-from blockwise.executor.remote import as_task
+from blockwise.executor.batching import WINDOW
+from blockwise.executor.remote import Task, as_task
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
-from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, RAISE, attempts, plan
+from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, HANG, RAISE, attempts, plan
 from tests.toys import Idle
 
 
@@ -66,10 +67,10 @@ def test_cheap_blocks_share_a_future(dask_client, store):
     with OnDask(dask_client, store.url) as executor:
         stage = Idle(blocks=600)
         executor.start(stage)
-        assert executor.capacity == 4
+        assert executor.capacity(stage) == 4
         run_all(executor, stage, [0, 1, 2, 3])
         before = executor._serial
-        assert executor.capacity > 100
+        assert executor.capacity(stage) > 100
         run_all(executor, stage, list(range(4, 600)))
         assert executor._serial - before < 20
 
@@ -80,7 +81,7 @@ def test_a_slow_block_does_not_hold_back_its_batch(dask_client, store, monkeypat
     with OnDask(dask_client, store.url) as executor:
         stage = Idle(blocks=8, seconds=0.3)
         executor.start(stage)
-        executor._batching.window = lambda slots: 1  # type: ignore[method-assign]
+        executor._lanes["idle"].batching.window = lambda slots: 1  # type: ignore[method-assign]
         run_all(executor, stage, list(range(8)))
         assert executor._serial >= 4
 
@@ -94,9 +95,9 @@ def test_futures_are_named_for_stage_and_block(dask_client, store):
             stage = Idle(blocks=3, seconds=0.2)
             executor.start(stage)
             executor.submit(stage, [2], 1)
-            (batch,) = executor._out.values()
-            assert batch.future.key.startswith("idle-2-")
-            assert key_split(batch.future.key) == "idle"
+            (sent,) = executor._out.values()
+            assert sent.future.key.startswith("idle-2-")
+            assert key_split(sent.future.key) == "idle"
             assert key_split(f"{name}-2-abcdef12-3") == name
 
 
@@ -132,7 +133,7 @@ def test_a_stage_that_workers_cannot_load_fails_its_blocks(dask_client, store):
     with OnDask(dask_client, store.url) as executor:
         stage = Idle(blocks=2)
         executor.start(stage)
-        executor._task = type(executor._task)(b"no pickle", store.url, "t")
+        executor._lanes["idle"].task = Task(b"no pickle", store.url, "t")
         found = run_all(executor, stage, [0, 1])
     assert not any(one.ok for one in found.values())
     assert all("UnpicklingError" in one.error for one in found.values())
@@ -147,3 +148,34 @@ def test_memory_is_measured_where_the_system_does_not_tell(monkeypatch, tmp_path
     monkeypatch.setattr(work, "_RESET", Path(tmp_path / path))
     work.reset_peak_rss()
     assert work.peak_rss_bytes() > 1e6
+
+
+def test_a_block_that_hangs_is_found_out(dask_client, store, tmp_path):
+    """Its worker ends at the deadline; it comes back as failed with the reason, and no other block is blamed."""
+    folder = plan(tmp_path / "plan", {7: [HANG] * ALWAYS})
+    with OnDask(dask_client, store.url, deadline_s=0.5) as executor:
+        stage = Idle(blocks=20, faults=folder)
+        executor.start(stage)
+        found = run_all(executor, stage, list(range(20)))
+    assert [key for key, one in found.items() if not one.ok] == [7]
+    assert "no end within" in found[7].error
+    assert attempts(folder)[7] == 2
+
+
+def test_the_only_block_of_a_stage_has_no_deadline(dask_client, store):
+    """It may take hours, and there is no other block to compare it with."""
+    with OnDask(dask_client, store.url, deadline_s=0.1) as executor:
+        stage = Idle(blocks=1, seconds=0.5)
+        executor.start(stage)
+        assert run_all(executor, stage, [0])[0].ok
+
+
+def test_one_block_a_task_fills_a_bounded_window(dask_client, store):
+    """With many tasks alive, as their cost is Dask's, but never more than a few thousand."""
+    with OnDask(dask_client, store.url, batch_limit=1) as executor:
+        stage = Idle(blocks=3000)
+        executor.start(stage)
+        executor._lanes["idle"].batching.learn(1e-5)
+        executor.submit(stage, list(range(3000)), 1)
+        assert 100 < len(executor._out) <= WINDOW
+        assert all(len(sent.batch.keys) == 1 for sent in executor._out.values())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blockwise.executor.batching import LIMIT, Batching
+from blockwise.executor.batching import LIMIT, WINDOW, Batching
 from blockwise.schedule import Schedule
 from blockwise.stage import Grid
 
@@ -34,7 +34,7 @@ def drain(schedule: Schedule, fails: tuple[int, ...] = ()) -> list[int]:
 def test_every_block_comes_once_with_its_key(volume, context):
     """The keys handed out are those of the grid, whatever the remainder at the border and the context."""
     grid = replace(GRID, volume=volume, context_low=(context,) * 3, context_high=(context,) * 3)
-    with Schedule(grid, none_done(grid)) as schedule:
+    with Schedule([grid], [none_done(grid)]) as schedule:
         order = drain(schedule)
         assert schedule.is_finished
     assert sorted(order) == sorted(grid.keys().ravel().tolist())
@@ -45,16 +45,16 @@ def test_blocks_that_are_done_are_left_out():
     random = np.random.default_rng(1)
     for _ in range(20):
         done = random.random(GRID.counts) < random.random()
-        with Schedule(GRID, done) as schedule:
+        with Schedule([GRID], [done]) as schedule:
             assert sorted(drain(schedule)) == sorted(GRID.keys()[~done].tolist())
             assert schedule.is_finished
-            assert schedule.skipped == done.sum()
+            assert schedule.parts[0].skipped == done.sum()
 
 
 def test_all_blocks_may_be_out_at_once():
     """Blocks of one stage never wait for each other, even with context."""
     grid = replace(GRID, context_low=(1, 1, 1), context_high=(1, 1, 1))
-    with Schedule(grid, none_done()) as schedule:
+    with Schedule([grid], [none_done()]) as schedule:
         keys = [schedule.next_block() for _ in range(GRID.count)]
         assert None not in keys
         assert schedule.next_block() is None
@@ -65,17 +65,17 @@ def test_all_blocks_may_be_out_at_once():
 def test_a_failed_block_comes_again_up_to_the_limit():
     """It is handed out max_attempts times, is given up then, and the others are done."""
     bad = int(GRID.keys()[1, 1, 0])
-    with Schedule(GRID, none_done(), max_attempts=3) as schedule:
+    with Schedule([GRID], [none_done()], max_attempts=3) as schedule:
         order = drain(schedule, fails=(bad,))
         assert order.count(bad) == 3
-        assert schedule.given_up == [bad]
-        assert schedule.done == GRID.count - 1
+        assert schedule.parts[0].given_up == [bad]
+        assert schedule.parts[0].done == GRID.count - 1
         assert schedule.is_finished
 
 
 def test_a_failed_block_comes_after_the_others():
     """A retry does not hold up blocks that have not been tried."""
-    with Schedule(GRID, none_done(), max_attempts=2) as schedule:
+    with Schedule([GRID], [none_done()], max_attempts=2) as schedule:
         first = schedule.next_block()
         assert first is not None
         assert schedule.release(first, False)
@@ -86,7 +86,7 @@ def test_a_failed_block_comes_after_the_others():
 
 def test_releasing_twice_is_an_error():
     """The second release would corrupt the counts, so it is refused."""
-    with Schedule(GRID, none_done()) as schedule:
+    with Schedule([GRID], [none_done()]) as schedule:
         key = schedule.next_block()
         assert key is not None
         schedule.release(key, True)
@@ -106,7 +106,7 @@ def test_another_thread_is_refused():
         except RuntimeError as error:
             caught.append(error)
 
-    with Schedule(GRID, none_done()) as schedule:
+    with Schedule([GRID], [none_done()]) as schedule:
         thread = threading.Thread(target=use, args=(schedule,))
         thread.start()
         thread.join()
@@ -117,7 +117,7 @@ def test_another_thread_is_refused():
 def test_a_mask_of_another_grid_is_refused():
     """A shifted mask would leave silent holes."""
     with pytest.raises(ValueError, match="mask"):
-        Schedule(GRID, np.zeros((1, 1, 1), bool))
+        Schedule([GRID], [np.zeros((1, 1, 1), bool)])
 
 
 def test_cheap_blocks_go_in_batches_and_slow_ones_alone():
@@ -142,4 +142,24 @@ def test_one_slow_block_ends_batching_and_many_fast_ones_bring_it_back():
     for _ in range(100):
         batching.learn(0.001)
     assert batching.size() > 50
-    assert batching.window(4) == 8
+    assert batching.window(4) >= 8
+
+
+def test_a_deadline_grows_with_blocks_that_take_long():
+    """So that slow blocks are no suspects; without a deadline there is none."""
+    batching = Batching()
+    assert batching.deadline_s(None) is None
+    assert batching.deadline_s(60) == 60
+    batching.learn(10.0)
+    batching.learn(0.1)
+    assert batching.deadline_s(60) == 200
+
+
+def test_short_tasks_are_queued_deep_and_their_number_is_bounded():
+    """Workers never wait for the driver, and the driver never holds more than a few thousand."""
+    batching = Batching(limit=1)
+    batching.learn(1e-5)
+    assert batching.size() == 1
+    assert batching.window(1) > 100
+    assert batching.window(300) == WINDOW
+    assert batching.window(5000) == 5000

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ DIE_BEFORE_WRITE = "die before write"
 DIE_AFTER_WRITE = "die after write"
 INTERRUPT = "interrupt"
 EXIT = "exit"
+HANG = "hang"
 ALWAYS = 99
 
 
@@ -48,6 +50,8 @@ def strike(folder: Path, key: int, moment: str) -> None:
         raise KeyboardInterrupt
     if moment == "before write" and kind == EXIT:
         raise SystemExit(3)
+    if moment == "before write" and kind == HANG:
+        time.sleep(600)
 
 
 def attempts(folder: Path) -> dict[int, int]:

@@ -1,0 +1,86 @@
+"""The blocks of one stage on their way to Dask workers: what waits, what goes next. Decisions only, no Dask."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from blockwise.executor.base import Outcome
+from blockwise.executor.batching import Batching
+from blockwise.stage import Stage
+
+if TYPE_CHECKING:
+    from blockwise.executor.remote import Task
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Blocks that go to a worker together."""
+
+    keys: tuple[int, ...]
+    is_suspect: bool = False
+    """Its one block was on a worker that died, and is tried alone."""
+
+
+class Lane:
+    """Fresh blocks go in batches, those that failed one by one, those that were on a lost worker few at a time."""
+
+    def __init__(self, stage: Stage, task: Task, place: int, limit: int) -> None:
+        """place: of the stage in its chain. limit: blocks in a batch at most."""
+        self.stage, self.task, self.place = stage, task, place
+        self.needs = stage.resources()
+        self.batching = Batching(limit)
+        self.out: dict[int, Batch] = {}
+        """Batches at workers, by their serial number."""
+        self._fresh: deque[int] = deque()
+        self._single: deque[int] = deque()
+        self._suspects: deque[int] = deque()
+        self._lost: set[int] = set()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any block waits or is out."""
+        return bool(self.out or self._fresh or self._single or self._suspects)
+
+    def add(self, keys: Sequence[int], attempt: int) -> None:
+        """Queue blocks."""
+        if attempt == 1:
+            self._fresh.extend(keys)
+            return
+        for key in keys:
+            (self._suspects if key in self._lost else self._single).append(key)
+
+    def give_back(self, keys: Sequence[int]) -> None:
+        """Queue blocks of a batch that were not begun, before all others."""
+        self._fresh.extendleft(reversed(keys))
+
+    def suspect(self, batch: Batch, why: str) -> list[Outcome]:
+        """The worker was lost: a failed attempt if the block was alone already, else its blocks are tried alone."""
+        self._lost.update(batch.keys)
+        if batch.is_suspect:
+            return [Outcome(key, False, why, stage=self.stage.name) for key in batch.keys]
+        self._suspects.extend(batch.keys)
+        return []
+
+    def next_batches(self, slots: int, alive: int) -> list[Batch]:
+        """What goes to the workers now; few at a time if blocks are cheap, so that many go in one message."""
+        chosen: list[Batch] = []
+        suspects = sum(batch.is_suspect for batch in self.out.values())
+        while self._suspects and suspects < max(1, alive // 8):
+            chosen.append(Batch((self._suspects.popleft(),), True))
+            suspects += 1
+        window = self.batching.window(slots)
+        free = window - len(self.out) - len(chosen)
+        if free < window // 8:
+            return chosen
+        while self._single and free > 0:
+            chosen.append(Batch((self._single.popleft(),)))
+            free -= 1
+        share = -(-len(self._fresh) // (2 * slots))  # the last ones are shared evenly
+        while self._fresh and free > 0:
+            size = min(self.batching.size(), share, len(self._fresh))
+            chosen.append(Batch(tuple(self._fresh.popleft() for _ in range(size))))
+            free -= 1
+        return chosen

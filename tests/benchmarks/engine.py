@@ -1,0 +1,134 @@
+"""How many blocks a second go through schedule, executor and store, and what a million of them cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from blockwise.cluster import Cluster, open_cluster
+from blockwise.executor import InProcess, OnDask
+from blockwise.executor.batching import LIMIT
+from blockwise.run import run_stages
+from blockwise.store import Store, open_store
+from tests.benchmarks.chain import measure_chain
+from tests.benchmarks.report import Row
+from tests.paths import ROOT
+from tests.servers import fresh_database, mongo_server
+from tests.toys import Idle
+
+NAME = "engine"
+
+
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """Empty blocks through Dask, then many of them through this process, then what the scheduler needs for a chain."""
+    work = folder / "engine"
+    work.mkdir(parents=True, exist_ok=True)
+    for path in work.glob("*.db*"):
+        path.unlink()
+    with mongo_server(work / "mongo") as address:
+        stores = {"SQLite": f"sqlite:///{work.absolute()}/run.db", "MongoDB": fresh_database(address)}
+        rows = through_dask(stores, 20_000 if quick else 60_000, 1_000 if quick else 3_000)
+        for name, url in stores.items():
+            rows += many(name, url, 100_000 if quick else 1_000_000)
+    return rows + measure_chain(quick)
+
+
+def through_dask(stores: dict[str, str], blocks: int, single: int) -> list[Row]:
+    """Blocks a second on two workers: batched with each store; one by one beside Dask's own map of as many tasks."""
+    rows = []
+    with open_cluster(Cluster(dashboard=False)) as client:
+        run(client, stores["SQLite"], 300)
+        for name, url in stores.items():
+            rate = blocks / timed(lambda url=url: run(client, url, blocks))  # type: ignore[misc]
+            note = "empty blocks in adaptive batches, each marked durably"
+            rows.append(Row(f"{blocks:,} blocks, 2 Dask workers, {name}", rate, "blocks/s", ">= 2,000", None, note))
+        plain, own = [], []
+        for _ in range(3):  # taken in turn, since a machine is not equally quick all the time
+            plain.append(single / timed(lambda: map_plainly(client, single)))
+            own.append(single / timed(lambda: run(client, stores["SQLite"], single, 1)))
+    default = plain_dask(single)
+    note = f"client.map: {max(default):,.0f}/s on Dask's own LocalCluster, {max(plain):,.0f}/s on this cluster"
+    rows.append(Row(f"{single:,} blocks, one a task, 2 Dask workers, SQLite", max(own), "blocks/s", "", None, note))
+    rows.append(Row("one block a task / client.map, Dask's own cluster", max(own) / max(default), "", ">= 0.9"))
+    rows.append(Row("one block a task / client.map, this cluster", max(own) / max(plain), ""))
+    return rows
+
+
+def plain_dask(tasks: int) -> list[float]:
+    """Tasks a second of client.map on two workers as Dask starts them by itself."""
+    from distributed import Client, LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        map_plainly(client, 300)
+        return [tasks / timed(lambda: map_plainly(client, tasks)) for _ in range(3)]
+
+
+def map_plainly(client: Any, tasks: int) -> None:
+    """As many tasks that do nothing, with nothing of ours around them."""
+    client.gather(client.map(nothing, range(tasks), pure=False))
+
+
+def nothing(place: int) -> None:
+    """A task."""
+
+
+def run(client: Any, url: str, blocks: int, limit: int = LIMIT) -> None:
+    """All blocks of an empty stage, from none done to finished."""
+    store = open_store(url)
+    with OnDask(client, url, deadline_s=3600, batch_limit=limit) as executor:
+        run_stages([Idle(blocks=blocks)], store, executor, redo="idle")
+    store.close()
+
+
+def many(name: str, url: str, blocks: int) -> list[Row]:
+    """A process of its own runs them, then finds them finished: time to the first block, memory, time to see it."""
+    command = [sys.executable, "-m", "tests.benchmarks.engine", url, str(blocks)]
+    out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    found = json.loads(out.splitlines()[-1])
+    what = f"{blocks:,} blocks, this process, {name}"
+    return [
+        Row(f"{what}: all", blocks / found["seconds"], "blocks/s"),
+        Row(f"{what}: until the first is done", found["first_s"], "s", "<= 5"),
+        Row(f"{what}: until they are known to be finished", found["again_s"], "s", "<= 5"),
+        Row(f"{what}: memory of the driver grows from 10 % to 100 % by", found["growth_mb"], "MB", "", None,
+            f"{found['rss_mb']:.0f} MB in the end"),
+    ]  # fmt: skip
+
+
+def driver(url: str, blocks: int) -> dict[str, float]:
+    """What `many` wants to know, measured in this process."""
+    rss: dict[int, int] = {}
+    first: list[float] = []
+    begin = time.perf_counter()
+
+    def watch(_: str, done: int, total: int, note: str = "") -> None:
+        if done and not first:
+            first.append(time.perf_counter() - begin)
+        tenth = 10 * done // total
+        if tenth not in rss:
+            rss[tenth] = psutil.Process().memory_info().rss
+
+    store: Store = open_store(url)
+    with InProcess(store) as executor:
+        seconds = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=watch))
+        grown = (rss[10] - rss[1]) / 1e6
+        again = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor))
+    return {"seconds": seconds, "first_s": first[0], "again_s": again, "growth_mb": grown, "rss_mb": rss[10] / 1e6}
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds it took."""
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(driver(sys.argv[1], int(sys.argv[2]))) + "\n")
