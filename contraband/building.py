@@ -53,7 +53,7 @@ def seg_task(
     """A head, or a whole network, and what it is trained on. `base`: weights of a contrastively trained encoder."""
     torch.manual_seed(sub_seed(settings.seed, 0))
     offsets = settings.offsets_for(model.dims)
-    network = SegmentationNet(model, settings.seg_head, len(offsets))
+    network = SegmentationNet(model, settings.seg_head, len(offsets) + settings.has_background)
     if base is not None:
         network.base.load_state_dict(base)
     if settings.freeze_base or embeddings is not None:
@@ -65,7 +65,7 @@ def seg_task(
     augmenter = Augmenter(settings, shape)
     margin = margin_for(offsets, settings.grow_boundary, output[0])
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
-    target = affinity_target(offsets, margin, settings.grow_boundary)
+    target = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)
     common: dict[str, Any] = {
         "pairs": pairs, "seed": settings.seed, "augmenter": augmenter, "in_loader": in_loader,
         "output_shape": output, "label_shape": label_shape, "norm_factor": norm_factor(settings, pairs[0]),
@@ -73,11 +73,12 @@ def seg_task(
     later = None if in_loader else augmenter
     if params.pipeline == "standard":
         dense = SegmentationSamples(**common, min_labelled=settings.min_labelled)
-        return DenseTask(network, dense, later, label_shape, target)
+        return DenseTask(network, dense, later, label_shape, target, len(offsets))
     points = labelled_points(settings)
     sparse = SparseSamples(points, **common)
     wants_affinities = _teaches_affinities(settings)
-    return SparseTask(network, sparse, later, (output, label_shape), target if wants_affinities else None)
+    shapes = (output, label_shape)
+    return SparseTask(network, sparse, later, shapes, target if wants_affinities else None, len(offsets))
 
 
 def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings: Path) -> Task:
@@ -91,17 +92,22 @@ def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings:
     if _teaches_affinities(settings):
         margin = margin_for(offsets, settings.grow_boundary, 3)
         labels = labels_around(seg_pairs(settings)[0].labels, points, margin)  # type: ignore[arg-type]
-        targets, known = affinity_target(offsets, margin, settings.grow_boundary)(labels)
+        targets, known = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)(labels)
         targets, known = targets.flatten(1), known.flatten(1)
     else:
-        targets = torch.from_numpy(points.labels > 0).float()[:, None].expand(-1, len(offsets))
+        targets = torch.from_numpy(points.labels > 0).float()[:, None].expand(-1, network.out_channels)
         known = torch.ones_like(targets, dtype=torch.bool)
-    return EmbeddingTask(network, EmbeddedPoints(features, targets, known))
+    return EmbeddingTask(network, EmbeddedPoints(features, targets, known), len(offsets))
 
 
 def network_shapes(base: UNet, model: ModelSettings) -> tuple[Shape3, Shape3]:
-    """Extents (z, y, x) of a sample and of the network's output on it; z is 1 for a 2D network."""
-    shape = base.fit_input(model.in_shape)
+    """Extents (z, y, x) of a sample and of the network's output on it; z is 1 for a 2D network.
+
+    BadInput with the nearest that fits if `in_shape` does not.
+    """
+    shape = base.nearest_input(model.in_shape)
+    if shape != model.in_shape:
+        raise BadInput("model.in_shape", "does not fit the network", got=list(model.in_shape), wanted=list(shape))
     flat = (1,) * (3 - model.dims)
     return (*flat, *shape), (*flat, *base.output_shape(shape))  # type: ignore[return-value]
 

@@ -67,5 +67,19 @@ def affinity_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None) -
     return weighted.sum() / count
 
 
+def segmentation_loss(logits: Tensor, targets: Tensor, mask: Tensor, affinities: int, channels: int = 1) -> Tensor:
+    """Balanced loss of the first `affinities` channels, plus that of the foreground channel where there is one.
+
+    Each is balanced by itself: foreground is rare in one image and everywhere in the next, other than affinities.
+    channels: the axis of channels in all three.
+    """
+    count = logits.shape[channels]
+    parts = (logits, targets, mask)
+    loss = affinity_loss(*(part.narrow(channels, 0, affinities) for part in parts))
+    if count > affinities:
+        loss = loss + affinity_loss(*(part.narrow(channels, affinities, count - affinities) for part in parts))
+    return loss
+
+
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -18,7 +18,8 @@ class ModelSettings(Settings):
     model: Literal["unet"] = "unet"
 
     in_shape: Shape
-    """Training input in voxels: (y, x) for a 2D network, (z, y, x) for a 3D one; rounded down to a valid size."""
+    """Training input in voxels: (y, x) for a 2D network, (z, y, x) for a 3D one; refused, with the nearest that fits,
+    if pooling leaves a rest."""
 
     in_channels: PositiveInt = 1
     num_fmaps: PositiveInt = 32

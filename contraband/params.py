@@ -28,7 +28,7 @@ Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
 _NOT_IN_HASH = {
     "num_iterations", "save_every", "snapshot_every", "keep_checkpoints", "max_seconds", "workers", "log_every",
-    "thresholds", "compile",
+    "thresholds", "compile", "loader_timeout_s",
 }  # fmt: skip
 
 

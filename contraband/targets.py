@@ -34,6 +34,12 @@ def affinities(labels: Tensor, offsets: Sequence[Offset], margin: Offset) -> tup
     return torch.stack(targets, dim=1).float(), torch.stack(known, dim=1)
 
 
+def foreground(labels: Tensor, margin: Offset) -> tuple[Tensor, Tensor]:
+    """Foreground (B, 1, z, y, x) float32 in {0, 1} and where it is known (bool), without the margin on each side."""
+    here = _window(labels, (0, 0, 0), margin)[:, None]
+    return (here > 0).float(), here != -1
+
+
 def grow_boundary(labels: Tensor, steps: int) -> Tensor:
     """Labels in which voxels beside another label became background, `steps` times over.
 

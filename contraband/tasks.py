@@ -9,14 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from contraband.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
-from contraband.losses import affinity_loss, nt_xent
+from contraband.losses import nt_xent, segmentation_loss
 from contraband.models.heads import gather_points
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
-from contraband.targets import Offset, affinities, grow_boundary
+from contraband.pictures import principal_colours
+from contraband.targets import Offset, affinities, foreground, grow_boundary
 from contraband.views import two_views
 
 Batch = dict[str, Tensor]
@@ -65,8 +67,13 @@ class ContrastiveTask:
         return nt_xent(first, second, self.temperature, views["valid"].flatten())
 
     def pictures(self, batch: Batch) -> Pictures:
-        """Both views and their points."""
-        return {name: value.cpu().numpy() for name, value in self._views(batch).items() if name != "seed"}
+        """Both views, their points, and what the encoder says of both, in the same colours."""
+        views = {name: value for name, value in self._views(batch).items() if name != "seed"}
+        dims = self.network.base.dims
+        found = torch.cat([self.network.base(spatial(views[f"raw_{view}"], dims)) for view in (0, 1)])
+        colours = volumetric(principal_colours(found)).chunk(2)
+        views |= {f"embeddings_{view}": colours[view] for view in (0, 1)}
+        return {name: value.cpu().numpy() for name, value in views.items()}
 
     def _views(self, batch: Batch) -> Batch:
         if "raw_0" in batch:
@@ -79,25 +86,25 @@ class DenseTask:
     """Affinities everywhere, from labelled volumes."""
 
     def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
-                 label_shape: Shape3, target: Target) -> None:  # fmt: skip
+                 label_shape: Shape3, target: Target, affinities: int) -> None:  # fmt: skip
         self.network = network
+        self.affinities = affinities
         self.samples = samples
         self.augmenter = augmenter
         self.label_shape = label_shape
         self.target = target
 
     def loss(self, batch: Batch) -> Tensor:
-        """Balanced binary cross entropy of the affinities that are known."""
+        """Balanced binary cross entropy of the affinities that are known, and of foreground where it is predicted."""
         raw, targets, known = self._inputs(batch)
         dims = self.network.base.dims
         logits = volumetric(self.network(spatial(raw, dims)))
-        return affinity_loss(logits, targets, known)
+        return segmentation_loss(logits, targets, known, self.affinities)
 
     def pictures(self, batch: Batch) -> Pictures:
-        """Raw, affinities wanted and predicted."""
+        """Raw, affinities wanted and predicted, and the embeddings in colours."""
         raw, targets, known = self._inputs(batch)
-        logits = volumetric(self.network(spatial(raw, self.network.base.dims)))
-        arrays = {"raw": raw, "affinities": targets, "known": known.byte(), "prediction": logits.float().sigmoid()}
+        arrays = {"raw": raw, "affinities": targets, "known": known.byte()} | _said(self.network, raw)
         return {name: value.cpu().numpy() for name, value in arrays.items()}
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,8 +121,9 @@ class SparseTask:
     """Affinities, or foreground, at a few labelled points of raw, end to end."""
 
     def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
-                 shapes: tuple[Shape3, Shape3], target: Target | None) -> None:  # fmt: skip
+                 shapes: tuple[Shape3, Shape3], target: Target | None, affinities: int) -> None:  # fmt: skip
         self.network = network
+        self.affinities = affinities
         self.samples = samples
         self.augmenter = augmenter
         self.output_shape, self.label_shape = shapes
@@ -127,14 +135,13 @@ class SparseTask:
         raw, points, targets, known = self._inputs(batch)
         dims = self.network.base.dims
         logits = self.network(spatial(raw, dims), points[..., 3 - dims :])
-        return affinity_loss(logits, targets, known)
+        return segmentation_loss(logits, targets, known, self.affinities, channels=2)
 
     def pictures(self, batch: Batch) -> Pictures:
-        """Raw, the points, what they teach and the prediction everywhere."""
+        """Raw, the points, what they teach, and what the network says everywhere."""
         raw, points, targets, known = self._inputs(batch)
-        logits = volumetric(self.network(spatial(raw, self.network.base.dims)))
-        arrays = {"raw": raw, "points": points, "targets": targets, "known": known.byte(),
-                  "prediction": logits.float().sigmoid()}  # fmt: skip
+        arrays = {"raw": raw, "points": points, "targets": targets, "known": known.byte()}
+        arrays |= _said(self.network, raw)
         return {name: value.cpu().numpy() for name, value in arrays.items()}
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -162,25 +169,43 @@ class SparseTask:
 class EmbeddingTask:
     """The head alone, on stored embeddings of labelled points."""
 
-    def __init__(self, network: SegmentationNet, samples: Dataset[Batch]) -> None:
+    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], affinities: int) -> None:
         self.network = network
         self.samples = samples
+        self.affinities = affinities
 
     def loss(self, batch: Batch) -> Tensor:
         """Balanced binary cross entropy over all points."""
         logits = self.network.head(batch["features"].flatten(0, 1))
-        return affinity_loss(logits, batch["targets"].flatten(0, 1), batch["known"].flatten(0, 1))
+        targets, known = batch["targets"].flatten(0, 1), batch["known"].flatten(0, 1)
+        return segmentation_loss(logits, targets, known, self.affinities)
 
     def pictures(self, batch: Batch) -> Pictures:
         """Nothing to look at."""
         return {}
 
 
+def _said(network: SegmentationNet, raw: Tensor) -> Batch:
+    """Embeddings in colours and the prediction, both (B, C, z, y, x)."""
+    embeddings = network.base(spatial(raw, network.base.dims))
+    prediction = network.from_embeddings(embeddings).float().sigmoid()
+    return {"embeddings": volumetric(principal_colours(embeddings)), "prediction": volumetric(prediction)}
+
+
 def affinity_target(
-    offsets: Sequence[Offset], margin: Offset, steps: int
+    offsets: Sequence[Offset], margin: Offset, steps: int, has_foreground: bool = False
 ) -> Target:
-    """From labels to affinities and which are known, boundaries grown by `steps` first."""
-    return lambda labels: affinities(grow_boundary(labels, steps), offsets, margin)
+    """From labels to affinities and which are known, boundaries grown by `steps` first; foreground may come last."""
+
+    def target(labels: Tensor) -> tuple[Tensor, Tensor]:
+        wanted = affinities(grow_boundary(labels, steps), offsets, margin)
+        if not has_foreground:
+            return wanted
+        joined = zip(wanted, foreground(labels, margin), strict=True)
+        values, known = (torch.cat(pair, dim=1) for pair in joined)
+        return values, known
+
+    return target
 
 
 def spatial(raw: Tensor, dims: int) -> Tensor:

@@ -163,6 +163,9 @@ class TrainSettings(Augmentations):
     workers: NonNegativeInt | None = None
     """Loader processes; left out: none on a CPU, up to four beside a GPU."""
 
+    loader_timeout_s: PositiveFloat = 45.0
+    """A loader process that gives no batch for so long is taken for hung, and the training stops."""
+
     save_every: PositiveInt = 5000
     """Steps between checkpoints."""
 
@@ -260,7 +263,7 @@ class SegSettings(TrainSettings):
     """Agglomeration thresholds to score in validation."""
 
     has_background: bool = False
-    """Validation also predicts background."""
+    """The network also predicts foreground, in a channel after the affinities; the rest is background."""
 
     @field_validator("num_points")
     @classmethod

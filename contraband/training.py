@@ -8,24 +8,25 @@ everything else evaluates.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import zarr
-from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput
 from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
 from contraband.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
-from contraband.experiment import BASELINE, Experiment, RunFolder
+from contraband.experiment import Experiment, RunFolder
+from contraband.grid import Training, heads
 from contraband.hardware import Hardware, choose_hardware
+from contraband.loading import batches, supervised
 from contraband.params import Combination, Params, settings_hash
 from contraband.pipelines.samples import Pair
 from contraband.pipelines.sources import ZarrVolume
-from contraband.tasks import Batch, Task
+from contraband.tasks import Batch, Pictures, Task
 from contraband.train_settings import SegSettings, TrainSettings
 from contraband.training_state import Progress, Recorder, State, is_finished
 
@@ -60,24 +61,28 @@ def train_seg(
     progress: Progress | None = None,
 ) -> list[Path]:  # fmt: skip
     """Train every seg combination on each contrastive checkpoint (baselines once, without); the newest checkpoints."""
-    combination = params.combination(index)
+    params.combination(index)
     if not params.seg:
         raise BadInput(experiment.param_dict, "has no seg section", todo="add one")
     if not checkpoints and not all(settings.baseline for settings in params.seg):
         there = ", ".join(map(str, experiment.contrastive(index).saved_steps())) or "none"
         raise BadInput("--checkpoints", "a head needs contrastive checkpoints", todo=f"there are: {there}")
-    return [
-        _train_one_seg(params, experiment, combination, seg_index, checkpoint, progress)
-        for seg_index, settings in enumerate(params.seg)
-        for checkpoint in ([BASELINE] if settings.baseline else sorted(set(checkpoints)))
-    ]
+    return [train_one(params, experiment, head, progress) for head in heads(params, experiment, index, checkpoints)]
+
+
+def train_one(params: Params, experiment: Experiment, training: Training, progress: Progress | None = None) -> Path:
+    """Train one point of the grid, or go on training it; the newest checkpoint."""
+    if training.seg_index is None:
+        return train_contrastive(params, experiment, training.index, progress)
+    combination, settings = params.combination(training.index), params.seg[training.seg_index]
+    return _train_one_seg(params, experiment, combination, settings, training, progress)
 
 
 def _train_one_seg(
-    params: Params, experiment: Experiment, combination: Combination, seg_index: int, checkpoint: int,
+    params: Params, experiment: Experiment, combination: Combination, settings: SegSettings, training: Training,
     progress: Progress | None,
 ) -> Path:  # fmt: skip
-    settings: SegSettings = params.seg[seg_index]
+    checkpoint = training.checkpoint
     base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)
     embeddings = None
     if params.pipeline == "sparse_sh":
@@ -87,19 +92,23 @@ def _train_one_seg(
     hardware = choose_hardware(settings)
     task = seg_task(params, combination.model, settings, hardware.augments_in_loader, base, embeddings)
     offsets = settings.offsets_for(combination.model.dims)
-    origin = None if settings.baseline else combination.contrastive
     header = {
         "kind": "segmentation",
         "model": combination.model.model_dump(mode="json"),
-        "head": {"seg_head": settings.seg_head, "out_channels": len(offsets)},
+        "head": {"seg_head": settings.seg_head, "out_channels": len(offsets) + settings.has_background},
         "offsets": [list(offset) for offset in offsets],
         "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
         "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
-        "settings_hash": settings_hash(combination.model, settings, origin) + f"-{params.pipeline}-{checkpoint}",
+        "settings_hash": _seg_hash(params, combination, settings, checkpoint),
         "seed": settings.seed,
     }
-    folder = experiment.seg(combination.index, seg_index, checkpoint)
-    return train(task, settings, folder, header, hardware, progress)
+    return train(task, settings, training.folder(experiment), header, hardware, progress)
+
+
+def _seg_hash(params: Params, combination: Combination, settings: SegSettings, checkpoint: int) -> str:
+    origin = None if settings.baseline else combination.contrastive
+    parts = [settings_hash(combination.model, settings, origin), params.pipeline, str(checkpoint)]
+    return "-".join([*parts, *(["foreground"] if settings.has_background else [])])
 
 
 def train(
@@ -109,9 +118,9 @@ def train(
     """Train a task up to `num_iterations` or `max_seconds` in all, from its newest checkpoint on; the last checkpoint.
 
     Raises BadInput if that checkpoint has other settings or another process trains in the folder, WorkFailed if the
-    loss is no longer a number.
+    loss is no longer a number or a loader process dies or hangs.
     """
-    with only_trainer(folder):
+    with only_trainer(folder), supervised(folder.path, settings):
         return _loop(task, settings, folder, header, hardware, progress)
 
 
@@ -139,7 +148,7 @@ def _loop(
             if due:
                 save_checkpoint(folder, header | state.content(), settings.keep_checkpoints)
             if due if not settings.snapshot_every else state.step % settings.snapshot_every == 0:
-                _snapshot(task, batch, folder.snapshot(state.step), hardware)
+                recorder.show(state, _snapshot(task, batch, folder.snapshot(state.step), hardware))
             if last:
                 break
     log.info("%s: stopped after step %d of %d", folder.path, state.step, settings.num_iterations)
@@ -165,29 +174,16 @@ def start(
     return state
 
 
-def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
-    """The batches of all steps still to do, on the device; batch i is the same whenever it is made."""
-    size = settings.batch_size
-    loader = DataLoader(
-        task.samples, batch_size=size, sampler=range(done * size, settings.num_iterations * size),
-        num_workers=hardware.workers(settings), pin_memory=hardware.is_gpu,
-    )  # fmt: skip
-    for batch in loader:
-        yield {
-            name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
-            for name, value in batch.items()
-        }
-
-
 @torch.no_grad()
-def _snapshot(task: Task, batch: Batch, path: Path, hardware: Hardware) -> None:
-    """Write what the network saw and said as arrays of a zarr group."""
+def _snapshot(task: Task, batch: Batch, path: Path, hardware: Hardware) -> Pictures:
+    """Write what the network saw and said as arrays of a zarr group, and return them."""
     with hardware.autocast():
         pictures = task.pictures(batch)
     if pictures:
         group = zarr.open_group(str(path), mode="w")
         for name, values in pictures.items():
             group.create_array(name, data=np.ascontiguousarray(values))
+    return pictures
 
 
 def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:

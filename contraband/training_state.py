@@ -13,7 +13,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from blockwise.errors import WorkFailed
 from contraband.experiment import RunFolder
-from contraband.tasks import plain
+from contraband.pictures import sections
+from contraband.tasks import Pictures, plain
 from contraband.train_settings import TrainSettings
 
 
@@ -116,6 +117,11 @@ class Recorder:
             self.board.add_scalar("steps_per_second", its, state.step)
         if self.progress is not None:
             self.progress(state.step, self.settings.num_iterations, state.history[-1], its)
+
+    def show(self, state: State, pictures: Pictures) -> None:
+        """One section of each volume of a snapshot, for TensorBoard."""
+        for name, section in sections(pictures).items():
+            self.board.add_image(name, section, state.step)
 
     def _collect(self, state: State) -> None:
         """Move the pending losses into the history; WorkFailed at the first that is not a number."""

@@ -13,6 +13,7 @@ from typing import Any
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
 from blockwise.volume import Volume, info
+from contraband.checkpoints import load_checkpoint
 from contraband.experiment import Experiment, SegFolder
 from contraband.grid import heads
 from contraband.params import Params
@@ -25,6 +26,7 @@ from contraband.volume_settings import (
     AgglomerateSettings,
     Blocks,
     EvaluateSettings,
+    ForegroundSettings,
     FragmentSettings,
     Model,
     SegmentSettings,
@@ -33,7 +35,7 @@ from contraband.volume_settings import (
 )
 
 BACKGROUND = 0.5
-"""With `has_background`, voxels without an affinity above this are background."""
+"""With `has_background`, but no foreground channel, voxels whose affinities are all at most this are left out."""
 
 FEW_BLOCKS = 2
 
@@ -102,18 +104,28 @@ def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: in
     if data is None or data.gt is None:
         raise BadInput(where, "seg.dataset has no validate with raw and gt", todo="name a validation set")
     container = Path(seg.data_file[0])
-    thresholds = tuple(dict.fromkeys(seg.thresholds))
+    thresholds, checkpoint = tuple(dict.fromkeys(seg.thresholds)), folder.require(step)
     return VolumeSettings(
         volume=Source(raw=container / data.raw, labels=container / data.gt),
-        model=Model(checkpoint=folder.require(step)),
+        model=Model(checkpoint=checkpoint),
         output=folder.sample(step),
         blocks=_blocks(dims),
-        fragments=FragmentSettings(per_section=dims == 2, background=BACKGROUND if seg.has_background else None),
+        fragments=_fragments(checkpoint, seg.has_background, dims),
         agglomerate=AgglomerateSettings(stop=min(0.1, *thresholds)),
         segment=SegmentSettings(thresholds=thresholds),
         evaluate=EvaluateSettings(per_section=dims == 2, ignore=() if seg.has_background else (0,)),
         cluster=_cluster(container / data.raw, _blocks(dims)),
     )
+
+
+def _fragments(checkpoint: Path, has_background: bool, dims: int) -> FragmentSettings:
+    """With a background, voxels the network does not take for foreground are left out of all fragments."""
+    if not has_background:
+        return FragmentSettings(per_section=dims == 2)
+    content = load_checkpoint(checkpoint)
+    if content["head"]["out_channels"] > len(content["offsets"]):
+        return FragmentSettings(per_section=dims == 2, foreground=ForegroundSettings())
+    return FragmentSettings(per_section=dims == 2, background=BACKGROUND)
 
 
 def write_metrics(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -99,6 +99,11 @@ class UNet(nn.Module):
             raise BadInput("in_shape", "is too small for the network", got=list(input_shape), wanted=wanted)
         return self.valid_input(lost)
 
+    def nearest_input(self, input_shape: Sequence[int]) -> Shape:
+        """The valid input extents that are nearest to `input_shape`, the larger ones of two."""
+        outputs = [n - c + s // 2 for n, c, s in zip(input_shape, self.context, self.step, strict=True)]
+        return self.valid_input(outputs)
+
     def valid_input(self, output_shape: Sequence[int]) -> Shape:
         """The input extents whose output is the largest possible not above `output_shape`, at least one step."""
         steps = zip(output_shape, self.step, strict=True)

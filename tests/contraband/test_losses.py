@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contraband import losses
-from contraband.losses import affinity_loss, nt_xent
+from contraband.losses import affinity_loss, nt_xent, segmentation_loss
 
 
 def slow_nt_xent(first, second, temperature, valid) -> float:
@@ -81,6 +81,20 @@ def test_affinity_loss_gives_both_classes_the_same_weight():
             share = (ones if target else zeros) / (ones + zeros)
             total -= math.log(probability if target else 1 - probability) / (2 * share)
     assert float(affinity_loss(logits, targets, mask)) == pytest.approx(total / (ones + zeros), abs=1e-12)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_foreground_is_balanced_by_itself(axis):
+    """The loss of both is the sum of the loss of the affinities and that of the last channel."""
+    torch.manual_seed(0)
+    logits, targets = torch.randn(2, 3, 40), (torch.rand(2, 3, 40) < 0.8).float()
+    targets[:, 2] = 0
+    mask = torch.rand(2, 3, 40) < 0.7
+    parts = [part.movedim(1, axis) for part in (logits, targets, mask)]
+    apart = affinity_loss(logits[:, :2], targets[:, :2], mask[:, :2]), affinity_loss(*(
+        part[:, 2] for part in (logits, targets, mask)))  # fmt: skip
+    torch.testing.assert_close(segmentation_loss(*parts, 2, axis), sum(apart))
+    torch.testing.assert_close(segmentation_loss(*parts, 3, axis), affinity_loss(logits, targets, mask))
 
 
 def test_nothing_known_costs_nothing():

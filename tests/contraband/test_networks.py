@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from blockwise.errors import BadInput
+from contraband.building import network_shapes
 from contraband.model_settings import ModelSettings
 from contraband.models.heads import SparseSegHead
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
@@ -53,6 +54,16 @@ def test_inputs_that_do_not_fit_are_refused():
         net.fit_input((50, 50))
     with pytest.raises(BadInput, match="260"):
         net.output_shape((262, 262))
+    assert [net.nearest_input((n, 260))[0] for n in (1, 100, 259, 263, 264)] == [100, 100, 260, 260, 268]
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [([263, 259], "[260, 260]"), ([20, 20], "[100, 100]")])
+def test_a_training_input_that_does_not_fit_is_refused(shape, wanted):
+    """One line with the nearest extents that do."""
+    model = settings(in_shape=shape)
+    with pytest.raises(BadInput, match=r"model.in_shape: does not fit") as caught:
+        network_shapes(UNet(model), model)
+    assert wanted in str(caught.value)
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 import zarr
@@ -18,6 +21,7 @@ from contraband.building import seg_task
 from contraband.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.experiment import RunFolder
 from contraband.models.predictor import load_predictor
+from contraband.tasks import affinity_target
 from contraband.training import train_contrastive, train_seg
 from tests.contraband.tiny import tiny_experiment
 from tests.paths import ROOT
@@ -49,9 +53,15 @@ def test_everything_the_seed_trains_is_trained(tmp_path, dims, augment):
     assert np.load(run.history, allow_pickle=False).tolist() == [step[2] for step in seen]
     assert [step[:2] for step in seen] == [(n, 10) for n in range(1, 11)]
     assert list(run.tensorboard.iterdir())
+    snapshot = zarr.open_group(str(run.snapshot(8)))
+    views = {f"{what}_{view}" for what in ("raw", "points", "embeddings") for view in (0, 1)}
+    assert set(snapshot) == views | {"valid"}
     (head,) = train_seg(params, experiment, 0, [10])
     assert head == experiment.seg(0, 0, 10).checkpoint(10)
-    assert zarr.open_group(str(experiment.seg(0, 0, 10).snapshot(8)))["prediction"].shape[:2] == (2, dims)
+    snapshot = zarr.open_group(str(experiment.seg(0, 0, 10).snapshot(8)))
+    assert set(snapshot) == {"raw", "affinities", "known", "prediction", "embeddings"}
+    assert snapshot["prediction"].shape[:2] == (2, dims)
+    assert snapshot["embeddings"].shape == (2, 3, *snapshot["prediction"].shape[2:])
     before, after = load_checkpoint(path)["ema"], load_checkpoint(head)["ema"]
     base = [name for name in after if name.startswith("base.")]
     assert base
@@ -102,6 +112,27 @@ def test_a_dense_baseline_learns_and_stops_at_its_steps(tmp_path):
     assert path.stat().st_mtime_ns == changed
 
 
+@pytest.mark.parametrize(("dims", "pipeline"), [(2, "standard"), (3, "standard"), (2, "baseline_sparse_sh")])
+def test_with_a_background_foreground_is_learnt_too(tmp_path, dims, pipeline):
+    """One channel more than affinities, high inside of labels and low outside; without a background there is none."""
+    experiment, params = tiny_experiment(tmp_path, dims, pipeline, baseline=True, has_background=True,
+                                         num_iterations=60, save_every=60)  # fmt: skip
+    task = seg_task(params, params.model[0], params.seg[0], True, None, None)
+    (path,) = train_seg(params, experiment, 0)
+    content = load_checkpoint(path)
+    assert (content["head"]["out_channels"], len(content["offsets"])) == (dims + 1, dims)
+    task.network.load_state_dict(content["ema"])
+    batch = next(iter(DataLoader(task.samples, batch_size=4, sampler=range(4))))
+    with torch.no_grad():
+        foreground = task.pictures(batch)["prediction"][:, -1]
+    wanted = affinity_target([(0, 0, -1)], (1 if dims == 3 else 0, 1, 1), 0, True)(batch["labels"])[0][:, -1].numpy()
+    assert foreground.shape == wanted.shape
+    assert foreground[wanted > 0].mean() > foreground[wanted == 0].mean() + 0.05
+    without = params.model_copy(update={"seg": (params.seg[0].model_copy(update={"has_background": False}),)})
+    with pytest.raises(BadInput, match="other settings"):
+        train_seg(without, experiment, 0)
+
+
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("in_loader", [True, False])
 def test_points_teach_the_affinities_of_their_voxel(tmp_path, dims, in_loader):
@@ -131,6 +162,7 @@ import torch
 from contraband.experiment import Experiment
 from contraband.params import load_params
 from contraband.models.predictor import load_predictor
+from contraband.tasks import affinity_target
 from contraband.training import train_seg
 torch.set_num_threads(1)
 experiment = Experiment(Path(sys.argv[1]))
@@ -190,6 +222,26 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
     steps = experiment.seg(0, 0).saved_steps()
     assert steps
     assert np.isfinite(load_checkpoint(experiment.seg(0, 0).checkpoint(steps[-1]))["history"]).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_loader_process_that_dies_or_hangs_is_reported(tmp_path, number):
+    """One line, no process left behind, and the training goes on from its checkpoint."""
+    experiment, params = baseline(tmp_path, workers=2, loader_timeout_s=2, num_iterations=60, save_every=1)
+    processes = []
+
+    def progress(step, *_):
+        if step == 2:
+            processes.extend(psutil.Process(one.pid) for one in multiprocessing.active_children())
+            os.kill(processes[0].pid, number)
+
+    with pytest.raises(WorkFailed, match="loader process is gone or hangs") as caught:
+        train_seg(params, experiment, 0, (), progress)
+    assert "\n" not in str(caught.value)
+    assert len(processes) == 2
+    assert not any(process.is_running() for process in processes)
+    shorter = params.model_copy(update={"seg": (params.seg[0].model_copy(update={"num_iterations": 20}),)})
+    assert train_seg(shorter, experiment, 0)
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):

@@ -1,0 +1,109 @@
+"""Batches from loader processes, and what happens when one of those dies or hangs."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
+from multiprocessing import active_children
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Self
+
+from torch.utils.data import DataLoader
+
+from blockwise.errors import WorkFailed
+from contraband.hardware import Hardware
+from contraband.tasks import Batch, Task
+from contraband.train_settings import TrainSettings
+
+
+def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
+    """The batches of all steps still to do, on the device; batch i is the same whenever it is made.
+
+    RuntimeError if a loader process died or hangs; see `supervised`.
+    """
+    size = settings.batch_size
+    loader = DataLoader(
+        task.samples, batch_size=size, sampler=range(done * size, settings.num_iterations * size),
+        num_workers=hardware.workers(settings), pin_memory=hardware.is_gpu,
+    )  # fmt: skip
+    before = set(active_children())
+    iterator = iter(loader)
+    with Watchdog(set(active_children()) - before, settings.loader_timeout_s) as watchdog:
+        while (batch := watchdog.next_of(iterator)) is not None:
+            yield {
+                name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
+                for name, value in batch.items()
+            }
+
+
+class Watchdog:
+    """Kills loader processes that give nothing for too long, so that whoever waits for them goes on.
+
+    The loader's own timeout does not help where a process hangs after it announced a batch: tensors are then fetched
+    from it without any.
+    """
+
+    def __init__(self, processes: Set[BaseProcess], timeout_s: float) -> None:
+        self.processes = processes
+        self.timeout_s = timeout_s
+        self.deadline = math.inf
+        self.hung = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        if self.processes:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+
+    def next_of(self, iterator: Iterator[Batch]) -> Batch | None:
+        """The next batch, None after the last; RuntimeError if a process died or hangs."""
+        self.deadline = time.monotonic() + self.timeout_s
+        try:
+            return next(iterator, None)
+        except Exception as error:
+            if self.hung:
+                raise RuntimeError(f"DataLoader processes gave nothing for {self.timeout_s:g} s") from error
+            if not all(process.is_alive() for process in self.processes):
+                raise RuntimeError("DataLoader process ended unexpectedly") from error
+            raise
+        finally:
+            self.deadline = math.inf
+
+    def _watch(self) -> None:
+        while not self._over.wait(min(1.0, self.timeout_s / 4)):
+            if time.monotonic() > self.deadline:
+                self.hung = True
+                for process in self.processes:
+                    process.kill()
+                return
+
+
+@contextmanager
+def supervised(folder: Path, settings: TrainSettings) -> Iterator[None]:
+    """Loader processes started inside are gone afterwards; WorkFailed if one died, or gave nothing for too long.
+
+    The death of a process is noticed at once, by its signal, which may come in the middle of a step.
+    """
+    before = set(active_children())
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        what = " ".join(str(error).split())
+        raise WorkFailed(
+            f"{folder}: a loader process is gone or hangs ({what}); the newest checkpoint is kept; look for too little "
+            f"memory or storage that does not answer, or raise loader_timeout_s from {settings.loader_timeout_s:g}"
+        ) from error
+    finally:
+        for process in set(active_children()) - before:
+            process.kill()
+            process.join()
