@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from blockwise.executor.base import Outcome
-from blockwise.process import settle
+from blockwise.process import enter
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import Store
 
@@ -25,7 +25,7 @@ def run_block(stage: Stage, grid: Grid, key: int, store: Store, *, alone: bool =
 
     alone: no other block runs in this process, so that the CPU time of all threads belongs to this one.
     """
-    settle()
+    enter(stage.name)
     clock = time.process_time if alone else time.thread_time
     error = ""
     reset_peak_rss()

@@ -65,6 +65,30 @@ def merge_overlaps(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @compiled
+def _distinct(ids, begin):
+    """Numbers other than 0, unsorted; only a run of voxels unlike the one above its first is looked up."""
+    table, used = empty_table(2048), 0
+    for z in range(begin[0], ids.shape[0]):
+        for y in range(begin[1], ids.shape[1]):
+            row, above = ids[z, y], ids[z, max(y - 1, begin[1])]
+            table = with_room(table, used, len(row))
+            last = np.uint64(0)
+            for x in range(begin[2], len(row)):
+                value = row[x]
+                if value != last:
+                    last = value
+                    if value != 0 and (y == begin[1] or above[x] != value):
+                        used += find_row(table, used, value, np.uint64(0)) == used
+    return table[1][:used].copy()
+
+
+def distinct(ids: np.ndarray, begin: tuple[int, ...] = (0, 0, 0)) -> np.ndarray:
+    """The numbers but 0 among the ids (z, y, x) uint64 from the voxel `begin` on, sorted, each once."""
+    found: np.ndarray = np.sort(_distinct(np.ascontiguousarray(ids, np.uint64), tuple(int(edge) for edge in begin)))
+    return found
+
+
+@compiled
 def _position(old, value):
     """The row of a value in a sorted array, or -1."""
     low, high = 0, len(old)

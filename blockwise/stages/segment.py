@@ -72,7 +72,9 @@ class Segment(Stage):
         table = store.table(self.name, block.key)
         if table is None:
             raise WorkFailed(f"{self.name}: block {block.key} has no names; use --redo agglomerate")
-        write(self.target, block.write_roi, relabel(fragments, table["fragment"], table["segment"]))
+        segments = relabel(fragments, table["fragment"], table["segment"])
+        del fragments  # writing needs the memory
+        write(self.target, block.write_roi, segments)
 
 
 def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:
@@ -82,7 +84,9 @@ def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:
     """
     ids = read(fragments, block.write_roi)
     final = named(ids, block, store)
-    if not np.array_equal(ids, final):
+    is_new = not np.array_equal(ids, final)
+    del ids  # writing needs the memory
+    if is_new:
         write(fragments, block.write_roi, final)
     return final
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.tables import count_overlap, merge_overlaps, relabel
+from blockwise.kernels.tables import count_overlap, distinct, merge_overlaps, relabel
 from tests.blockwise.kernels.volumes import blocks, box
 
 
@@ -66,3 +66,14 @@ def test_ids_are_replaced_voxel_by_voxel(shape):
         wanted = np.array([names.get(i, i) for i in ids.ravel().tolist()], np.uint64).reshape(shape)
         assert np.array_equal(relabel(ids, np.array(old, np.uint64), new), wanted)
         assert np.array_equal(relabel(ids.T, np.array(old, np.uint64), new), wanted.T)
+
+
+@pytest.mark.parametrize("begin", [(0, 0, 0), (1, 0, 1), (0, 1, 1)])
+def test_distinct_numbers_are_those_of_a_set(begin: tuple[int, int, int]) -> None:
+    """Runs, columns of equal voxels, single voxels and background, with and without a margin."""
+    rng = np.random.default_rng(1)
+    for high in (2, 30, 10_000):
+        ids = np.repeat(rng.integers(0, high, (3, 5, 40), np.uint64), 2, axis=2)
+        ids[:, 1] = ids[:, 0]
+        inner = ids[tuple(slice(start, None) for start in begin)]
+        assert distinct(ids, begin).tolist() == sorted(set(inner.ravel().tolist()) - {0})
