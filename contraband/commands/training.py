@@ -51,7 +51,11 @@ def train(
         raise BadInput("--mode", "no such mode", got=mode, wanted=", ".join(MODES))
     if mode in ("emb", "val"):
         _blockwise(mode, dataset, exp, index, checkpoints or [], as_json)
-        return
+    else:
+        _trained(mode, dataset, exp, index, checkpoints or [], as_json)
+
+
+def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
     from contraband.training import train_contrastive, train_seg
     from contraband.validate import chosen_checkpoints
 
@@ -66,7 +70,7 @@ def train(
         else:
             saved = experiment.contrastive(index).saved_steps()
             all_baselines = all(settings.baseline for settings in params.seg)
-            chosen = [] if all_baselines else chosen_checkpoints(saved, checkpoints or [])
+            chosen = [] if all_baselines else chosen_checkpoints(saved, checkpoints)
             made = train_seg(params, experiment, index, chosen, tell)
     for path in made:
         typer.echo(f"checkpoint: {path}")
@@ -117,7 +121,7 @@ def points(
     labels: Annotated[Path, typer.Argument(help="Label volume, as in data/vol.zarr/train/labels.")],
     target: Annotated[Path, typer.Argument(help="CSV file to write.")],
     count: Annotated[int, typer.Option(help="Points of each kind: so many foreground, so many background.")] = 16,
-    seed: Annotated[int, typer.Option(help="The same seed draws the same points.")] = 0,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same points.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Draw labelled points from a label volume: k foreground and k background voxels.
@@ -127,11 +131,19 @@ def points(
     from funlib.geometry import Roi
 
     from blockwise.volume import Volume, info, read
+    from contraband.output import check_folder
     from contraband.points import generate_points, write_points
 
     volume = Volume(path=labels)
     if count < 1:
         raise BadInput("--count", "no points", got=count, wanted="at least 1")
+    check_folder(target, "points")
+    if target.is_dir():
+        raise BadInput(target, "is a folder", wanted="a CSV file")
+    found = info(volume)
+    if found.channels is not None or found.dtype.kind not in "bui":
+        got = f"{found.shape} {found.dtype}"
+        raise BadInput(labels, "labels must be whole numbers without a channel axis", got=got)
     drawn = generate_points(read(volume, Roi((0, 0, 0), info(volume).spatial)), count, seed, labels)
     write_points(drawn, target)
     typer.echo(f"{target}: {len(drawn)} points")
@@ -155,17 +167,21 @@ def report(
     if what is not None and not what.is_dir():
         _volume_report(what, as_json)
         return
-    if what is None and (dataset is None or exp is None):
-        raise BadInput("report", "nothing to report on", wanted="VOLUME.yaml, an experiment, or --dataset and --exp")
     from contraband.experiment import Experiment
-    from contraband.grid import grid_rows, print_grid, write_best_metrics
     from contraband.params import load_params
 
     if what is not None:
         experiment = Experiment(what)
-        params = load_params(experiment.param_dict)
+        _grid_report(load_params(experiment.param_dict), experiment, as_json)
+    elif dataset is not None and exp is not None:
+        _grid_report(*_opened(dataset, exp), as_json)
     else:
-        params, experiment = _opened(str(dataset), int(exp or 0))
+        raise BadInput("report", "nothing to report on", wanted="VOLUME.yaml, an experiment, or --dataset and --exp")
+
+
+def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
+    from contraband.grid import grid_rows, print_grid, write_best_metrics
+
     rows = grid_rows(params, experiment)
     print_grid(console(), rows)
     best = write_best_metrics(params, experiment)
