@@ -18,7 +18,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.runtime import rtsys
 
 
-class KernelCache(FunctionCache):  # type: ignore[misc]
+class KernelCache(FunctionCache):
     """numba's cache on disk, loaded without what only the compiler needs, and stale if a file it calls has changed.
 
     numba readies its whole compiler (0.4 s of CPU time a process, SciPy's linear algebra included) before it loads
