@@ -31,6 +31,9 @@ _SCHEDULER = {
     # Tasks go to workers at once instead of waiting for word from them, twice as many a second. What Dask holds them
     # back for, memory, is bounded by how few the run has out.
     "distributed.scheduler.worker-saturation": float("inf"),
+    # After this time (of Dask's own choice: 15 s) a worker that died is not started again, even if it is away for the
+    # second time only since a moment: two deaths in a row would end the pool.
+    "distributed.deploy.lost-worker-timeout": "1 day",
 }
 _DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run in each local worker: Ctrl-C at a terminal reaches it too, but it is the driver that ends it."""

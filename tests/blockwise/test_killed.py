@@ -89,7 +89,7 @@ def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
     quiet["env"] = {**os.environ, "PYTHONPATH": str(ROOT)}
     scheduler = subprocess.Popen([*command, "scheduler", *place, "--port", address.split(":")[-1]], **quiet)
     wait_for_port(int(address.split(":")[-1]), scheduler)
-    workers = subprocess.Popen([*command, "worker", address, *place, "--death-timeout", "2"], **quiet)
+    workers = subprocess.Popen([*command, "worker", address, *place, "--death-timeout", "20"], **quiet)
 
     def progress(name: str, done: int, total: int, note: str = "") -> None:
         if done:
