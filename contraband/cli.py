@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import Annotated
 import typer
 
 from blockwise.errors import BlockwiseError, one_line
+from blockwise.settings import shortened
 from contraband.commands import data, training, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
@@ -93,6 +95,10 @@ def call(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return _end(f"{shortened(str(error.filename))}: is too long a name for the file system; shorten it", 2)
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:

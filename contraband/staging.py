@@ -13,12 +13,16 @@ import zarr
 
 from blockwise.errors import BadInput
 from blockwise.volume import SPATIAL, Volume, describe_multiscale, info
+from contraband.output import check_folder
 
 
 def check_target(target: Path) -> None:
     """Raise BadInput unless `target` can become a new array in a group."""
-    if target.exists():
+    if os.path.exists(target):  # False too for a name that is too long
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
+    if ".." in target.parts and any(part.endswith(".zarr") for part in target.parts[: target.parts.index("..")]):
+        raise BadInput(target, "leads out of its container", got="..", wanted="such as data/vol.zarr/raw")
+    check_folder(target, "target")
     if target.suffix == ".zarr":
         raise BadInput(target, "names no array", wanted=f"such as {target / 'raw'}")
     for parent in target.parents:

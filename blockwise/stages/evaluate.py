@@ -14,7 +14,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, WorkFailed
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import first_false_merges
 from blockwise.kernels.run_length import RunLength, run_lengths
@@ -138,6 +138,8 @@ class Evaluate(Stage):
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
         truth = read(self.labels, box - Coordinate(self.truth_begin)).astype(np.uint64)
         if self.per_section:
+            if int(truth.max()) > _LABEL:
+                raise WorkFailed(f"{self.labels.path}: with per_section labels must be below 2**32, got {truth.max()}")
             sections = np.arange(box.begin[0], box.end[0], dtype=np.uint64)[:, None, None]
             truth = np.where(truth > 0, truth | (sections + np.uint64(1)) << np.uint64(32), truth)
         return count_overlap(np.ascontiguousarray(ids), truth)

@@ -19,6 +19,9 @@ def demo(
 
     Example: contraband demo --output out/demo
     """
+    from contraband.output import check_folder
+
+    check_folder(folder / "test.zarr", "--output")
     from contraband.demo import Demo, run_demo
     from contraband.report import read_json
 

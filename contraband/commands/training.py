@@ -11,6 +11,7 @@ from blockwise.errors import BadInput
 from contraband.commands.common import AsJson, console, emit, meter, warn
 
 if TYPE_CHECKING:
+    from blockwise.volume import Volume
     from contraband.experiment import Experiment
     from contraband.params import Params
 
@@ -131,10 +132,21 @@ def points(
     from funlib.geometry import Roi
 
     from blockwise.volume import Volume, info, read
-    from contraband.output import check_folder
     from contraband.points import generate_points, write_points
 
     volume = Volume(path=labels)
+    _check_points(volume, target, count)
+    drawn = generate_points(read(volume, Roi((0, 0, 0), info(volume).spatial)), count, seed, labels)
+    write_points(drawn, target)
+    typer.echo(f"{target}: {len(drawn)} points")
+    emit(as_json, {"points": len(drawn), "file": str(target)})
+
+
+def _check_points(volume: Volume, target: Path, count: int) -> None:
+    """Raise BadInput unless points can be drawn from the volume and written."""
+    from blockwise.volume import info
+    from contraband.output import check_folder
+
     if count < 1:
         raise BadInput("--count", "no points", got=count, wanted="at least 1")
     check_folder(target, "points")
@@ -143,11 +155,7 @@ def points(
     found = info(volume)
     if found.channels is not None or found.dtype.kind not in "bui":
         got = f"{found.shape} {found.dtype}"
-        raise BadInput(labels, "labels must be whole numbers without a channel axis", got=got)
-    drawn = generate_points(read(volume, Roi((0, 0, 0), info(volume).spatial)), count, seed, labels)
-    write_points(drawn, target)
-    typer.echo(f"{target}: {len(drawn)} points")
-    emit(as_json, {"points": len(drawn), "file": str(target)})
+        raise BadInput(volume.path, "labels must be whole numbers without a channel axis", got=got)
 
 
 def report(

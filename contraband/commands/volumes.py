@@ -199,7 +199,7 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
 def view(
     settings_file: SettingsFile,
     bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
     assignments: Assignments = None,
 ) -> None:
     """Show a run's volumes in the browser (neuroglancer).

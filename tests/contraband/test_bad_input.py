@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,7 @@ import zarr
 
 from contraband.cli import call
 from contraband.volume_settings import VolumeSettings
+from tests.paths import ROOT
 from tests.volumes import cells, store_volume
 
 SHAPE = (6, 8, 10)
@@ -23,22 +29,24 @@ SETTINGS: dict[str, Any] = {
 }
 SCHEMA = VolumeSettings.model_json_schema()
 WRONG: dict[str, list[Any]] = {
-    "integer": ["many", 1.5, True, [], {}, "NaN", float("nan"), float("inf"), "", "1"],
-    "number": ["much", False, [], {"a": 1}, float("nan"), float("inf"), float("-inf"), "", "0.5"],
+    "integer": ["many", 1.5, True, [], float("nan"), float("inf"), "", "1"],
+    "number": ["much", False, {"a": 1}, float("nan"), float("inf"), float("-inf"), "0.5"],
     "string": [3, 0.5, True, [], {}],
-    "boolean": ["yes please", 1, 0.0, [], "true"],
-    "array": [7, "text", {}, [[]], [None], [{}], True],
+    "boolean": ["yes please", 1, 0.0, "true"],
+    "array": [7, "text", {}, [[]], [None]],
     "object": [1, "text", [], True],
 }
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every file, folder and link, with its size and time of change."""
+    """Every file, folder and link but the settings, with its size and time of change."""
     found = {}
-    for path in folder.rglob("*"):
-        state = path.lstat()
-        found[str(path)] = (state.st_size if path.is_file() else 0, 0 if path.is_dir() else state.st_mtime_ns)
-    return found
+    for parent, folders, names in os.walk(folder):
+        found.update({os.path.join(parent, name): (0, 0) for name in folders})
+        for name in names:
+            state = os.lstat(path := os.path.join(parent, name))
+            found[path] = (state.st_size, state.st_mtime_ns)
+    return {path: state for path, state in found.items() if not path.endswith(".yaml")}
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +62,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def refused(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Runs a command that must end with exit code 2, one line and nothing written; returns the line."""
+) -> Iterator[Callable[..., str]]:
+    """Runs commands that must end with exit code 2, one line and, in the end, nothing written; returns the line."""
     monkeypatch.chdir(folder)
+    before = snapshot(folder)
 
     def run(*arguments: str) -> str:
-        before = snapshot(folder)
         capsys.readouterr()
         code = call(list(arguments))
         lines = capsys.readouterr().err.strip().splitlines()
         assert (code, len(lines)) == (2, 1), lines
-        assert snapshot(folder) == before
         assert len(lines[0]) < 1000
         return lines[0]
 
-    return run
+    yield run
+    assert snapshot(folder) == before
 
 
 def leaves(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -129,9 +137,7 @@ def same(kind: str) -> set[str]:
     return {"number": {"number", "integer"}, "array": {"array", "empty"}, "object": {"empty"}}.get(kind, {kind})
 
 
-GENERATED = [
-    (path, value) for path, own in leaves(SCHEMA) for value in wrong_values(own)
-]
+GENERATED = [(path, value) for path, own in leaves(SCHEMA) for value in wrong_values(own)]
 
 
 def test_there_are_many_generated_cases() -> None:
@@ -196,6 +202,8 @@ def test_a_file_that_is_no_settings_is_refused(name: str, folder: Path, refused:
 
 
 LONG = "x" * 300
+BETWEEN = re.compile(r", (?=[a-z.]+=)")
+"""What stands between two `key=value`."""
 BY_HAND: dict[str, str] = {
     "output=''": "output",
     "output=.zarr": "must end in .zarr",
@@ -358,18 +366,175 @@ def _volumes(folder: Path) -> None:
         zarr.create_array(folder / "huge.zarr" / name, shape=shape, chunks=chunks, dtype="u1", attributes=offsets)
 
 
-@pytest.mark.parametrize("assignments", BY_HAND)
+@pytest.mark.parametrize("assignments", BY_HAND, ids=[name[:60] for name in BY_HAND])
 def test_a_setting_that_cannot_work_is_named(
-    assignments: str, folder: Path, traps: Path, refused: Callable[..., str]
+    assignments: str, traps: Path, refused: Callable[..., str]
 ) -> None:
     """Each by hand: the line names the key or the file."""
-    (folder / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
-    parts = [part for one in assignments.split(", ") for part in (one,)] if "=" in assignments[1:] else [assignments]
-    joined: list[str] = []
-    for part in parts:
-        if joined and "=" not in part:
-            joined[-1] += f", {part}"
+    (traps / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
+    words = [word for one in BETWEEN.split(assignments) for word in ("--set", one)]
+    assert BY_HAND[assignments] in refused("run", "good.yaml", *words)
+
+
+
+READS_A_VOLUME = ["run", "predict-blockwise", "segment", "evaluate", "plan", "status", "audit", "view", "dashboard"]
+IMPORT = ["import", "good.npy", "new.zarr/raw"]
+POINTS = ["points", "vol.zarr/labels", "new.csv"]
+SEGMENT = ["segment", "good.yaml", "--threshold"]
+COMMANDS: list[tuple[list[str], str]] = [
+    *(([name], "Missing argument") for name in [*READS_A_VOLUME, "import", "points"]),
+    *(([name, "nosuch.yaml"], "nosuch.yaml: no such file") for name in READS_A_VOLUME),
+    *(([name, "vol.zarr"], "vol.zarr: cannot be read") for name in READS_A_VOLUME),
+    *(([name, f"{LONG}.yaml"], "cannot be read") for name in ["run", "status"]),
+    *(([name, "good.yaml", "--nosuch"], "No such option") for name in READS_A_VOLUME),
+    *(([name, "good.yaml", "more"], "unexpected extra argument") for name in READS_A_VOLUME),
+    *(([name, "good.yaml", "--set", "blocks.shape=[1]"], "blocks.shape") for name in READS_A_VOLUME),
+    *(([name, "good.yaml", "--set", "affinities=nosuch"], "nosuch: no such volume") for name in READS_A_VOLUME[:7]),
+    (["nosuch"], "nosuch"), (["--nosuch"], "--nosuch"), (["run", ""], "cannot be read"),
+    (["run", "good.yaml", "--from", "../fragments"], "--from: no such stage"),
+    (["run", "good.yaml", "--to", ""], "--to: no such stage"),
+    (["run", "good.yaml", "--from", "segment", "--to", "fragments"], "--from: lies after --to"),
+    (["run", "good.yaml", "--redo", "segment/../0.5"], "--redo: no such stage"),
+    (["run", "good.yaml", "--from", "agglomerate"], "is not finished"),
+    (["run", "good.yaml", "--set"], "requires an argument"),
+    ([*SEGMENT, "nan"], "thresholds"), ([*SEGMENT, "inf"], "thresholds"), ([*SEGMENT, "-0.1"], "thresholds"),
+    ([*SEGMENT, "1.0001"], "thresholds"), ([*SEGMENT, "../../x"], "--threshold"), ([*SEGMENT, ""], "--threshold"),
+    (["evaluate", "good.yaml", "--set", "volume.labels=null"], "nothing to evaluate against"),
+    (["audit", "good.yaml"], "is not finished"), (["audit", "good.yaml", "--samples", "0"], "--samples"),
+    (["audit", "good.yaml", "--samples", "1.5"], "--samples"),
+    (["audit", "good.yaml", "--predicted", "-1"], "--predicted"),
+    (["dashboard", "good.yaml"], "no run is going on"),
+    (["view", "good.yaml", "--port", "65536"], "--port"), (["view", "good.yaml", "--port", "-1"], "--port"),
+    (["view", "good.yaml", "--bind", "no host"], "no host"),
+    (["demo", "--output", "file.zarr"], "file.zarr"), (["demo", "--output", "file.zarr/demo"], "file.zarr"),
+    (["demo", "--output", LONG], "too long"),
+    (["points", "vol.zarr/nosuch", "new.csv"], "no such volume"), (["points", LONG, "new.csv"], "no such volume"),
+    ([*POINTS, "--count", "-1"], "--count"), ([*POINTS, "--count", "99999"], "too few"),
+    ([*POINTS, "--seed", "-1"], "--seed"), ([*POINTS, "--seed", "x"], "--seed"),
+    (["points", "vol.zarr/affinities", "new.csv"], "labels"), (["points", "truth.zarr/float", "new.csv"], "labels"),
+    (["points", "zeros.zarr/labels", "vol.zarr"], "vol.zarr"),
+    (["points", "zeros.zarr/labels", "file.zarr/new.csv"], "file.zarr"),
+    (["points", "zeros.zarr/labels", f"{LONG}.csv"], "too long"),
+    (["report"], "nothing to report on"), (["report", "good.yaml"], "report.json"),
+    (["report", "nosuch.yaml"], "nosuch.yaml"), (["report", "--dataset", "x"], "--exp"),
+    (["report", "--dataset", "nosuch", "--exp", "1"], "nosuch"),
+    (["report", "--dataset", "../vol.zarr", "--exp", "1"], "../vol.zarr"),
+    (["report", "--dataset", "/etc", "--exp", "1"], "/etc"), (["report", "--dataset", "", "--exp", "1"], "dataset"),
+    (["report", "--dataset", "x", "--exp", "-1"], "exp"), (["report", "--dataset", LONG, "--exp", "1"], LONG[:40]),
+    (["report", "--dataset", "bad", "--exp", "1"], "param_dict.json"),
+    (["report", "--dataset", "bad", "--exp", "2"], "param_dict.json"),
+    (["report", "--dataset", "bad", "--exp", "3"], "ambiguous"),
+    (["train", "--dataset", "x"], "--exp"), (["train", "--exp", "1"], "--dataset"),
+    (["train", "--dataset", "x", "--exp", "one"], "--exp"),
+    (["train", "--dataset", "x", "--exp", "1", "--mode", "magic"], "--mode"),
+    (["import", "nosuch.npy", "new.zarr/raw"], "nosuch.npy"), (["import", LONG, "new.zarr/raw"], LONG[:40]),
+    (["import", "good.npy", "new.zarr"], "names no array"), (["import", "good.npy", "vol.zarr/raw"], "exists already"),
+    (["import", "good.npy", "vol.zarr/raw/more"], "is an array, not a group"),
+    (["import", "good.npy", "file.zarr/raw"], "is a file"), (["import", "good.npy", f"{LONG}.zarr/raw"], "too long"),
+    (["import", "good.npy", "/proc/new.zarr/raw"], "cannot be written"),
+    (["import", "good.npy", ""], "exists already"), (["import", "good.npy", "new.zarr/../../etc/raw"], ".."),
+    (["import", "good.yaml", "new.zarr/raw"], "good.yaml"), (["import", "pickled.npy", "new.zarr/raw"], "pickled.npy"),
+    (["import", "torn.npy", "new.zarr/raw"], "torn.npy"), (["import", "text.npz", "new.zarr/raw"], "text.npz"),
+    (["import", "text.tif", "new.zarr/raw"], "text.tif"), (["import", "text.h5", "new.zarr/raw"], "text.h5"),
+    (["import", "empty.npy", "new.zarr/raw"], "empty.npy"), (["import", "words.npy", "new.zarr/raw"], "words.npy"),
+    (["import", "nan.npy", "new.zarr/raw", "--boundaries"], "nan.npy"),
+    (["import", "large.npy", "new.zarr/raw", "--boundaries"], "large.npy"),
+    (["import", "broken.zarr/list", "new.zarr/raw"], "list"),
+    ([*IMPORT, "--axes", "zzz"], "axes"), ([*IMPORT, "--axes", "yx"], "--axes"), ([*IMPORT, "--axes", ""], "axes"),
+    ([*IMPORT, "--voxel-size", "1,2"], "--voxel-size"), ([*IMPORT, "--voxel-size", "1,0,1"], "voxel_size"),
+    ([*IMPORT, "--voxel-size", "1,nan,1"], "voxel_size"), ([*IMPORT, "--voxel-size", "1,inf,1"], "voxel_size"),
+    ([*IMPORT, "--voxel-size", "-1,1,1"], "voxel_size"), ([*IMPORT, "--offset", "0,nan,0"], "offset"),
+    ([*IMPORT, "--offset", "a,b,c"], "--offset"), ([*IMPORT, "--units", "parsec"], "units"),
+    ([*IMPORT, "--crop", "z=3:1"], "--crop"), ([*IMPORT, "--crop", "z=0:99"], "--crop"),
+    ([*IMPORT, "--crop", "w=0:1"], "--crop"), ([*IMPORT, "--crop", "z=-1:2"], "--crop"),
+    ([*IMPORT, "--crop", "z=0:0"], "--crop"), ([*IMPORT, "--crop", ","], "--crop"),
+    ([*IMPORT, "--quantise"], "good.npy"), ([*IMPORT, "--quantise", "--boundaries"], "exclude each other"),
+    ([*IMPORT, "--offsets", "-1,0"], "--offsets"), ([*IMPORT, "--offsets", "-1,0,0"], "--offsets"),
+    ([*IMPORT, "--block", "0,1,1"], "block"), ([*IMPORT, "--block", "1.5,1,1"], "--block"),
+    ([*IMPORT, "--name", "nosuch"], "nosuch"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def files(traps: Path) -> Path:
+    """Sources for imports, and experiments that are broken, beside the rest."""
+    (traps / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
+    np.save(traps / "good.npy", np.arange(480, dtype=np.uint8).reshape(SHAPE))
+    np.save(traps / "empty.npy", np.zeros((3, 0, 4), np.uint8))
+    np.save(traps / "words.npy", np.array([[["a", "b"]]]))
+    np.save(traps / "nan.npy", np.full(SHAPE, np.nan, np.float32))
+    np.save(traps / "large.npy", np.full(SHAPE, 7, np.float32))
+    np.save(traps / "pickled.npy", np.array([[[{"a": 1}]]], dtype=object))
+    (traps / "torn.npy").write_bytes((traps / "good.npy").read_bytes()[:200])
+    for suffix in ("npz", "tif", "h5"):
+        (traps / f"text.{suffix}").write_text("text")
+    (traps / "locked").mkdir()
+    zeros = np.zeros(SHAPE, np.uint32)
+    zeros[:3] = 1
+    store_volume(traps / "zeros.zarr" / "labels", zeros, SHAPE)
+    for number, text in (("1-a", "{"), ("2-a", '{"nosuch": 1}'), ("3-a", ""), ("3-b", "")):
+        folder = traps / "experiments" / "bad" / f"EXP{number}-1-1-2026"
+        folder.mkdir(parents=True)
+        (folder / "param_dict.json").write_text(text)
+    return traps
+
+
+@pytest.mark.parametrize(("words", "wanted"), COMMANDS, ids=[" ".join(words)[:60] for words, _ in COMMANDS])
+def test_a_command_line_that_cannot_work_is_refused(
+    words: list[str], wanted: str, files: Path, refused: Callable[..., str]
+) -> None:
+    """Every command: exit code 2 and one line that names the flag, the key or the file."""
+    assert wanted in refused(*words)
+
+
+def test_a_process_of_its_own_ends_the_same(files: Path) -> None:
+    """What the shell sees: exit code 2, one line on stderr, nothing on stdout, no traceback."""
+    before = snapshot(files)
+    command = [sys.executable, "-m", "contraband", "run", str(files / "good.yaml"), "--set", "fragments.low=.nan"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("contraband: ")
+    assert "fragments.low" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert snapshot(files) == before
+
+
+def test_a_folder_that_nobody_may_write_is_refused(files: Path, refused: Callable[..., str]) -> None:
+    """Not even root: the flag that no file may be made there is found before anything runs."""
+    locked = files / "locked"
+    chattr = shutil.which("chattr") or "chattr"
+    try:
+        done = subprocess.run([chattr, "+i", str(locked)], capture_output=True).returncode == 0
+    except OSError:
+        done = False
+    if not done:
+        locked.chmod(0o500)
+    try:
+        try:
+            (locked / "try").mkdir()
+        except OSError:
+            line = refused("run", "good.yaml", "--set", "output=locked/a.zarr", "--set", "store=sqlite:///b.db")
+            assert "cannot be written" in line
+            assert "locked/a.zarr" in line
         else:
-            joined.append(part)
-    line = refused("run", "good.yaml", *(word for one in joined for word in ("--set", one)))
-    assert BY_HAND[assignments] in line
+            (locked / "try").rmdir()
+            pytest.skip("this user may write everywhere, and the file system has no flag against it")
+    finally:
+        subprocess.run([chattr, "-i", str(locked)], capture_output=True) if done else locked.chmod(0o700)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten"])
+def test_a_damaged_shard_ends_the_run_with_its_block(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only reading tells: exit code 1 (what is finished is kept), the stage and the block in one line."""
+    monkeypatch.chdir(tmp_path)
+    store_volume(tmp_path / "vol.zarr" / "affinities", cells(SHAPE)[0], SHAPE)
+    (tmp_path / "vol.yaml").write_text(yaml.safe_dump({key: SETTINGS[key] for key in SETTINGS if key != "volume"}))
+    (shard,) = (path for path in (tmp_path / "vol.zarr" / "affinities" / "c").rglob("*") if path.is_file())
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-20] if damage == "truncated" else whole[:-20] + b"x" * 20)
+    assert call(["run", "vol.yaml"]) == 1
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("contraband: fragments: ")
+    assert "what is finished is kept" in line
