@@ -14,7 +14,6 @@ import zarr
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Grid
-from blockwise.volume import Voxels
 from contraband.synthetic_affinities import em_like_affinities
 from tests.benchmarks.runs import SEED, Case, affinities_of, call, ready, tiny
 
@@ -55,15 +54,25 @@ class Program:
     is_ours: bool = False
 
 
-def compare(folder: Path, python: Path, shape: Voxels, block: Voxels, has_volara: bool) -> list[Measured]:
+@dataclass(frozen=True)
+class Places:
+    """Where things are."""
+
+    folder: Path
+    """For what the programs write."""
+    volumes: Path
+    """Affinities are made and kept there."""
+    python: Path
+    """The interpreter of the peers."""
+
+
+def compare(places: Places, case: Case, has_volara: bool) -> list[Measured]:
     """All programs on one volume, ours first."""
-    programs = [ours(folder, 0), ours(folder, WORKERS), waterz(folder, python)]
+    programs = [ours(places, 0), ours(places, WORKERS), waterz(places)]
     if has_volara:
-        programs.append(volara(folder, python))
-    case = Case(shape, block, 0)
-    reference = in_one_block(folder, case)
-    truth = labels(case)
-    return [measured(program, folder / "run", case, truth, reference) for program in programs]
+        programs.append(volara(places))
+    reference, truth = in_one_block(places, case), labels(case, places.volumes)
+    return [measured(program, places.folder / "run", case, truth, reference) for program in programs]
 
 
 def measured(program: Program, place: Path, case: Case, truth: np.ndarray, reference: np.ndarray) -> Measured:
@@ -87,11 +96,11 @@ def timed(program: Program, place: Path, case: Case) -> tuple[float, float]:
     return call(program.command(case, place))
 
 
-def ours(folder: Path, workers: int) -> Program:
+def ours(places: Places, workers: int) -> Program:
     """`contraband run`, in one process (no workers) or on Dask."""
 
     def command(case: Case, place: Path) -> list[str]:
-        settings, _ = ready(place, replace(case, workers=workers), affinities_of(folder, case).absolute())
+        settings, _ = ready(place, replace(case, workers=workers), affinities_of(places.volumes, case).absolute())
         return [sys.executable, "-m", "contraband", "run", str(settings)]
 
     where = f"{workers} workers" if workers else "one process"
@@ -103,31 +112,31 @@ def our_segments(output: Path) -> np.ndarray:
     return stored(output / "segments" / "0.5")
 
 
-def in_one_block(folder: Path, case: Case) -> np.ndarray:
+def in_one_block(places: Places, case: Case) -> np.ndarray:
     """Our segments of the same affinities without any blocks."""
-    place = folder / "one-block"
+    place = places.folder / "one-block"
     place.mkdir(parents=True, exist_ok=True)
-    settings, output = ready(place, replace(case, block=case.shape), affinities_of(folder, case).absolute())
+    settings, output = ready(place, replace(case, block=case.shape), affinities_of(places.volumes, case).absolute())
     call([sys.executable, "-m", "contraband", "run", str(settings)])
     return our_segments(output)
 
 
-def waterz(folder: Path, python: Path) -> Program:
+def waterz(places: Places) -> Program:
     """waterz with its own watershed, in one piece."""
 
     def command(case: Case, place: Path) -> list[str]:
-        return [str(python), str(HERE / "waterz_chain.py"), str(affinities_of(folder, case)), str(place)]
+        return [str(places.python), str(HERE / "waterz_chain.py"), str(affinities_of(places.volumes, case)), str(place)]
 
     return Program("waterz, in memory", command, lambda place: np.load(place / "segments.npy"))
 
 
-def volara(folder: Path, python: Path) -> Program:
+def volara(places: Places) -> Program:
     """volara with SQLite, on processes of its own."""
 
     def command(case: Case, place: Path) -> list[str]:
         script, sizes = str(HERE / "volara_chain.py"), [",".join(map(str, size)) for size in (case.block, CONTEXT)]
-        affinities, output = affinities_of(folder, case).absolute(), (place / "out.zarr").absolute()
-        return [str(python), script, str(affinities), str(output), *sizes, str(WORKERS)]
+        affinities, output = affinities_of(places.volumes, case).absolute(), (place / "out.zarr").absolute()
+        return [str(places.python), script, str(affinities), str(output), *sizes, str(WORKERS)]
 
     return Program(f"volara, {WORKERS} workers", command, lambda place: stored(place / "out.zarr" / "segments"))
 
@@ -137,13 +146,17 @@ def stored(path: Path) -> np.ndarray:
     return np.asarray(zarr.open_array(path, mode="r")[:]).astype(np.uint64)
 
 
-def labels(case: Case) -> np.ndarray:
-    """The cells that the affinities were made of."""
-    truth = np.empty(case.shape, np.uint64)
-    for piece in Grid("", case.shape, case.block).blocks():
-        _, found = em_like_affinities(tuple(piece.write_roi.shape), SEED, tuple(piece.write_roi.begin))
-        truth[piece.write_roi.to_slices()] = found
-    return truth
+def labels(case: Case, folder: Path) -> np.ndarray:
+    """The cells that the affinities were made of; kept in the folder."""
+    path = folder / f"{case.name}-labels.npy"
+    if not path.exists():
+        truth = np.empty(case.shape, np.uint64)
+        for piece in Grid("", case.shape, case.block).blocks():
+            _, found = em_like_affinities(tuple(piece.write_roi.shape), SEED, tuple(piece.write_roi.begin))
+            truth[piece.write_roi.to_slices()] = found
+        np.save(path, truth)
+    kept: np.ndarray = np.load(path)
+    return kept
 
 
 def voi(segments: np.ndarray, truth: np.ndarray) -> float:
