@@ -16,6 +16,7 @@ import zarr
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
+from blockwise.multiscale import describe_multiscale
 from blockwise.settings import Settings
 
 Voxels = tuple[int, int, int]
@@ -168,7 +169,7 @@ def create(
     units = like.units if like else ("nm",) * 3
     if is_there(volume.path):
         _check_same(volume, tuple(shape), dtype, spatial)
-        describe_multiscale(volume, names, scale, offset, units)
+        describe_multiscale(volume.path, names, scale, offset, units)
         return
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
     group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
@@ -182,40 +183,7 @@ def create(
             **(attributes or {}),
         },
     )
-    describe_multiscale(volume, names, scale, offset, units)
-
-
-def describe_multiscale(
-    volume: Volume,
-    names: Sequence[str],
-    scale: Sequence[float],
-    offset: Sequence[float],
-    units: Sequence[str],
-) -> None:
-    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group, unless it is there."""
-    group = zarr.open_group(volume.path.parent, mode="a")
-    long_units = {"nm": "nanometer", "um": "micrometer", "µm": "micrometer", "vx": ""}
-    axes: list[dict[str, str]] = []
-    for name, unit in zip(names, ("",) * (len(names) - 3) + tuple(units), strict=True):
-        axis = {"name": name[0] if name == "channel" else name}
-        axis["type"] = "channel" if name == "channel" else "space"
-        if full := long_units.get(unit, unit):
-            axis["unit"] = full
-        axes.append(axis)
-    ones, zeros = [1.0] * (len(names) - 3), [0.0] * (len(names) - 3)
-    transforms = [
-        {"type": "scale", "scale": ones + [float(value) for value in scale]},
-        {"type": "translation", "translation": zeros + [float(value) for value in offset]},
-    ]
-    image = {
-        "name": volume.path.name, "axes": axes,
-        "datasets": [{"path": volume.path.name, "coordinateTransformations": transforms}],
-    }
-    ome: Any = group.attrs.get("ome", {})
-    if image in ome.get("multiscales", []):
-        return
-    others = [entry for entry in ome.get("multiscales", []) if entry.get("name") != volume.path.name]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [*others, image]}
+    describe_multiscale(volume.path, names, scale, offset, units)
 
 
 def is_there(path: Path) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 import zarr
 
 from blockwise.errors import BadInput
-from blockwise.volume import SPATIAL, Volume, describe_multiscale, info
+from blockwise.multiscale import describe_multiscale
+from blockwise.volume import SPATIAL, Volume, info
 from contraband.output import check_folder
 
 
@@ -55,7 +56,7 @@ def publish(made: Volume, target: Path) -> None:
     except OSError as error:
         raise BadInput(target, f"cannot be put in place ({error.strerror})") from None
     names = ("channel",) * (len(described.shape) - 3) + SPATIAL
-    describe_multiscale(Volume(path=target), names, described.voxel_size, described.offset, described.units)
+    describe_multiscale(target, names, described.voxel_size, described.offset, described.units)
     _make_groups(target.parent)
 
 
