@@ -1,0 +1,85 @@
+"""The small volumes on which runs are struck, and what is compared of their outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+from blockwise.stage import pack
+from blockwise.volume import Voxels
+from tests.contraband.tiny import tiny_experiment
+from tests.volumes import cells, store_volume
+
+SHAPE: Voxels = (18, 27, 30)
+BLOCK: Voxels = (7, 10, 11)
+"""3 x 3 x 3 blocks, the last of each axis smaller."""
+MIDDLE = pack((1, 1, 1))
+LAST = pack((2, 2, 2))
+RAW_SHAPE: Voxels = (16, 20, 20)
+THRESHOLDS = (0.3, 0.5)
+
+SETTINGS = """
+volume:      {{labels: {folder}/vol.zarr/labels}}
+affinities:  {folder}/vol.zarr/affinities
+output:      {output}
+blocks:      {{shape: {block}}}
+agglomerate: {{stop: 0.05}}
+segment:     {{thresholds: [0.3, 0.5]}}
+store:       {store}
+"""
+PREDICTED = """
+volume:      {{raw: {folder}/raw.zarr/raw}}
+model:       {{checkpoint: {folder}/checkpoint, tile: [8, 8, 8], precision: float32, device: cpu}}
+output:      {output}
+blocks:      {{shape: {block}}}
+segment:     {{thresholds: [0.3, 0.5]}}
+store:       {store}
+"""
+
+
+def make_volume(folder: Path) -> None:
+    """Affinities of eight levels only, so that most edges tie, and labels."""
+    affinities, labels = cells(SHAPE)
+    store_volume(folder / "vol.zarr" / "affinities", affinities // 32 * 36)
+    store_volume(folder / "vol.zarr" / "labels", labels)
+
+
+def make_checkpoint(folder: Path) -> None:
+    """A network trained for some steps, and a raw image it can predict."""
+    from contraband.training import train_seg
+
+    experiment, params = tiny_experiment(folder / "training", 3, baseline=True, seg_head="Simple")
+    (folder / "checkpoint").symlink_to(train_seg(params, experiment, 0)[0])
+    raw = np.asarray(zarr.open_array(folder / "training" / "data.zarr" / "raw", mode="r")[:])
+    store_volume(folder / "raw.zarr" / "raw", raw[tuple(slice(0, size) for size in RAW_SHAPE)])
+
+
+def sums(output: Path) -> dict[str, str]:
+    """sha256 of every array's voxels, of the metadata that people read, and of evaluation.json."""
+    arrays = ["affinities", "fragments", *(f"agglomeration/{name}" for name in ("fragment", "parent", "score"))]
+    arrays += [f"segments/{threshold}" for threshold in THRESHOLDS]
+    found = {}
+    for name in arrays:
+        if not (output / name).exists():
+            continue
+        array = zarr.open_array(output / name, mode="r")
+        data = np.ascontiguousarray(array[:])
+        found[name] = digest(f"{data.dtype} {data.shape} {dict(array.attrs)}".encode() + data.tobytes())
+    for name in ("", "segments"):
+        attributes = dict(zarr.open_group(output / name, mode="r").attrs)
+        attributes.pop("run", None)
+        found[f"metadata {name}".strip()] = digest(json.dumps(attributes, sort_keys=True).encode())
+    if (output / "evaluation.json").exists():
+        found["evaluation.json"] = digest((output / "evaluation.json").read_bytes())
+    report = json.loads((output / "report.json").read_text())
+    found["report.json"] = " ".join(report["stages"])
+    return found
+
+
+def digest(data: bytes) -> str:
+    """sha256."""
+    return hashlib.sha256(data).hexdigest()
