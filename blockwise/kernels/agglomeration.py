@@ -27,8 +27,7 @@ from blockwise.kernels.histograms import (
     weigh_lists,
 )
 from blockwise.kernels.lookup import MOST
-from blockwise.kernels.merging import merge_all
-from blockwise.kernels.pairs import order_keys
+from blockwise.kernels.merging import Edges, merge_all
 
 STATISTICS = ("mean", "max", *(f"quantile_{percent}" for percent in QUANTILES))
 """What edges can be scored by; all of them merge in the same order however the graph is cut up."""
@@ -70,10 +69,8 @@ def agglomerate(
     fragment = unique([edges["u"], edges["v"], *([] if nodes is None else [nodes])])
     links, (sums, lists, unit) = link(edges, fragment), weigh(edges, full, statistic, bins)
     del edges, bins  # a third of the memory, which the merging needs
-    order, bounds = queue(sums, unit, stop)
-    frozen = np.zeros(len(fragment), np.bool_)
-    parent, score, _, _ = merge_all(links, sums, lists, order, bounds, frozen, (unit, float(stop)))
-    return Dendrogram(fragment, fragment[parent], score)
+    merged = merge_all(Edges(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, float(stop))
+    return Dendrogram(fragment, fragment[merged.parent], merged.score)
 
 
 def link(edges: np.ndarray, fragment: np.ndarray) -> np.ndarray:
@@ -97,14 +94,6 @@ def weigh(
     return weigh_lists(lists), lists, 1.0
 
 
-def queue(sums: np.ndarray, full: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
-    """The edges that score above `stop` (uint32), best first, ties in their order, and their scores."""
-    scores = sums[:, 0] / sums[:, 1] / full
-    # Positive numbers in [0, 1] are ordered as their bits are.
-    order = order_keys(~scores.view(np.uint64))[: np.count_nonzero(scores > stop)]
-    return order.astype(np.uint32), scores[order]
-
-
 def check_rules(statistic: str, stop: float) -> None:
     """Raise BadInput for a statistic that is not offered or a stop that is no score."""
     if statistic not in STATISTICS:
@@ -120,8 +109,13 @@ def offered() -> str:
 
 def unique(parts: list[np.ndarray]) -> np.ndarray:
     """All ids of the parts, sorted, each once."""
-    ids = np.concatenate(parts).astype(np.uint64)
+    ids = np.concatenate([np.empty(0, np.uint64), *(_without_repeats(part) for part in parts)])
     ids.sort()
+    return _without_repeats(ids)
+
+
+def _without_repeats(ids: np.ndarray) -> np.ndarray:
+    """The ids that differ from the one before."""
     distinct: np.ndarray = ids[np.r_[True, ids[1:] != ids[:-1]][: len(ids)]]
     return distinct
 

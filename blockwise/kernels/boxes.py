@@ -16,11 +16,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import Dendrogram, check_edges, check_rules, link, queue, unique, weigh
+from blockwise.kernels.agglomeration import Dendrogram, check_edges, check_rules, link, unique, weigh
 from blockwise.kernels.edges import HISTOGRAM, merge_edges
 from blockwise.kernels.histograms import merge_histograms, percent_of, unlist
 from blockwise.kernels.lookup import DEAD
-from blockwise.kernels.merging import merge_all
+from blockwise.kernels.merging import Edges, merge_all
 from blockwise.kernels.pairs import order_pairs
 
 LINK = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u8"), ("tie_u", "<u8"), ("tie_v", "<u8")])
@@ -90,9 +90,8 @@ def solve_box(graph: Graph, frozen: np.ndarray, rules: Rules) -> tuple[np.ndarra
     check_edges(graph.links, rules.full)
     links = link(graph.links, fragment)
     sums, lists, unit = weigh(graph.links, rules.full, rules.statistic, graph.histograms)
-    order, bounds = queue(sums, unit, rules.stop)
-    limits = (unit, float(rules.stop))
-    parent, score, smallest, tau = merge_all(links, sums, lists, order, bounds, frozen, limits)
+    merged = merge_all(Edges(links, sums, lists), frozen, unit, float(rules.stop))
+    parent, score, smallest, (links, sums, lists), tau = merged
     gone = np.flatnonzero(parent != np.arange(len(parent)))
     merges = np.empty(len(gone), MERGE)
     merges["child"], merges["parent"], merges["score"] = fragment[gone], fragment[parent[gone]], score[gone]

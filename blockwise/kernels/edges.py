@@ -145,7 +145,7 @@ def _sorted_sums(edges: np.ndarray) -> np.ndarray:
 
 def merge_edges(parts: Sequence[np.ndarray]) -> np.ndarray:
     """All edges of the parts, sorted by (u, v), equal pairs added; in any order of parts and rows."""
-    return _sorted_sums(np.concatenate([np.empty(0, EDGE), *parts]))
+    return _sorted_sums(parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, EDGE), *parts]))
 
 
 def rename_edges(edges: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -38,16 +38,20 @@ def _start(size, one, other):
 
 
 @compiled
+def joins(links, place, one, other):
+    """Whether a place, which may be dead, has this pair."""
+    first, second = links[place, 0], links[place, 2]
+    return (first == one and second == other) or (first == other and second == one)
+
+
+@compiled
 def find(slots, links, one, other):
     """The slot that holds the place of one and other, or -1."""
     marks, places = slots
     slot, mark = _start(len(marks), one, other)
     while marks[slot]:
-        if marks[slot] == mark:
-            place = places[slot]
-            first, second = links[place, 0], links[place, 2]
-            if (first == one and second == other) or (first == other and second == one):
-                return slot
+        if marks[slot] == mark and joins(links, places[slot], one, other):
+            return slot
         slot = (slot + 1) & (len(marks) - 1)
     return -1
 

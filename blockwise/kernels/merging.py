@@ -1,83 +1,130 @@
 # mypy: allow-untyped-defs
-"""The loop that merges clusters best edge first, and the lists of edges that it keeps.
+"""Merge clusters best edge first: by chains of neighbours where clusters have few edges, then from a queue of all.
 
-Edges are rows in the order that breaks ties. Their columns: `links` as in `lookup`; `sums`, a numerator and a
-denominator whose quotient by `full` is the score; and, for statistics other than the mean, sorted lists of bins.
+The queue is a heap on top of a list sorted once; to look up the edge between two clusters there is a hash.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from blockwise.kernels.chains import merge_chains
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.heap import drop_top, is_ahead, push, replace_top, tag, untag
-from blockwise.kernels.histograms import add_lists, weigh_list
+from blockwise.kernels.histograms import Lists
+from blockwise.kernels.incidence import add_edge, list_edges, record, split
 from blockwise.kernels.lookup import DEAD, empty_slots, find, insert, is_crowded, refill
+from blockwise.kernels.pairs import order_keys
+
+MOST_EDGES = 256
+"""Clusters with more wait for the queue. The result does not depend on it; 256 to 1024 are equally fast, 64 is not."""
 
 
-@compiled
-def _chain(links, nodes):
-    """Fill the lists of edges at each node into columns 1 and 3 of the links; returns their heads and lengths.
+class Edges(NamedTuple):
+    """The columns of edges, see `incidence`."""
 
-    A list holds half-edges: 2 edge for the first end of an edge, 2 edge + 1 for the second.
+    links: np.ndarray
+    """(n, 4) uint32."""
+    sums: np.ndarray
+    """(n, 2) uint64."""
+    lists: Lists
+
+
+class Merged(NamedTuple):
+    """What came of it."""
+
+    parent: np.ndarray
+    """(nodes,) int64: for the smallest node of a cluster that was merged that of the other one, else the node."""
+    score: np.ndarray
+    """(nodes,) float64, of that merge."""
+    smallest: np.ndarray
+    """(nodes,) int64, the smallest node of the cluster called so in `edges`."""
+    edges: Edges
+    """Those left, and DEAD ones."""
+    tau: np.ndarray
+    """(edges,) uint32: the row at first of the last of the parts of each edge."""
+
+
+def merge_all(edges: Edges, frozen: np.ndarray, full: float, stop: float) -> Merged:
+    """Merge clusters whose edge scores above the stop, best edge first, but no frozen ones.
+
+    edges:  overwritten. full: the quotient that scores 1.
+    frozen: (nodes,) bool: clusters with edges elsewhere. Afterwards also those whose best edge led to one.
     """
-    head, length = np.full(nodes, DEAD, np.uint32), np.zeros(nodes, np.uint32)
-    for edge in range(len(links) - 1, -1, -1):
-        for side in (1, 0):
-            node = links[edge, 2 * side]
-            links[edge, 2 * side + 1], head[node] = head[node], 2 * edge + side
-            length[node] += np.uint32(1)
-    return head, length
+    nodes = len(frozen)
+    smallest, merges = np.arange(nodes), (np.arange(nodes), np.zeros(nodes))
+    merge_chains(*edges, frozen.copy(), MOST_EDGES, (full, stop), smallest, merges)
+    rows = _pack(*edges)
+    edges = front(edges, len(rows))
+    order, bounds = queue(edges.sums, full, stop)
+    tau = merge_queue(*edges, order, bounds, frozen, (full, stop), smallest, merges)
+    return Merged(*merges, smallest, edges, rows[tau])
 
 
 @compiled
-def _add(edge, rival, graph, lists):
-    """Add two edges between the same clusters; returns the one that lives on.
+def _pack(links, sums, lists):
+    """Move the rows that live to the front, in their order; returns where they were (uint32)."""
+    rows = np.empty(np.count_nonzero(links[:, 0] != DEAD), np.uint32)
+    size = 0
+    for row in range(len(links)):
+        if links[row, 0] != DEAD:
+            rows[size], links[size], sums[size] = row, links[row], sums[row]
+            if len(lists[0]):
+                lists[0][size] = lists[0][row]
+            size += 1
+    return rows
 
-    That is the better one: the score it has in the heap is a bound of the sum's.
+
+def front(edges: Edges, rows: int) -> Edges:
+    """So many of the edges."""
+    first, after, bins, counts, percent = edges.lists
+    return Edges(edges.links[:rows], edges.sums[:rows], (first[:rows], after, bins, counts, percent))
+
+
+def queue(sums: np.ndarray, full: float, stop: float) -> tuple[np.ndarray, np.ndarray]:
+    """The edges that score above `stop` (uint32), best first, ties in their order, and their scores."""
+    scores = sums[:, 0] / sums[:, 1] / full
+    # Positive numbers in [0, 1] are ordered as their bits are.
+    order = order_keys(~scores.view(np.uint64))[: np.count_nonzero(scores > stop)]
+    return order.astype(np.uint32), scores[order]
+
+
+@compiled
+def _absorb(gone, kept, graph, tau, slots):
+    """Hand all edges of cluster `gone` to cluster `kept`; returns the slots used up.
+
+    Of two edges to one neighbour the better one lives on: the score it has in the heap is a bound of the sum's.
     """
-    links, sums, tau = graph[0], graph[1], graph[2]
-    better = sums[edge, 0] / sums[edge, 1] > sums[rival, 0] / sums[rival, 1]
-    alive, dead = (edge, rival) if better else (rival, edge)
-    if len(lists[0]):
-        lists[0][alive] = add_lists(lists[0][alive], lists[0][dead], lists)
-        sums[alive, 0], sums[alive, 1] = weigh_list(lists[0][alive], lists)
-    else:
-        sums[alive, 0] += sums[dead, 0]
-        sums[alive, 1] += sums[dead, 1]
-    tau[alive] = max(tau[alive], tau[dead])
-    links[dead, 0] = DEAD
-    return alive
-
-
-@compiled
-def _absorb(gone, kept, graph, lists, slots):
-    """Hand all edges of cluster `gone` to cluster `kept`; returns the slots used up."""
-    links, _, _, head, length = graph
+    links, sums, lists, head, length = graph
     half, used = head[gone], 0
     while half != DEAD:
-        edge, column = half >> np.uint32(1), 2 * np.int64(half & np.uint32(1))
-        after = links[edge, column + 1]
-        if links[edge, 0] != DEAD:
-            other = links[edge, 2 - column]
-            slot = find(slots, links, kept, other)
-            if slot < 0:
-                insert(slots, kept, other, edge)
-                used += 1
-                alive = edge
-            else:
-                alive = _add(edge, slots[1][slot], graph, lists)
-                slots[1][slot] = alive
-            if alive == edge:
-                links[edge, column] = kept
-                links[edge, column + 1], head[kept] = head[kept], half
-                length[kept] += np.uint32(1)
-        half = after
+        edge, column = split(half)
+        this, half = half, links[edge, column + 1]
+        if links[edge, 0] == DEAD:
+            continue
+        other = links[edge, 2 - column]
+        slot, alive = find(slots, links, kept, other), edge
+        if slot < 0:
+            insert(slots, kept, other, edge)
+            used += 1
+        else:
+            rival = np.int64(slots[1][slot])
+            if not sums[edge, 0] / sums[edge, 1] > sums[rival, 0] / sums[rival, 1]:
+                alive = rival
+            add_edge(alive, edge + rival - alive, links, sums, lists)
+            tau[alive] = max(tau[edge], tau[rival])
+            slots[1][slot] = alive
+        if alive == edge:
+            links[edge, column] = kept
+            links[edge, column + 1], head[kept] = head[kept], this
+            length[kept] += np.uint32(1)
     return used
 
 
 @compiled
-def _merge_along(edge, graph, lists, slots):
+def _merge_along(edge, graph, tau, slots):
     """Merge the two clusters of an edge; returns the one kept, the one gone, and the slots used up.
 
     The shorter list is walked; it may hold edges that are dead, but those are met only once.
@@ -87,34 +134,19 @@ def _merge_along(edge, graph, lists, slots):
     if length[kept] < length[gone]:
         kept, gone = gone, kept
     links[edge, 0] = DEAD
-    return kept, gone, _absorb(gone, kept, graph, lists, slots)
+    return kept, gone, _absorb(gone, kept, graph, tau, slots)
 
 
 @compiled
-def _record(child, other, score, merges):
-    """Note a merge of two clusters, whose smallest fragments are given, and return the smaller one."""
-    parent, height = merges
-    child, ancestor = max(child, other), min(child, other)
-    parent[child], height[child] = ancestor, score
-    return ancestor
+def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, merges):
+    """Merge all clusters that are left; order, bounds: from `queue`. Returns the tau of each edge.
 
-
-@compiled
-def merge_all(links, sums, lists, order, bounds, frozen, limits):
-    """Merge clusters whose edge scores above the stop, best edge first, but no frozen ones.
-
-    links, sums, lists: the columns of the edges; afterwards those of the edges left, and DEAD ones.
-    order, bounds:      the edges above the stop, best first (uint32), and their scores.
-    frozen:             (nodes,) bool: clusters with edges elsewhere. Afterwards also those whose best edge led to one.
-    limits:             the full score and the stop, float64.
-    Returns for each node its parent (a row), the score of that merge, and the smallest node of its cluster (for
-    clusters that are left), and for each edge its tau. The best edge is the first of `order`, or of a heap of
-    those that turned out worse than they began.
+    The best edge is the first of `order`, or of a heap of those that turned out worse than they began.
     """
     full, stop, nodes = limits[0], limits[1], len(frozen)
     tau = np.arange(len(sums)).astype(np.uint32)
-    graph, slots = (links, sums, tau, *_chain(links, nodes)), empty_slots(len(sums))
-    used, smallest, merges = refill(slots, links), np.arange(nodes), (np.arange(nodes), np.zeros(nodes))
+    graph, slots = (links, sums, lists, *list_edges(links, nodes)), empty_slots(len(sums))
+    used = refill(slots, links)
     scores, tags, size, next_edge = np.empty(1024), np.empty(1024, np.uint64), 0, 0
     while size or next_edge < len(order):
         queued = next_edge < len(order)
@@ -139,9 +171,9 @@ def merge_all(links, sums, lists, order, bounds, frozen, limits):
                 # Neither end can be merged before it is known what becomes of the other.
                 frozen[links[edge, 0]] = frozen[links[edge, 2]] = True
                 continue
-            kept, gone, more = _merge_along(edge, graph, lists, slots)
-            smallest[kept] = _record(smallest[kept], smallest[gone], score, merges)
+            kept, gone, more = _merge_along(edge, graph, tau, slots)
+            record(kept, gone, score, smallest, merges)
             used += more
             if is_crowded(slots, used):
                 used = refill(slots, links)
-    return merges[0], merges[1], smallest, tau
+    return tau

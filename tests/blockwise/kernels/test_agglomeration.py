@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels import agglomeration
+from blockwise.kernels import agglomeration, merging
 from blockwise.kernels.agglomeration import agglomerate, cut
 from blockwise.kernels.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.watershed import Rules
@@ -57,10 +57,12 @@ def as_dict(dendrogram):
     return {child: (parent, score) for child, parent, score in zip(*columns, strict=True) if child != parent}
 
 
+@pytest.mark.parametrize("most_edges", [0, 6, 256], ids=["heap", "both", "chains"])
 @pytest.mark.parametrize("levels", [2, 4, 256])
 @pytest.mark.parametrize("stop", [0.0, 0.5])
-def test_merges_are_those_of_a_greedy_loop(levels, stop):
-    """The heap merges what a loop over all edges with exact fractions merges, ties included."""
+def test_merges_are_those_of_a_greedy_loop(levels, stop, most_edges, monkeypatch):
+    """Chains and heap merge what a loop over all edges with exact fractions merges, ties included."""
+    monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
     for seed in range(25):
         edges = random_edges(seed, nodes=12 + 2 * seed, rows=30 + 8 * seed, levels=levels)
         assert as_dict(agglomerate(edges, 255, stop=stop)) == slow_agglomerate(edges, stop)
@@ -78,6 +80,31 @@ def test_the_order_of_rows_changes_nothing():
     for _ in range(5):
         again = agglomerate(rng.permutation(edges), 255)
         assert all(np.array_equal(getattr(again, name), getattr(wanted, name)) for name in vars(wanted))
+
+
+@pytest.mark.parametrize("stop", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("levels", [3, 256])
+def test_what_waits_for_the_heap_changes_nothing(levels, stop, monkeypatch):
+    """With few fragments that touch most others, all from the heap, or none, is the same as some."""
+    edges = hub_edges(levels)
+    wanted = agglomerate(edges, 255, stop=stop)
+    assert (np.bincount(np.searchsorted(wanted.fragment, edges["u"])) > merging.MOST_EDGES).any()
+    for most_edges in (0, 3, 20, len(edges)):
+        monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
+        again = agglomerate(edges, 255, stop=stop)
+        assert all(np.array_equal(getattr(again, name), getattr(wanted, name)) for name in vars(wanted))
+
+
+def hub_edges(levels, fragments=4000, hubs=5):
+    """Edges of a random graph, a third of them at a few hubs."""
+    rng = np.random.default_rng(levels)
+    edges = np.zeros(6 * fragments, EDGE)
+    ends = rng.integers(1, fragments + 1, (2, len(edges)))
+    ends[0, ::3] = rng.integers(1, hubs + 1, len(edges[::3]))
+    edges["u"], edges["v"] = ends.min(axis=0), ends.max(axis=0)
+    edges["count"] = rng.integers(1, 4, len(edges))
+    edges["sum"] = rng.integers(0, levels, len(edges)) * (255 // (levels - 1)) * edges["count"]
+    return merge_edges([edges[edges["u"] != edges["v"]]])
 
 
 def test_a_tie_key_that_knows_the_order_of_rows_is_noticed(monkeypatch):

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from blockwise.kernels import boxes
+from blockwise.kernels import boxes, merging
 from blockwise.kernels.agglomeration import agglomerate
 from blockwise.kernels.boxes import Graph, Rules, halves, leaf, solve_boxes, spread
 from blockwise.kernels.edges import count_edges, count_histograms
@@ -88,6 +88,17 @@ def test_boxes_equal_the_whole_graph(volume, shape, stop, statistic):
     tree = in_boxes(graphs(volume, shape), rules, np.unique(volume[0]))
     assert same(tree, at_once(volume, rules))
     assert (tree.score > 0).any()
+
+
+@pytest.mark.parametrize("statistic", ["mean", "quantile_75"])
+@pytest.mark.parametrize("most_edges", [0, 7])
+def test_boxes_equal_the_whole_graph_whichever_way_they_merge(volume, statistic, most_edges, monkeypatch):
+    """Boxes that merge from the heap alone, or in part, give the same as the whole graph."""
+    rules, nodes = Rules(255, statistic, 0.4), np.unique(volume[0])
+    wanted = at_once(volume, rules)
+    monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
+    for shape in LEAVES:
+        assert same(in_boxes(graphs(volume, shape), rules, nodes), wanted)
 
 
 def test_leaves_may_be_any_share_of_the_edges(volume):

@@ -9,7 +9,7 @@ import numpy as np
 
 from blockwise.kernels.compiled import mix64
 from blockwise.kernels.links import label_links, link_voxels
-from blockwise.kernels.merging import merge_all
+from blockwise.kernels.merging import merge_queue
 from tests.blockwise.kernels.volumes import slow_mix64
 from tests.paths import ROOT
 
@@ -41,5 +41,5 @@ def test_a_second_process_compiles_nothing():
 
 def test_kernels_release_the_lock():
     """A worker can answer while a kernel runs."""
-    for kernel in (link_voxels, label_links, merge_all):
+    for kernel in (link_voxels, label_links, merge_queue):
         assert kernel.targetoptions["nogil"]
