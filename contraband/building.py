@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ from contraband.targets import margin_for
 from contraband.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
 from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
 
+log = logging.getLogger(__name__)
+
+FEWEST_POINTS = 2
+"""With one point there is nothing to tell it from."""
+
 
 def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loader: bool) -> Task:
     """Two views of raw and the network that has to recognise points in them."""
@@ -39,7 +45,10 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
     pairs = [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
     pairs = _ready(pairs, settings, output, model)
     augmenter = Augmenter(settings, shape)
-    count = max(2, round(settings.point_density * int(np.prod(output))))
+    count = max(FEWEST_POINTS, round(settings.point_density * int(np.prod(output))))
+    if count == FEWEST_POINTS:
+        log.warning("point_density %g gives %d points in a sample; it counts points per voxel, not per world unit",
+                    settings.point_density, count)  # fmt: skip
     samples = ContrastiveSamples(
         pairs, settings.seed, augmenter, in_loader, output, count, norm_factor(settings, pairs[0])
     )

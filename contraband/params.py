@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -19,10 +18,9 @@ from pydantic import Field, ValidationError, model_validator
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, explain
 from contraband.comments import read_commented_json
+from contraband.migration import migrated
 from contraband.model_settings import ModelSettings
 from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
-
-log = logging.getLogger(__name__)
 
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
@@ -102,6 +100,7 @@ def load_params(path: Path) -> Params:
 
 def parse_params(data: Mapping[str, Any], where: object) -> Params:
     """The settings in an already read `param_dict.json`."""
+    data = migrated(data, where)
     unknown = sorted(set(data) - set(Params.model_fields))
     if unknown:
         raise BadInput(f"{where}: {unknown[0]}", "unknown key", todo="remove it or correct its spelling")
@@ -139,7 +138,9 @@ def _section[Kind: TrainSettings](kind: type[Kind], section: object, where: str)
     """All combinations of one section; the last field of the class varies fastest."""
     if section is None:
         return ()
-    options = {key: _options(value, f"{where}.{key}") for key, value in _renamed(section, where).items()}
+    if not isinstance(section, dict):
+        raise BadInput(where, "is not a mapping of keys to values", got=type(section).__name__)
+    options = {key: _options(value, f"{where}.{key}") for key, value in section.items()}
     for key in options:
         if key not in kind.model_fields:
             raise BadInput(f"{where}.{key}", "unknown key", todo="remove it or correct its spelling")
@@ -160,15 +161,3 @@ def _options(value: object, where: str) -> list[Any]:
     if not value:
         raise BadInput(where, "lists no option", got="[]", wanted="at least one")
     return value
-
-
-def _renamed(section: object, where: str) -> dict[str, Any]:
-    """The section with `basline` read as `baseline`."""
-    if not isinstance(section, dict):
-        raise BadInput(where, "is not a mapping of keys to values", got=type(section).__name__)
-    if "basline" not in section:
-        return section
-    if "baseline" in section:
-        raise BadInput(f"{where}.basline", "stands beside baseline", todo="remove basline")
-    log.warning("%s: 'basline' is read as 'baseline'; please correct the spelling", where)
-    return {("baseline" if key == "basline" else key): value for key, value in section.items()}

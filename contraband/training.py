@@ -84,6 +84,8 @@ def _train_one_seg(
 ) -> Path:  # fmt: skip
     checkpoint = training.checkpoint
     base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)
+    if base is not None and combination.contrastive is not None:
+        _warn_of_other_raw(combination.contrastive, settings, training)
     embeddings = None
     if params.pipeline == "sparse_sh":
         embeddings = experiment.embeddings(combination.index, checkpoint, settings.dataset.train.raw)
@@ -103,6 +105,11 @@ def _train_one_seg(
         "seed": settings.seed,
     }
     return train(task, settings, training.folder(experiment), header, hardware, progress)
+
+
+def _warn_of_other_raw(encoder: TrainSettings, head: TrainSettings, training: Training) -> None:
+    if (encoder.norm_factor, encoder.percentiles) != (head.norm_factor, head.percentiles):
+        log.warning("%s: raw is normalised otherwise than for its encoder; give both sections the same", training.name)
 
 
 def _seg_hash(params: Params, combination: Combination, settings: SegSettings, checkpoint: int) -> str:

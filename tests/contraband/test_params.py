@@ -102,6 +102,24 @@ def test_basline_is_read_with_a_warning(caplog):
     assert "basline" in caplog.text
 
 
+def test_files_of_the_original_are_read_with_a_warning_for_each_difference(caplog):
+    """Class names of heads, epochs that did nothing, and embeddings in the place of raw."""
+    volumes = {"train": {"raw": "train/raw", "gt": "train/gt"}, "validate": {"raw": "embs", "gt": "validate/gt"}}
+    old = {"model": [MODEL], "contrastive": CONTRASTIVE, "save_embs": {
+        "datasets": ["train/raw", "validate/raw"], "data_file": ["a.zarr"]},
+        "seg": {"data_file": ["a.zarr"], "dataset": [volumes], "epochs": [3], "basline": [False, True],
+                "seg_head": ["SimpleSegHead", "SparseSegHead"]}}  # fmt: skip
+    seg = parse_params(old, "f").seg
+    assert [(one.seg_head, one.baseline) for one in seg] == [
+        ("Simple", False), ("Sparse", False), ("Simple", True), ("Sparse", True)]  # fmt: skip
+    assert seg[0].dataset.validate_.raw == "validate/raw"
+    assert len(caplog.records) == 4
+    for word in ("basline", "epochs", "SimpleSegHead", "'embs', is read as 'validate/raw'"):
+        assert word in caplog.text
+    with pytest.raises(BadInput, match="save_embs names no raw"):
+        parse_params({key: value for key, value in old.items() if key != "save_embs"}, "f")
+
+
 @pytest.mark.parametrize(
     ("change", "part"),
     [

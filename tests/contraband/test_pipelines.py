@@ -84,9 +84,13 @@ def test_batches_do_not_depend_on_the_number_of_workers(kind, volume):
     assert not torch.equal(alone[0]["seed"], alone[1]["seed"])
 
 
-def test_raw_and_labels_stay_together(volume):
-    """After mirroring, transposing and rotating, raw still shows the label it lies on, borders apart."""
-    photometric = {"blur": False, "noise": False, "intensity": False}
+ZOOM = ALL["elastic_params"] | {"scale_interval": [0.7, 2]}
+
+
+@pytest.mark.parametrize("elastic", [ALL["elastic_params"], ZOOM])
+def test_raw_and_labels_stay_together(volume, elastic):
+    """After mirroring, transposing, rotating and zooming, raw still shows the label it lies on, borders apart."""
+    photometric = {"blur": False, "noise": False, "intensity": False, "elastic_params": elastic}
     made = samples("segmentation", volume, 3, **photometric)
     agreeing = []
     for index in range(6):
@@ -98,12 +102,14 @@ def test_raw_and_labels_stay_together(volume):
     assert np.mean(agreeing) > 0.7  # interpolation mixes values across the borders of 10-voxel cubes
 
 
-def test_points_stay_on_their_labels(volume):
-    """Points carried through the pipeline lie on voxels of the label they were drawn from."""
-    made = samples("sparse", volume, 3, blur=False, noise=False, intensity=False)
+@pytest.mark.parametrize("elastic", [ALL["elastic_params"], ZOOM])
+def test_points_stay_on_their_labels(volume, elastic):
+    """Points carried through the pipeline lie on voxels of the label they were drawn from, one at least in sight."""
+    made = samples("sparse", volume, 3, blur=False, noise=False, intensity=False, elastic_params=elastic)
     right = total = 0
     for index in range(10):
         sample = made[index]
+        assert sample["valid"].any()
         for row in sample["valid"].nonzero()[:, 0]:
             z, y, x = sample["points"][row] + 1  # labels have a margin of one voxel
             total += 1

@@ -200,6 +200,26 @@ def test_a_time_budget_counts_over_all_commands(tmp_path):
     assert train_seg(longer, experiment, 0) == [experiment.seg(0, 0).checkpoint(10)]
 
 
+def test_reduced_precision_trains_nearly_the_same(tmp_path):
+    """With bfloat16 the weights stay in float32 and the losses are those of float32 to some percent."""
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        experiment, params = baseline(tmp_path / precision, precision=precision)
+        content = load_checkpoint(train_seg(params, experiment, 0)[0])
+        losses[precision] = content["history"]
+        assert all(weight.dtype == torch.float32 for weight in content["network"].values())
+    assert not torch.equal(losses["float32"], losses["bfloat16"])
+    torch.testing.assert_close(losses["float32"], losses["bfloat16"], rtol=0.05, atol=0)
+
+
+def test_a_head_on_other_raw_than_its_encoder_is_warned_of(tmp_path, caplog):
+    """An encoder trained on raw as it is and a head on stretched raw do not fit."""
+    experiment, params = tiny_experiment(tmp_path, 2, normalize="percentile", num_iterations=1)
+    train_contrastive(params, experiment, 0)
+    train_seg(params, experiment, 0, [10])
+    assert "normalised otherwise" in caplog.text
+
+
 def test_the_rate_grows_in_the_first_steps(tmp_path):
     """With plain gradient descent the first of four warm-up steps goes a quarter of the way, a later one all of it."""
     firsts = {}
