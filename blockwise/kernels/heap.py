@@ -55,10 +55,9 @@ def replace_top(scores, tags, size, score, mark):
 def push(scores, tags, size, score, mark):
     """Add an entry; returns the columns, longer ones if they were full, and the new size."""
     if size == len(scores):
-        scores, tags = (
-            np.append(scores, np.empty(size // 4 + 1024)),
-            np.append(tags, np.empty(size // 4 + 1024, np.uint64)),
-        )
+        more_scores, more_tags = np.empty(size + size // 4 + 1024), np.empty(size + size // 4 + 1024, np.uint64)
+        more_scores[:size], more_tags[:size] = scores, tags
+        scores, tags = more_scores, more_tags
     at = size
     while at and is_ahead(score, mark, scores[(at - 1) // 4], tags[(at - 1) // 4]):
         scores[at], tags[at] = scores[(at - 1) // 4], tags[(at - 1) // 4]

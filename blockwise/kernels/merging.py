@@ -56,7 +56,8 @@ def merge_all(edges: Edges, frozen: np.ndarray, full: float, stop: float) -> Mer
     nodes = len(frozen)
     smallest, merges = np.arange(nodes), (np.arange(nodes), np.zeros(nodes))
     merge_chains(*edges, frozen.copy(), MOST_EDGES, (full, stop), smallest, merges)
-    rows = _pack(*edges)
+    rows = np.empty(np.count_nonzero(edges.links[:, 0] != DEAD), np.uint32)
+    _pack(*edges, rows)
     edges = front(edges, len(rows))
     order, bounds = queue(edges.sums, full, stop)
     tau = merge_queue(*edges, order, bounds, frozen, (full, stop), smallest, merges)
@@ -64,9 +65,8 @@ def merge_all(edges: Edges, frozen: np.ndarray, full: float, stop: float) -> Mer
 
 
 @compiled
-def _pack(links, sums, lists):
-    """Move the rows that live to the front, in their order; returns where they were (uint32)."""
-    rows = np.empty(np.count_nonzero(links[:, 0] != DEAD), np.uint32)
+def _pack(links, sums, lists, rows):
+    """Move the rows that live to the front, in their order, and write where they were into `rows` (uint32)."""
     size = 0
     for row in range(len(links)):
         if links[row, 0] != DEAD:
@@ -74,7 +74,6 @@ def _pack(links, sums, lists):
             if len(lists[0]):
                 lists[0][size] = lists[0][row]
             size += 1
-    return rows
 
 
 def front(edges: Edges, rows: int) -> Edges:
