@@ -118,7 +118,7 @@ class Play:
 
     def start(self, *flags: str, faults: bool = False) -> subprocess.Popen[bytes]:
         """Start a run, in a process group of its own; with the planned fault or without."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **dict(self.point.environment)}
         environment.pop(VARIABLE, None)
         if faults and self.point.strike is not None:
             environment |= {VARIABLE: str(self.plan), "PYTHONPATH": f"{PRELOAD}{os.pathsep}{ROOT}"}

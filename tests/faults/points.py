@@ -30,6 +30,7 @@ class Point:
     again: tuple[str, ...] = ()
     """Of the runs after it."""
     settings: tuple[str, ...] = field(default=())
+    environment: tuple[tuple[str, str], ...] = ()
     predicts: bool = False
     quick: bool = False
 
@@ -185,7 +186,9 @@ def workers_lost() -> list[Point]:
         Point("worker out of memory in segment", Strike("process segment", "after", "exhaust", MIDDLE), "dask",
               first=DONE, settings=small),
         Point("worker stopped for good in edges", Strike("process edges", "before", "stop", MIDDLE), "dask",
-              first=DONE),
+              first=DONE, environment=(("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "8s"),)),
+        Point("block hangs for ever in edges", Strike("process edges", "before", "hang", MIDDLE), "dask", first=DONE,
+              settings=("cluster.deadline_s=3",)),
         Point("worker terminated in segment", Strike("process segment", "before", "term", MIDDLE), "dask", first=DONE),
         Point("both workers killed, one after the other", Strike("process segment", "after", "kill", times=2), "dask",
               first=DONE),

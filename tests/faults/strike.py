@@ -29,7 +29,8 @@ class Strike:
     moment: str = "before"
     """before or after it; for files also torn (half of a temporary file) and whole (all of it, under its old name)."""
     deed: str = "kill"
-    """A signal to this very process, raise, hold (until the file `go` is there) or exhaust (all memory it can get)."""
+    """A signal to this very process, raise, hold (until the file `go` is there), hang (for ever) or exhaust (all memory
+    it can get)."""
     block: int | None = None
     """Only for this block; None: for any."""
     nth: int = 1
@@ -93,6 +94,8 @@ class Striker:
         elif deed == "hold":
             while not (self.folder / "go").exists():
                 time.sleep(0.01)
+        elif deed == "hang":
+            threading.Event().wait()
         elif deed == "exhaust":
             _exhaust()
         else:
