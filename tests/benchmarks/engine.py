@@ -7,6 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import batched
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,9 @@ import psutil
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import InProcess, OnDask
 from blockwise.executor.batching import LIMIT
+from blockwise.preflight import examine
 from blockwise.run import run_stages
-from blockwise.store import Store, open_store
+from blockwise.store import Record, Store, open_store
 from tests.benchmarks.chain import measure_chain
 from tests.benchmarks.report import Row
 from tests.paths import ROOT
@@ -28,6 +32,8 @@ NAME = "engine"
 
 def measure(folder: Path, quick: bool) -> list[Row]:
     """Empty blocks through Dask, then many of them through this process, then what the scheduler needs for a chain."""
+    from tests.benchmarks.prediction import measure_prediction  # brings torch, which the processes of `many` do without
+
     work = folder / "engine"
     work.mkdir(parents=True, exist_ok=True)
     for path in work.glob("*.db*"):
@@ -37,7 +43,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
         rows = through_dask(stores, 20_000 if quick else 60_000, 1_000 if quick else 3_000)
         for name, url in stores.items():
             rows += many(name, url, 100_000 if quick else 1_000_000)
-    return rows + measure_chain(quick)
+    return rows + measure_chain(quick) + measure_prediction(work, quick)
 
 
 def through_dask(stores: dict[str, str], blocks: int, single: int) -> list[Row]:
@@ -88,39 +94,58 @@ def run(client: Any, url: str, blocks: int, limit: int = LIMIT) -> None:
 
 
 def many(name: str, url: str, blocks: int) -> list[Row]:
-    """A process of its own runs them, then finds them finished: time to the first block, memory, time to see it."""
+    """A process of its own begins a large stage, runs a tenth of it, and finds all of it finished."""
     command = [sys.executable, "-m", "tests.benchmarks.engine", url, str(blocks)]
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     found = json.loads(out.splitlines()[-1])
-    what = f"{blocks:,} blocks, this process, {name}"
+    what = f"{blocks:,} blocks, {name}"
+    grown = f"driver's memory grows between 10 % and 100 % of {blocks // 10:,} blocks by"
     return [
-        Row(f"{what}: all", blocks / found["seconds"], "blocks/s"),
         Row(f"{what}: until the first is done", found["first_s"], "s", "<= 5"),
         Row(f"{what}: until they are known to be finished", found["again_s"], "s", "<= 5"),
-        Row(f"{what}: memory of the driver grows from 10 % to 100 % by", found["growth_mb"], "MB", "", None,
-            f"{found['rss_mb']:.0f} MB in the end"),
-    ]  # fmt: skip
+        Row(f"{blocks // 10:,} blocks in this process, {name}", blocks / 10 / found["seconds"], "blocks/s"),
+        Row(f"{name}: {grown}", found["growth_mb"], "MB", "", None, f"{found['rss_mb']:.0f} MB in the end"),
+    ]
 
 
 def driver(url: str, blocks: int) -> dict[str, float]:
     """What `many` wants to know, measured in this process."""
-    rss: dict[int, int] = {}
-    first: list[float] = []
+    store = open_store(url)
+    with InProcess(store) as executor:
+        first_s = until_first(store, executor, blocks)
+        rss: dict[int, int] = {}
+
+        def watch(_: str, done: int, total: int, note: str = "") -> None:
+            rss.setdefault(10 * done // total, psutil.Process().memory_info().rss)
+
+        part = [Idle(blocks=blocks // 10)]
+        seconds = timed(lambda: run_stages(part, store, executor, redo="idle", progress=watch))
+        grown = (rss[10] - rss[1]) / 1e6
+        mark_all(store, executor, blocks)
+        again_s = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor))
+    return {"seconds": seconds, "first_s": first_s, "again_s": again_s, "growth_mb": grown, "rss_mb": rss[10] / 1e6}
+
+
+def until_first(store: Store, executor: InProcess, blocks: int) -> float:
+    """Seconds from the start of a run to the first mark; the run is interrupted then."""
     begin = time.perf_counter()
 
-    def watch(_: str, done: int, total: int, note: str = "") -> None:
-        if done and not first:
-            first.append(time.perf_counter() - begin)
-        tenth = 10 * done // total
-        if tenth not in rss:
-            rss[tenth] = psutil.Process().memory_info().rss
+    def stop(_: str, done: int, total: int, note: str = "") -> None:
+        if done:
+            raise KeyboardInterrupt
 
-    store: Store = open_store(url)
-    with InProcess(store) as executor:
-        seconds = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=watch))
-        grown = (rss[10] - rss[1]) / 1e6
-        again = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor))
-    return {"seconds": seconds, "first_s": first[0], "again_s": again, "growth_mb": grown, "rss_mb": rss[10] / 1e6}
+    with suppress(KeyboardInterrupt):
+        run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=stop)
+    return time.perf_counter() - begin
+
+
+def mark_all(store: Store, executor: InProcess, blocks: int) -> None:
+    """Make the store as a run leaves it that has done all blocks."""
+    job = examine([Idle(blocks=blocks)], store, executor, redo="idle").jobs[0]
+    store.clear("idle")
+    for some in batched(job.grid.keys().ravel().tolist(), 5_000):
+        store.mark("idle", [Record(key, job.info.fingerprint, 1) for key in some])
+    store.put_stage(replace(job.info, finished=True))
 
 
 def timed(action: Callable[[], object]) -> float:
