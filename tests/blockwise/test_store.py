@@ -240,11 +240,12 @@ def test_several_threads_share_a_store(store):
 
 def test_a_store_belongs_to_one_output(store):
     """A claim by the same output is fine, one by another is refused and changes nothing."""
+    assert store.owner() is None
     store.claim("one")
     store.claim("one")
     with pytest.raises(BadInput, match="another output"):
         store.claim("two")
-    store.claim("one")
+    assert store.owner() == "one"
 
 
 WRITER = """
