@@ -14,7 +14,7 @@ from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
 from blockwise.loop import Loop, Policy, Tally
-from blockwise.preflight import Job, examine
+from blockwise.preflight import Job, check_outputs, examine
 from blockwise.stage import Stage, unpack
 from blockwise.store.base import Failure, Store, mask_of
 
@@ -167,6 +167,7 @@ class _StageRun:
         """Make the outputs, and leave out blocks that were given up."""
         self.store.put_stage(self.job.info)
         self.hook("prepare")
+        check_outputs(self.job.stage)
         if not redo_failed:
             self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.policy)}
         self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)

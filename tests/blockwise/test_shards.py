@@ -138,6 +138,23 @@ def test_every_output_of_the_line_is_guarded(tmp_path: Path, store: Store) -> No
         target.path.rmdir()
 
 
+class Clumsy(Smear):
+    """Makes its output with shards of several blocks."""
+
+    def prepare(self, store: Store) -> None:
+        found = info(self.source)
+        create(self.target, found.shape, "uint32", (8, 8, 8), like=found)
+
+
+def test_a_stage_that_makes_the_wrong_shards_processes_no_block(tmp_path: Path, store: Store) -> None:
+    """The outputs are looked at again when they have just been made."""
+    source, target = source_volume(tmp_path / "in.zarr" / "x"), Volume(path=tmp_path / "out.zarr" / "x")
+    with InProcess(store) as executor, pytest.raises(BadInput, match=r"use \[8, 8, 8\]"):
+        run_stages([Clumsy(source=source, target=target, block=(4, 8, 8))], store, executor)
+    assert not store.done_mask("smear", Grid("smear", (8, 9, 10), (4, 8, 8))).any()
+    assert not (target.path / "c").exists()
+
+
 def test_a_stage_that_forgets_to_check_is_guarded_too(tmp_path: Path, store: Store) -> None:
     """The engine looks at all outputs itself; with shards that fit, the stage runs."""
     source, target = source_volume(tmp_path / "in.zarr" / "x"), Volume(path=tmp_path / "out.zarr" / "x")
