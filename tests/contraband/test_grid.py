@@ -10,6 +10,7 @@ import threading
 import numpy as np
 import psutil
 import pytest
+import zarr
 
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput, WorkFailed
@@ -132,3 +133,51 @@ def test_faults_are_found_before_anything_is_trained(tmp_path):
         Everything(params, experiment).run()
     assert not list(experiment.path.glob("combination-*"))
     assert write_best_metrics(params, experiment) is None
+
+
+def test_validation_cuts_with_the_predicted_foreground(tmp_path):
+    """With a background the network's last channel says what is left out of fragments; it is stored, too."""
+    experiment, params = grid(tmp_path, baseline=[True], has_background=[True], num_iterations=[40], save_every=[40])
+    Everything(params.model_copy(update={"contrastive": ()}), experiment).run()
+    sample = zarr.open_group(str(experiment.seg(0, 0).sample(40)))
+    assert sample["affinities"].shape == (2, 40, 40, 40)
+    outside = sample["foreground"][:] <= 127
+    assert 0.1 < outside.mean() < 0.9
+    assert not sample["fragments"][:][outside].any()
+
+
+BAD = {
+    "lr": ({"seg": {"lr": [-1]}}, "seg: lr"),
+    "array": ({"seg": {"dataset": [{"train": {"raw": "nosuch", "gt": "labels"}}]}}, "nosuch: is not a zarr array"),
+    "in_shape": ({"model": {"in_shape": [33, 32]}}, "does not fit the network; got [33, 32], wanted [34, 32]"),
+    "points": ({"pipeline": "baseline_sparse_sh", "seg": {"points": ["out.csv"]}}, "point 1 lies outside the volume"),
+    "settings": ({"contrastive": {"temperature": [0.7]}, "seg": {"baseline": [False]}}, "trained with other settings"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_ends_with_one_line_and_nothing_written(name, tmp_path, monkeypatch, capsys):
+    """A parameter out of range, a missing array, a shape, points outside, a checkpoint of another combination."""
+    change, line = BAD[name]
+    experiment, params = grid(tmp_path, contrastive={"lr": [0.003]}, baseline=[True])
+    if name == "settings":
+        train_contrastive(params, experiment, 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out.csv").write_text("z,y,x,label\n0,0,99,1\n")
+    content = json.loads(experiment.param_dict.read_text())
+    content["model"][0] |= change.get("model", {})
+    for section in ("contrastive", "seg"):
+        content[section] |= change.get(section, {})
+    experiment.param_dict.write_text(json.dumps(content | {"pipeline": change.get("pipeline", "standard")}))
+    before = sorted(tmp_path.rglob("*"))
+    assert call(["train", "--dataset", "tiny", "--exp", "1", "--mode", "seg"]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert line in lines[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_cluster_goes_with_all_only(capsys):
+    """Workers for one training alone are refused."""
+    assert call(["train", "--dataset", "tiny", "--exp", "1", "--cluster", "c.yaml"]) == 2
+    assert "add --all" in capsys.readouterr().err
