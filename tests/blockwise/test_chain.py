@@ -19,6 +19,7 @@ from blockwise.schedule import Schedule, reach
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import open_store
 from blockwise.volume import Volume, info, open_array
+from tests import volumes
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
 from tests.paths import ROOT
 from tests.toys import Blur, Idle, Smear, source_volume
@@ -175,3 +176,22 @@ def test_a_block_given_up_always_fails_names_its_stage(source, store, executor, 
         run_stages(line(source, faults=faults), store, executor, chain=True)
     assert sum(attempts(faults).values()) <= 3 * BLOCKS
     assert store.totals("blur").done == 0
+
+
+def test_fragments_and_edges_in_a_chain_give_the_same_bytes(tmp_path):
+    """The real stages, for two block shapes: edges begin before fragments end, and fragments and segments agree."""
+    affinities = volumes.store_volume(tmp_path / "a.zarr" / "affinities", volumes.cells((96, 16, 16))[0])
+    found = set()
+    for chain, block in ((False, (96, 16, 16)), (True, (8, 16, 16)), (True, (10, 9, 16))):
+        output = tmp_path / f"{block}.zarr"
+        stages = volumes.line(output, affinities, block)
+        seen: list[tuple[str, int]] = []
+        with InProcess(f"sqlite:///{output}.db") as executor:
+            store = open_store(f"sqlite:///{output}.db")
+            run_stages(stages, store, executor, chain=chain, progress=lambda *row, seen=seen: seen.append(row[:2]))
+            store.close()
+        if chain:
+            begun = next(place for place, (name, done) in enumerate(seen) if name == "edges" and done)
+            assert max(done for name, done in seen[:begun] if name == "fragments") < stages[0].grid().count
+        found.add(tuple(volumes.digest(Volume(path=output / name)) for name in ("fragments", "segments/0.5")))
+    assert len(found) == 1
