@@ -42,10 +42,10 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
 def _row_losses(z_NC: Tensor, rows: Tensor, partner_N: Tensor, valid_N: Tensor, temperature: float) -> Tensor:
     """Summed loss of the valid views among `rows`."""
     with torch.autocast(z_NC.device.type, enabled=False):
-        similarity = z_NC[rows] @ z_NC.T / temperature
+        similarity = (z_NC[rows] / temperature) @ z_NC.T  # the matrix is read and written as seldom as can be
         hidden = ~valid_N[None, :] | (torch.arange(len(z_NC), device=rows.device)[None, :] == rows[:, None])
         hidden = hidden & valid_N[rows][:, None]  # rows of padding are dropped below; keep them finite
-        similarity = similarity.masked_fill(hidden, -torch.inf)
+        similarity.masked_fill_(hidden, -torch.inf)
         losses = functional.cross_entropy(similarity, partner_N[rows], reduction="none")
     return torch.where(valid_N[rows], losses, 0.0).sum()
 
