@@ -15,6 +15,7 @@ import numpy as np
 import zarr
 from funlib.geometry import Roi
 
+from blockwise.durable import flush_shards
 from blockwise.errors import BadInput
 from blockwise.multiscale import describe_multiscale
 from blockwise.settings import Settings
@@ -141,10 +142,11 @@ def read(volume: Volume, roi: Roi) -> np.ndarray:
 
 
 def write(volume: Volume, roi: Roi, data: np.ndarray) -> None:
-    """Overwrite the voxels in `roi`."""
+    """Overwrite the voxels in `roi`; they are on the disk when this returns, for then they may be marked as done."""
     with _PIPELINE:
         array = open_array(volume, "r+")
     array[(..., *roi.to_slices())] = data
+    flush_shards(volume.path, array, roi.begin, roi.end)
 
 
 def create(
@@ -175,7 +177,7 @@ def create(
     group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
     group.create_array(
         volume.path.name, shape=tuple(shape), dtype=dtype, chunks=chunks, shards=shards, fill_value=0,
-        compressors=zarr.codecs.ZstdCodec(level=1), dimension_names=names,
+        compressors=zarr.codecs.ZstdCodec(level=1, checksum=True), dimension_names=names,
         attributes={
             "voxel_size": list(scale), "offset": list(offset), "units": list(units),
             "axis_names": [f"{name}^" if name == "channel" else name for name in names],
