@@ -102,12 +102,13 @@ def _mix_rows(rows, position, weights, target):
 
 
 @compiled
-def _heights(affinities, at_start, axes, in_z, in_y, in_x, shift, cap):
+def _heights(affinities, at_start, axes, weights, shift, cap, planes, result):
+    """Write the heights into `result`; `planes` is scratch of the same shape."""
+    in_z, in_y, in_x = weights
     nz, ny, nx = affinities.shape[1:]
     row = np.empty(nx, np.int32)
     padded = np.empty(nx + 2 * len(in_x), np.int32)
     plane = np.empty((ny, nx), np.int32)
-    planes = np.empty((nz, ny, nx), np.int32)
     for z in range(nz):
         for y in range(ny):
             _sum_row(affinities, at_start, axes, z, y, row)
@@ -117,14 +118,12 @@ def _heights(affinities, at_start, axes, in_z, in_y, in_x, shift, cap):
             _mix_rows(plane, y, in_y, target)
             for x in range(nx):
                 target[x] >>= shift
-    result = np.empty((nz, ny, nx), np.int32)
     for z in range(nz):
         for y in range(ny):
             target = result[z, y]
             _mix_rows(planes[:, y], z, in_z, target)
             for x in range(nx):
                 target[x] = min(target[x], cap)
-    return result
 
 
 def heights(
@@ -138,9 +137,9 @@ def heights(
     weights:    from `kernel_weights`. The ends of the box reflect, as they must at the ends of the volume.
     """
     alone = np.array([UNITS], np.int32)
-    in_z, in_y, in_x = (weights if axis else alone for axis in axes)
-    shift = height_shift(affinities.dtype)
-    result: np.ndarray = _heights(affinities, at_start, axes, in_z, in_y, in_x, shift, cap)
+    along = tuple(weights if axis else alone for axis in axes)
+    planes, result = (np.empty(affinities.shape[1:], np.int32) for _ in range(2))
+    _heights(affinities, at_start, axes, along, height_shift(affinities.dtype), cap, planes, result)
     return result
 
 

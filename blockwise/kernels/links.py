@@ -8,6 +8,8 @@ import numpy as np
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.steps import best_step, bridge
 
+Voxel = tuple[int, ...]
+
 TO_X, TO_Y, TO_Z = 1, 2, 4
 """Bits of a link: the voxel belongs with the one before it along x, y, z."""
 
@@ -163,15 +165,11 @@ def _label_row(row, before_y, before_z, links, allowed, height, parents, used):
 
 
 @compiled
-def label_links(links, heights, begin, end, origin, shape):
-    """Ids (z, y, x) uint64 of the components of the links within `begin` to `end` of the box.
-
-    An id is 1 + the smallest index in the volume of its component; 0 where the height is -1.
-    """
+def _label(links, heights, begin, end, origin, shape, labels):
+    """Label the components within a box; returns the id of each label, 1 + its smallest voxel index."""
     capacity = _count_starts(links, heights, begin, end) + 1
     parents = np.zeros(capacity, np.uint32)
     firsts = np.zeros(capacity, np.uint64)
-    labels = np.empty((end[0] - begin[0], end[1] - begin[1], end[2] - begin[2]), np.uint32)
     used = 1
     for z in range(labels.shape[0]):
         for y in range(labels.shape[1]):
@@ -190,13 +188,25 @@ def label_links(links, heights, begin, end, origin, shape):
                         known += 1
     for label in range(1, used):
         firsts[label] = firsts[_root(parents, np.uint32(label))]
-    return _write_ids(labels, firsts)
+    return firsts
 
 
 @compiled
-def _write_ids(labels, firsts):
+def _write_ids(labels, firsts, ids):
+    for index in range(len(ids)):
+        ids[index] = firsts[labels[index]]
+
+
+def label_links(
+    links: np.ndarray, heights: np.ndarray, begin: Voxel, end: Voxel, origin: Voxel, shape: Voxel
+) -> np.ndarray:
+    """Ids (z, y, x) uint64 of the components of the links within `begin` to `end` of the box.
+
+    An id is 1 + the smallest index in the volume of its component; 0 where the height is -1.
+    """
+    # Large arrays are numpy's: it asks for huge pages, which take less time to be made than those of compiled code.
+    labels = np.empty([last - first for first, last in zip(begin, end, strict=True)], np.uint32)
+    firsts = _label(links, heights, begin, end, origin, shape, labels)
     ids = np.empty(labels.shape, np.uint64)
-    flat, source = ids.ravel(), labels.ravel()
-    for index in range(len(flat)):
-        flat[index] = firsts[source[index]]
+    _write_ids(labels.ravel(), firsts, ids.ravel())
     return ids

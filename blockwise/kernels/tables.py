@@ -102,9 +102,9 @@ def _position(old, value):
 
 
 @compiled
-def _relabel(ids, old, new, stride):
+def _relabel(ids, old, new, stride, result):
     """Neighbours are mostly equal: only a run of voxels unlike the one above its first is looked up."""
-    result, start = np.empty_like(ids), 0
+    start = 0
     while start < len(ids):
         value, end = ids[start], start + 1
         while end < len(ids) and ids[end] == value:
@@ -116,7 +116,6 @@ def _relabel(ids, old, new, stride):
             named = new[row] if row >= 0 else value
         result[start:end] = named
         start = end
-    return result
 
 
 def relabel(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:
@@ -127,5 +126,6 @@ def relabel(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndar
     flat = np.ascontiguousarray(ids, np.uint64).ravel()
     old, named = np.ascontiguousarray(old_sorted, np.uint64), np.ascontiguousarray(new, np.uint64)
     stride = ids.shape[-1] if ids.ndim > 1 else len(flat)
-    result: np.ndarray = _relabel(flat, old, named, stride)
+    result = np.empty_like(flat)
+    _relabel(flat, old, named, stride, result)
     return result.reshape(ids.shape)

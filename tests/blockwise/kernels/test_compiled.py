@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 from blockwise.kernels.compiled import mix64
-from blockwise.kernels.links import label_links, link_voxels
+from blockwise.kernels.links import _label, link_voxels
 from blockwise.kernels.merging import merge_queue
 from tests.blockwise.kernels.volumes import slow_mix64
 from tests.paths import ROOT
@@ -47,5 +47,5 @@ def test_a_second_process_compiles_nothing():
 
 def test_kernels_release_the_lock():
     """A worker can answer while a kernel runs."""
-    for kernel in (link_voxels, label_links, merge_queue):
+    for kernel in (link_voxels, _label, merge_queue):
         assert kernel.targetoptions["nogil"]
