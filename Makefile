@@ -9,6 +9,7 @@ TESTS ?= tests
 TESTFLAGS ?=
 DEMOFLAGS ?=
 BENCHFLAGS ?=
+FAULTFLAGS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -58,13 +59,11 @@ test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
 check: setup ## ruff and mypy --strict
 	@$(RUN) -m ruff check . && $(RUN) -m mypy
 
-bench: setup ## figures of speed and memory
-	@if [ -e tests/benchmarks ]; then $(RUN) -m tests.benchmarks $(BENCHFLAGS); \
-	else echo "bench: tests/benchmarks is not there"; exit 1; fi
+bench: setup ## figures of speed and memory (BENCHFLAGS="--quick", "--only edges", "--readme")
+	@$(RUN) -m tests.benchmarks $(BENCHFLAGS)
 
-faults: setup ## killed workers, torn writes, lost stores
-	@if [ -e tests/faults.py ]; then $(RUN) -m pytest -q $(TESTFLAGS) tests/faults.py </dev/null; \
-	else echo "faults: tests/faults.py is not there"; exit 1; fi
+faults: setup ## runs killed at every scripted point (FAULTFLAGS=--quick)
+	@$(RUN) -m tests.faults $(FAULTFLAGS)
 
 pins: setup ## write constraints.txt from what is installed
 	@$(RUN) -m pip --disable-pip-version-check freeze --exclude-editable --exclude pip \

@@ -9,7 +9,7 @@ from tests.benchmarks.report import Row
 from tests.benchmarks.runs import Case, Run, best_run, tiny
 
 NAME = "segmentation"
-SMALL = ((128, 192, 256), (64, 96, 128))
+SMALL = ((128, 192, 256), (64, 192, 256))
 LARGE = ((400, 512, 512), (100, 256, 256))
 MOVED = 2 * 3 + 4 * 8 + 8
 """Bytes a voxel that must move: affinities read twice, fragments written and read twice each, segments written."""

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.house.sources import tracked
 from tests.paths import ROOT
 
-FOLDERS = {"contraband", "blockwise", "configs", "experiments", "deploy", "docs", "tests"}
+FOLDERS = {"contraband", "blockwise", "configs", "experiments", "deploy", "tests"}
 # Written in pieces, or this file would break its own rule.
 ADDRESSES = re.compile(
     "|".join(["py" r"pi\.org", "download" r"\.pytorch\.org", "--(extra-)?index" "-url", "--find" "-links"])
@@ -24,7 +24,7 @@ BINARY = {".png", ".npz", ".npy", ".gif", ".jpg"}
 
 
 def test_the_top_level_is_as_the_architecture_says():
-    """The folders at the top are the seven of the architecture, hidden ones apart."""
+    """The folders at the top are the six of the architecture, hidden ones apart."""
     found = {name.split("/")[0] for name in tracked() if "/" in name}
     assert {name for name in found if not name.startswith(".")} == FOLDERS
 
