@@ -12,10 +12,11 @@ import numpy as np
 from funlib.geometry import Roi
 from rich.console import Console
 
+from blockwise.jsonfile import write_json
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.run import Progress, StageResult
-from blockwise.stages.evaluate import as_row, write_json
+from blockwise.stages.evaluate import as_row
 from blockwise.volume import Volume, create, info, read, write
 from contraband import figures
 from contraband.baselines import baseline_otsu

@@ -11,7 +11,6 @@ from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate import Agglomerate
 from blockwise.stages.edges import Edges
-from blockwise.stages.evaluate import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
 from blockwise.volume import Volume, Voxels, info
@@ -142,7 +141,9 @@ def _segments(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
     return [segment_stage(settings, shape, threshold) for threshold in settings.segment.thresholds]
 
 
-def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Evaluate:
+def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage:
+    from blockwise.stages.evaluate import Evaluate, sweep_thresholds
+
     labels = Volume(path=settings.volume.labels) if settings.volume.labels else None
     stop = settings.agglomerate.stop
     wanted = settings.evaluate.thresholds

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.errors import BadInput
+from blockwise.jsonfile import write_json
 from blockwise.run import StageResult
-from blockwise.stages.evaluate import write_json
 from contraband.plan import word
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import psutil
-
 from blockwise.errors import BadInput
 from blockwise.stage import Stage
 
@@ -83,4 +81,6 @@ def is_here(address: str) -> bool:
     host = urlsplit(address).hostname or ""
     if address.startswith("inproc:") or host in ("localhost", "::1") or host.startswith("127."):
         return True
+    import psutil
+
     return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)

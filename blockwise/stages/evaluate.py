@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.jsonfile import write_json
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import first_false_merges
 from blockwise.kernels.run_length import RunLength, run_lengths
@@ -224,10 +223,3 @@ def sweep_thresholds(stop: float, wanted: Sequence[float]) -> tuple[float, ...]:
     """All hundredths from `stop` to 1 and the wanted thresholds, sorted."""
     steps = (round(step / 100, 2) for step in range(101))
     return tuple(sorted({*(step for step in steps if step >= stop), *wanted}))
-
-
-def write_json(path: Path, data: object) -> None:
-    """Replace a JSON file in one step."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)

@@ -109,8 +109,6 @@ def wrap_stage(module: ModuleType, striker: Striker) -> None:
     around(striker, cls, "process", lambda self, block, store: (f"process {word(self.name)}", (block.key,)))
     for verb in ("prepare", "finish"):
         around(striker, cls, verb, lambda self, store, verb=verb: (f"{verb} {word(self.name)}", ()))
-    if hasattr(module, "write_json"):
-        wrap_json(module, striker)
 
 
 def wrap_volume(module: ModuleType, striker: Striker) -> None:
@@ -215,6 +213,7 @@ def wrap_boxes(module: ModuleType, striker: Striker) -> None:
 
 
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
+    "blockwise.jsonfile": wrap_json,
     **dict.fromkeys(STAGES, wrap_stage),
     "blockwise.volume": wrap_volume,
     "blockwise.store.sqlite": wrap_sqlite,
