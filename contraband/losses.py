@@ -24,7 +24,7 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
     count = len(first_PC)
     rows = torch.arange(2 * count, device=z_NC.device)
     partner_N = (rows + count) % (2 * count)
-    valid_N = torch.ones_like(rows, dtype=torch.bool) if valid_P is None else valid_P.repeat(2)
+    valid_N = None if valid_P is None else valid_P.repeat(2)
     if len(rows) <= 2 * ROWS_AT_ONCE:
         total = _row_losses(z_NC, rows, partner_N, valid_N, temperature)
     else:
@@ -36,18 +36,19 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
             ),
             start=z_NC.new_zeros(()),
         )
-    return total / valid_N.sum().clamp(min=1)
+    return total / (max(1, len(rows)) if valid_N is None else valid_N.sum().clamp(min=1))
 
 
-def _row_losses(z_NC: Tensor, rows: Tensor, partner_N: Tensor, valid_N: Tensor, temperature: float) -> Tensor:
-    """Summed loss of the valid views among `rows`."""
+def _row_losses(z_NC: Tensor, rows: Tensor, partner_N: Tensor, valid_N: Tensor | None, temperature: float) -> Tensor:
+    """Summed loss of the valid views among `rows`; None: all are."""
     with torch.autocast(z_NC.device.type, enabled=False):
         similarity = (z_NC[rows] / temperature) @ z_NC.T  # the matrix is read and written as seldom as can be
-        hidden = ~valid_N[None, :] | (torch.arange(len(z_NC), device=rows.device)[None, :] == rows[:, None])
-        hidden = hidden & valid_N[rows][:, None]  # rows of padding are dropped below; keep them finite
+        hidden = torch.arange(len(z_NC), device=rows.device)[None, :] == rows[:, None]
+        if valid_N is not None:
+            hidden = (~valid_N[None, :] | hidden) & valid_N[rows][:, None]  # padding is dropped below; keep it finite
         similarity.masked_fill_(hidden, -torch.inf)
         losses = functional.cross_entropy(similarity, partner_N[rows], reduction="none")
-    return torch.where(valid_N[rows], losses, 0.0).sum()
+    return losses.sum() if valid_N is None else torch.where(valid_N[rows], losses, 0.0).sum()
 
 
 def affinity_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
