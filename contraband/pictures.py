@@ -21,6 +21,8 @@ def principal_colours(embeddings: Tensor) -> Tensor:
 
 
 def _colours(embeddings: Tensor) -> Tensor:
+    # A training that has just run off to infinity still gets its picture: the loss says so, not this.
+    embeddings = torch.nan_to_num(embeddings, posinf=0.0, neginf=0.0).clamp(-1e6, 1e6)
     vectors_NC = embeddings.movedim(1, -1).flatten(0, -2)
     vectors_NC = vectors_NC - vectors_NC.mean(0)
     channels = vectors_NC.shape[1]

@@ -248,11 +248,12 @@ def test_a_loss_that_is_no_number_stops_the_training(tmp_path):
 def test_a_loader_process_that_dies_or_hangs_is_reported(tmp_path, number):
     """One line, no process left behind, and the training goes on from its checkpoint."""
     experiment, params = baseline(tmp_path, workers=2, loader_timeout_s=2, num_iterations=60, save_every=1)
-    processes = []
+    others, processes = {one.pid for one in multiprocessing.active_children()}, []
 
     def progress(step, *_):
         if step == 2:
-            processes.extend(psutil.Process(one.pid) for one in multiprocessing.active_children())
+            started = {one.pid for one in multiprocessing.active_children()} - others
+            processes.extend(psutil.Process(pid) for pid in started)
             os.kill(processes[0].pid, number)
 
     with pytest.raises(WorkFailed, match="loader process is gone or hangs") as caught:
