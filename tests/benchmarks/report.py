@@ -48,7 +48,7 @@ def reached(row: Row) -> bool | None:
     """Whether the figure is what its goal wants; None if it has none. Raises ValueError for another goal."""
     if not row.goal:
         return None
-    found = re.fullmatch(r"(<=|>=) ([0-9][0-9,]*(?:\.[0-9]+)?)", row.goal)
+    found = re.fullmatch(r"(<=|>=) ([0-9][0-9,]*(?:\.[0-9]+)?(?:e-?[0-9]+)?)", row.goal)
     if found is None:
         raise ValueError(f'goal of "{row.what}" must be like "<= 1,000" or ">= 0.9", got "{row.goal}"')
     wanted = float(found[2].replace(",", ""))
