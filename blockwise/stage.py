@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Roi
 
 from blockwise.settings import Settings
 from blockwise.volume import Volume, Voxels
@@ -63,10 +63,15 @@ class Grid:
 
     def block_at(self, key: int) -> Block:
         """The block that `key` names."""
-        begin = Coordinate(i * step for i, step in zip(unpack(key), self.block, strict=True))
-        everything = Roi((0, 0, 0), self.volume)
-        write = Roi(begin, self.block).intersect(everything)
-        read = write.grow(Coordinate(self.context_low), Coordinate(self.context_high)).intersect(everything)
+        # In plain numbers: operations on regions take longer than handing the block out does.
+        begin = [place * step for place, step in zip(unpack(key), self.block, strict=True)]
+        end = [min(low + step, size) for low, step, size in zip(begin, self.block, self.volume, strict=True)]
+        write = between(begin, end)
+        if not any((*self.context_low, *self.context_high)):
+            return Block(self.stage, key, write, write)
+        low = [max(0, place - more) for place, more in zip(begin, self.context_low, strict=True)]
+        tops = zip(end, self.context_high, self.volume, strict=True)
+        read = between(low, [min(place + more, size) for place, more, size in tops])
         return Block(self.stage, key, read, write)
 
     def blocks(self) -> Iterator[Block]:
@@ -89,6 +94,11 @@ def pack(index: Voxels) -> int:
 def unpack(key: int) -> Voxels:
     """The block index (z, y, x) that `key` names."""
     return key >> (2 * _BITS), (key >> _BITS) & _MASK, key & _MASK
+
+
+def between(begin: Sequence[int], end: Sequence[int]) -> Roi:
+    """The region from `begin` up to `end`, in voxels."""
+    return Roi(begin, [high - low for low, high in zip(begin, end, strict=True)])
 
 
 def as_voxels(values: Iterable[int]) -> Voxels:
