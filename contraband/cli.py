@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import os
 import signal
@@ -68,7 +67,6 @@ def contraband(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    gc.set_threshold(50_000)  # imports and settings make many objects and no garbage: a tenth of the start-up time
     for number in (signal.SIGTERM, signal.SIGHUP):  # a batch system's time is over, or the terminal is gone
         if signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, _interrupt)

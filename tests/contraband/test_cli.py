@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +141,27 @@ def test_a_store_of_another_output_is_refused(volume: Path, capsys: pytest.Captu
     assert call([*other, "--redo", "fragments"]) == 2
     assert "belongs to another output" in capsys.readouterr().err
     assert not (volume.parent / "out" / "b.zarr").exists()
+
+
+ENDING = """
+import atexit, sys, threading, time
+import contraband.cli
+from contraband.__main__ import command
+atexit.register(print, "closed")
+def late():
+    time.sleep(0.1)
+    print("thread")
+def main():
+    threading.Thread(target=late).start()
+    print("main")
+    sys.exit({code!r})
+contraband.cli.main = main
+command()
+"""
+
+
+@pytest.mark.parametrize(("code", "want"), [(0, 0), (2, 2), (None, 0), ("said", 1)])
+def test_the_process_ends_when_all_is_closed(code: object, want: int):
+    """Threads are waited for, what is registered is called, all is flushed, and the exit code is kept."""
+    done = subprocess.run([sys.executable, "-c", ENDING.format(code=code)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()) == (want, ["main", "thread", "closed"])
