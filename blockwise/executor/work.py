@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import resource
 import time
 import traceback
+from functools import lru_cache
 from pathlib import Path
 
 from blockwise.executor.base import Outcome
@@ -17,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _STATUS = Path("/proc/self/status")
 _RESET = Path("/proc/self/clear_refs")
+_PEAK = re.compile(rb"VmHWM:\s+(\d+) kB")
 _LIMIT = 8000
 
 
@@ -54,18 +58,31 @@ def last_line(text: str) -> str:
 
 def reset_peak_rss() -> None:
     """Let the peak memory of this process begin anew, where the system can."""
-    try:
-        _RESET.write_text("5")
-    except OSError:
-        return
+    files = _memory_files(os.getpid())
+    if files is not None:
+        os.write(files[0], b"5")
 
 
 def peak_rss_bytes() -> int:
     """The peak memory of this process since it was last reset."""
-    try:
-        for line in _STATUS.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
+    files = _memory_files(os.getpid())
+    if files is not None:
+        found = _PEAK.search(os.pread(files[1], 8192, 0))
+        if found is not None:
+            return int(found[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@lru_cache(maxsize=1)
+def _memory_files(process: int) -> tuple[int, int] | None:  # noqa: ARG001 - they are of the process that opens them
+    """Where the peak is reset, and where it is read, kept open: opening them takes longer than the shortest blocks."""
+    opened: list[int] = []
+    try:
+        opened.append(os.open(_RESET, os.O_WRONLY | os.O_CLOEXEC))
+        os.write(opened[0], b"5")
+        opened.append(os.open(_STATUS, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError:
+        for file in opened:
+            os.close(file)
+        return None
+    return opened[0], opened[1]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-from blockwise.executor import Executor, OnDask, Outcome, batching
+from blockwise.executor import Executor, OnDask, Outcome, batching, work
 from blockwise.executor.batching import WINDOW
 from blockwise.executor.remote import Task, as_task
 from blockwise.executor.work import last_line
@@ -95,9 +96,9 @@ def test_futures_are_named_for_stage_and_block(dask_client, store):
             stage = Idle(blocks=3, seconds=0.2)
             executor.start(stage)
             executor.submit(stage, [2], 1)
-            (sent,) = executor._out.values()
-            assert sent.future.key.startswith("idle-2-")
-            assert key_split(sent.future.key) == "idle"
+            (future,) = executor._arrivals._out.values()
+            assert future.key.startswith("idle-2-")
+            assert key_split(future.key) == "idle"
             assert key_split(f"{name}-2-abcdef12-3") == name
 
 
@@ -139,15 +140,29 @@ def test_a_stage_that_workers_cannot_load_fails_its_blocks(dask_client, store):
     assert all("UnpicklingError" in one.error for one in found.values())
 
 
-@pytest.mark.parametrize("path", ["proc/status"])
-def test_memory_is_measured_where_the_system_does_not_tell(monkeypatch, tmp_path, path):
+@pytest.mark.parametrize("names", [("_STATUS", "_RESET"), ("_STATUS",), ("_RESET",)])
+def test_memory_is_measured_where_the_system_does_not_tell(monkeypatch, tmp_path, names):
     """Without /proc the peak of the whole process is taken."""
-    from blockwise.executor import work
+    for name in names:
+        monkeypatch.setattr(work, name, tmp_path / "proc" / "status")
+    work._memory_files.cache_clear()
+    try:
+        work.reset_peak_rss()
+        assert work.peak_rss_bytes() > 1e6
+        assert work._memory_files(os.getpid()) is None
+    finally:
+        work._memory_files.cache_clear()
 
-    monkeypatch.setattr(work, "_STATUS", Path(tmp_path / path))
-    monkeypatch.setattr(work, "_RESET", Path(tmp_path / path))
+
+@pytest.mark.skipif(not work._RESET.exists(), reason="this system resets no peak")
+def test_the_peak_of_a_block_is_its_own():
+    """What the block before it took, and gave back, does not count."""
     work.reset_peak_rss()
-    assert work.peak_rss_bytes() > 1e6
+    before = work.peak_rss_bytes()
+    np.ones(50_000_000, np.uint8)
+    assert work.peak_rss_bytes() > before + 40_000_000
+    work.reset_peak_rss()
+    assert work.peak_rss_bytes() < before + 40_000_000
 
 
 def test_a_block_that_hangs_is_found_out(dask_client, store, tmp_path):
