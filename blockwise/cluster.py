@@ -34,6 +34,8 @@ _SCHEDULER = {
     # After this time (of Dask's own choice: 15 s) a worker that died is not started again, even if it is away for the
     # second time only since a moment: two deaths in a row would end the pool.
     "distributed.deploy.lost-worker-timeout": "1 day",
+    # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
+    "distributed.diagnostics.computations.nframes": 0,
 }
 _DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """Run in each local worker: Ctrl-C at a terminal reaches it too, but it is the driver that ends it."""

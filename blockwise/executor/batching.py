@@ -10,7 +10,7 @@ SLOW_S = 5.0
 """From here on no second batch waits at a worker: the gap between two costs nothing."""
 WINDOW = 2000
 """Batches that are out at most, so that neither scheduler nor driver grows with the volume."""
-_TASK_S = 0.002
+_TASK_S = 0.001
 """About what Dask needs for a task itself."""
 _LIKELY = 20
 """So many times the longest block so far is still taken for work, not for a block that hangs."""

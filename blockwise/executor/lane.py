@@ -79,8 +79,9 @@ class Lane:
             chosen.append(Batch((self._single.popleft(),)))
             free -= 1
         share = -(-len(self._fresh) // (2 * slots))  # the last ones are shared evenly
+        most = max(1, min(self.batching.size(), share))
         while self._fresh and free > 0:
-            size = min(self.batching.size(), share, len(self._fresh))
+            size = min(most, len(self._fresh))
             chosen.append(Batch(tuple(self._fresh.popleft() for _ in range(size))))
             free -= 1
         return chosen

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from blockwise.errors import one_line
+from blockwise.executor.arrivals import Arrivals, Result
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import LIMIT, TARGET_S
+from blockwise.executor.batching import LIMIT
 from blockwise.executor.lane import Batch, Lane
 from blockwise.executor.pool import Pool
 from blockwise.stage import Stage
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SWEEP_S = 5.0
+_MANY = 100
+"""So many batches keep all workers busy while the driver waits a moment for more of them to end."""
 
 
 @dataclass(frozen=True)
 class _Sent:
     lane: Lane
     batch: Batch
-    future: Any
     at_s: float
     deadline_s: float | None
 
@@ -54,11 +54,10 @@ class OnDask:
         self._pool = Pool(client, promised or {})
         self._deadline_s = deadline_s
         self._limit = batch_limit
-        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._arrivals = Arrivals(client)
         self._lanes: dict[str, Lane] = {}
         self._out: dict[int, _Sent] = {}
         self._serial = 0
-        self._swept_s = 0.0
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker has the resources, or the store cannot be reached from one."""
@@ -88,19 +87,11 @@ class OnDask:
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """What has ended, waiting for the first up to `timeout_s`."""
-        end = time.monotonic() + timeout_s
-        serials: list[int] = []
-        try:
-            serials.append(self._ended.get(timeout=max(0.0, end - time.monotonic())))
-            while True:
-                serials.append(self._ended.get_nowait())
-        except queue.Empty:
-            pass
-        serials += self._sweep()
-        ended = [self._out.pop(serial) for serial in dict.fromkeys(serials) if serial in self._out]
-        for serial in serials:
-            for lane in self._lanes.values():
-                lane.out.pop(serial, None)
+        ended = []
+        for serial, result in self._arrivals.collect(timeout_s, len(self._out) > _MANY):
+            sent = self._out.pop(serial)
+            sent.lane.out.pop(serial, None)
+            ended.append((sent, result))
         outcomes = self._outcomes(ended)
         for lane in self._lanes.values():
             self._send(lane)
@@ -113,15 +104,9 @@ class OnDask:
 
     def cancel(self) -> None:
         """Forget everything that is out; blocks being processed go on to their end."""
-        futures = [sent.future for sent in self._out.values()]
-        if futures:
-            try:
-                self.client.cancel(futures, force=True)
-            except Exception as error:  # the scheduler may be gone, and then nothing is left to cancel
-                log.debug("cancel: %s", error)
+        self._arrivals.forget()
         self._lanes = {}
         self._out = {}
-        self._swept_s = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -138,7 +123,7 @@ class OnDask:
 
     def _send_batches(self, lane: Lane, batches: Sequence[Batch]) -> None:
         """All in one message, which is much cheaper than one each."""
-        from blockwise.executor.remote import work
+        from blockwise.executor.remote import as_bytes, work
 
         serials = range(self._serial, self._serial + len(batches))
         self._serial += len(batches)
@@ -150,25 +135,17 @@ class OnDask:
         ]
         count, now = len(batches), time.monotonic()
         futures = self.client.map(
-            work, [lane.task] * count, [batch.keys for batch in batches], [TARGET_S] * count, [deadline_s] * count,
+            work, [lane.task] * count, [as_bytes(batch.keys) for batch in batches], [deadline_s] * count,
             key=names, pure=False, retries=0, resources=lane.needs or None, priority=lane.place,
         )
         for serial, batch, future in zip(serials, batches, futures, strict=True):
-            self._out[serial] = _Sent(lane, batch, future, now, deadline_s)
+            self._out[serial] = _Sent(lane, batch, now, deadline_s)
             lane.out[serial] = batch
-            future.add_done_callback(lambda _, serial=serial: self._ended.put(serial))
+            self._arrivals.expect(serial, future)
 
-    def _sweep(self) -> list[int]:
-        """Futures that have ended without a word, as when the connection was lost for a while."""
-        now = time.monotonic()
-        if now - self._swept_s < _SWEEP_S:
-            return []
-        self._swept_s = now
-        return [serial for serial, sent in self._out.items() if sent.future.status != "pending"]
-
-    def _outcomes(self, ended: Sequence[_Sent]) -> list[Outcome]:
+    def _outcomes(self, ended: Sequence[tuple[_Sent, Result]]) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        for sent, result in zip(ended, self._results(ended), strict=True):
+        for sent, result in ended:
             if not isinstance(result, list):
                 outcomes += self._ended_badly(sent, result)
                 continue
@@ -179,21 +156,11 @@ class OnDask:
             outcomes += result
         return outcomes
 
-    def _results(self, ended: Sequence[_Sent]) -> Sequence[list[Outcome] | BaseException | None]:
-        """What the batches returned, all in one message, or else one by one; the error of those that ended badly."""
-        if all(sent.future.status == "finished" for sent in ended):
-            try:
-                found: list[list[Outcome]] = self.client.gather([sent.future for sent in ended])
-                return found
-            except Exception as error:
-                log.debug("gather: %s", error)
-        return [_result(sent.future) for sent in ended]
-
     def _ended_badly(self, sent: _Sent, error: BaseException | None) -> list[Outcome]:
         from distributed.scheduler import KilledWorker
 
         if error is None:
-            return self._blame(sent, f"the future was {sent.future.status}")
+            return self._blame(sent, "the result was lost with its worker")
         if isinstance(error, KilledWorker):
             return self._blame(sent, f"worker {error.last_worker.address} died with the block (memory?)")
         text = one_line(f"{type(error).__name__}: {error}")
@@ -209,14 +176,3 @@ class OnDask:
             log.warning("%s; its %d blocks are tried again one by one", why, len(sent.batch.keys))
         return sent.lane.suspect(sent.batch, why)
 
-
-def _result(future: Any) -> list[Outcome] | BaseException | None:
-    """What one batch returned, or its error; None if it was cancelled or lost."""
-    try:
-        if future.status == "finished":
-            outcomes: list[Outcome] = future.result()
-            return outcomes
-        error: BaseException | None = future.exception() if future.status == "error" else None
-    except Exception as raised:
-        return raised
-    return error

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.batching import TARGET_S
 from blockwise.executor.watchdog import watchdog
 from blockwise.executor.work import run_block
 from blockwise.stage import Grid, Stage
@@ -33,23 +36,41 @@ def as_task(stage: Stage, url: str, token: str) -> Task:
     return Task(dumps((stage, stage.grid())), url, token)
 
 
-def work(task: Task, keys: tuple[int, ...], budget_s: float, deadline_s: float | None = None) -> list[Outcome]:
-    """Process the blocks in order until the time is used up; those without an outcome were not begun.
+def as_bytes(keys: Sequence[int]) -> bytes:
+    """Keys as they are sent: Dask would look for tasks in anything else."""
+    return np.array(keys, np.int64).tobytes()
+
+
+def work(task: Task, packed_keys: bytes, deadline_s: float | None = None) -> bytes:
+    """Process the blocks in order until the time of a batch is used up; returns the packed outcomes of those begun.
 
     deadline_s: if a block takes longer, this process ends.
     """
     stage, grid = _stage(task)
     store = _store(task, os.getpid())
     alone = get_worker().state.nthreads == 1
-    end = time.monotonic() + budget_s
+    keys = np.frombuffer(packed_keys, np.int64).tolist()
+    end = time.monotonic() + TARGET_S
     outcomes: list[Outcome] = []
-    # No block begins after the budget, so one alarm does for all of them.
-    with watchdog().bounded(None if deadline_s is None else deadline_s + (budget_s if len(keys) > 1 else 0)):
+    # No block begins after that time, so one alarm does for all of them.
+    with watchdog().bounded(None if deadline_s is None else deadline_s + (TARGET_S if len(keys) > 1 else 0)):
         for key in keys:
             if outcomes and time.monotonic() > end:
                 break
             outcomes.append(run_block(stage, grid, key, store, alone=alone))
-    return outcomes
+    return packed(outcomes)
+
+
+def packed(outcomes: Sequence[Outcome]) -> bytes:
+    """Outcomes as they are returned: Dask neither looks into bytes nor weighs what is in them."""
+    found: bytes = dumps(list(outcomes))
+    return found
+
+
+def unpacked(returned: bytes) -> list[Outcome]:
+    """What `packed` has packed."""
+    found: list[Outcome] = loads(returned)
+    return found
 
 
 @lru_cache(maxsize=1)
