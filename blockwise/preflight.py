@@ -80,6 +80,17 @@ def examine(
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear))
 
 
+def part_of(job: Job, part: Stage, store: Store) -> Job:
+    """A part of a stage as a job of its own; what the store has of it, made otherwise, is forgotten."""
+    digest, parts = fingerprint(part, {job.stage.name: job.info.fingerprint})
+    info = StageInfo(part.name, digest, parts, part.grid())
+    old = next((one for one in store.stages() if one.name == part.name), None)
+    if old is not None and old.fingerprint != digest:
+        store.clear(part.name)
+        old = None
+    return Job(part, info.grid, info, old is not None and old.finished)
+
+
 def check_stages(stages: Iterable[Stage]) -> None:
     """Raise BadInput if a stage cannot work, or if two of its blocks would write into one file of an output."""
     for stage in stages:
@@ -169,10 +180,11 @@ def _upstream(
 
 
 def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[str, StageInfo]:
-    """Stages in the store that this run leaves alone and that were not made from one of its own."""
+    """Stages in the store that this run leaves alone and that were not made from one of its own; no parts of stages."""
     names = {stage.name for stage in stages}
     return {
-        name: info for name, info in known.items() if name not in names and not names & set(_made_from(info))
+        name: info for name, info in known.items()
+        if name not in names and not names & set(_made_from(info)) and not (name != word(name) and word(name) in known)
     }
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
 from blockwise.loop import Loop, Policy, Tally
-from blockwise.preflight import Job, check_outputs, examine
+from blockwise.preflight import Job, check_outputs, examine, part_of
 from blockwise.stage import Stage, unpack
 from blockwise.store.base import Failure, Store, mask_of
 
@@ -35,7 +35,7 @@ class StageResult:
 
     `blocks_*` and `wall_seconds` (time passed; in a chain, that of all its stages) are of this run. `voxels`,
     `cpu_seconds` and `peak_rss_bytes` are of all finished blocks, whichever run made them, so that CPU time a voxel
-    stays right after a resume.
+    stays right after a resume; the latter two include its parts.
     """
 
     name: str
@@ -130,6 +130,8 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool)
             todo.append(run)
             if run.given_up:
                 break  # what follows would read blocks that are not there
+            for part in run.parts():
+                _run_chain([part], executor, redo_failed)
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
         loop = Loop(
@@ -172,6 +174,14 @@ class _StageRun:
             self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.policy)}
         self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
 
+    def parts(self) -> Iterator[_StageRun]:
+        """The parts of the stage, if blocks are left, each when the one before is finished."""
+        if self.skip.all():
+            return
+        found = iter(self.hook("parts"))
+        while (part := self.call(lambda: next(found, None), "parts")) is not None:
+            yield _StageRun(part_of(self.job, part, self.store), self.store, self.policy, self.progress)
+
     def finish(self) -> None:
         """End the stage; raises WorkFailed if blocks were given up."""
         if self.given_up:
@@ -180,10 +190,14 @@ class _StageRun:
         self.store.put_stage(replace(self.job.info, finished=True))
         log.info("%s: finished, %d blocks done, %d before", self.name, self.tally.done, self.skipped)
 
-    def hook(self, verb: str) -> None:
-        """Call the stage's `prepare` or `finish`."""
+    def hook(self, verb: str) -> Any:
+        """Call the stage's `prepare`, `parts` or `finish`."""
+        return self.call(lambda: getattr(self.job.stage, verb)(self.store), verb)
+
+    def call(self, work: Callable[[], Any], verb: str) -> Any:
+        """Do some of the stage's work in the driver; raises WorkFailed if it raises anything unforeseen."""
         try:
-            getattr(self.job.stage, verb)(self.store)
+            return work()
         except BlockwiseError:
             raise
         except Exception as error:
@@ -202,6 +216,9 @@ class _StageRun:
     def result(self) -> StageResult:
         """What was done so far."""
         totals = self.store.totals(self.name)
+        parts = [
+            self.store.totals(info.name) for info in self.store.stages() if info.name.startswith(f"{self.name}/")
+        ]
         return StageResult(
             name=self.name,
             blocks_done=self.tally.done,
@@ -209,8 +226,8 @@ class _StageRun:
             blocks_failed=len({*self.given_up, *self.tally.errors}),
             voxels=totals.voxels,
             wall_seconds=time.monotonic() - self.begun_s,
-            cpu_seconds=totals.cpu_seconds,
-            peak_rss_bytes=totals.peak_rss_bytes,
+            cpu_seconds=totals.cpu_seconds + sum(part.cpu_seconds for part in parts),
+            peak_rss_bytes=max([totals.peak_rss_bytes, *(part.peak_rss_bytes for part in parts)]),
             context_inflation=self.job.grid.inflation(),
             fingerprint=self.job.info.fingerprint,
         )
