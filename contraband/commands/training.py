@@ -60,7 +60,7 @@ def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[in
     from contraband.training import train_contrastive, train_seg
     from contraband.validate import chosen_checkpoints
 
-    params, experiment = _opened(dataset, exp)
+    params, experiment = _opened(dataset, exp, index)
     with meter("steps") as display:
 
         def tell(step: int, total: int, loss: float, its: float) -> None:
@@ -217,7 +217,7 @@ def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[
     from contraband.validate import embed as write_embeddings
     from contraband.validate import validate as write_metrics
 
-    params, experiment = _opened(dataset, exp)
+    params, experiment = _opened(dataset, exp, index)
     work = write_embeddings if mode == "emb" else write_metrics
     with meter("blocks") as display:
         made = work(params, experiment, index, checkpoints, Request(progress=display.update, announce=warn))
@@ -226,9 +226,12 @@ def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[
     emit(as_json, {"files": [str(path) for path in made]})
 
 
-def _opened(dataset: str, exp: int) -> tuple[Params, Experiment]:
+def _opened(dataset: str, exp: int, index: int = 0) -> tuple[Params, Experiment]:
+    """The parameters and the place of an experiment that has a combination of that index."""
     from contraband.experiment import find_experiment
     from contraband.params import load_params
 
     experiment = find_experiment(dataset, exp)
-    return load_params(experiment.param_dict), experiment
+    params = load_params(experiment.param_dict)
+    params.combination(index)
+    return params, experiment

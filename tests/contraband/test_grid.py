@@ -181,3 +181,12 @@ def test_a_cluster_goes_with_all_only(capsys):
     """Workers for one training alone are refused."""
     assert call(["train", "--dataset", "tiny", "--exp", "1", "--cluster", "c.yaml"]) == 2
     assert "add --all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["train", "--mode", "seg", "--checkpoints", "9"], ["train"], ["embed"], ["validate"]])
+def test_an_index_beyond_the_grid_is_named(command, tmp_path, monkeypatch, capsys):
+    """It is the index that is wrong, whatever else is missing for it."""
+    grid(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert call([*command, "--dataset", "tiny", "--exp", "1", "--index", "7"]) == 2
+    assert "--index: no such combination; got 7" in capsys.readouterr().err
