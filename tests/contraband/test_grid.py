@@ -183,7 +183,10 @@ def test_a_cluster_goes_with_all_only(capsys):
     assert "add --all" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["train", "--mode", "seg", "--checkpoints", "9"], ["train"], ["embed"], ["validate"]])
+COMMANDS = [["train", "--mode", "seg", "--checkpoints", "9"], ["train"], ["embed"], ["validate"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_an_index_beyond_the_grid_is_named(command, tmp_path, monkeypatch, capsys):
     """It is the index that is wrong, whatever else is missing for it."""
     grid(tmp_path)
