@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
@@ -12,15 +13,18 @@ from blockwise.errors import BadInput
 from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
 from blockwise.kernels.boxes import Rules
 from blockwise.kernels.histograms import percent_of
+from blockwise.kernels.leaves import rename as lookup
 from blockwise.kernels.reference import check_statistic, waterz_dendrogram
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
+from blockwise.stages import boxes
 from blockwise.stages.affinity import full_affinity, nearest_channels
-from blockwise.stages.region_graph import RegionGraph
+from blockwise.stages.region_graph import NAME, RegionGraph, put_names
+from blockwise.stages.shelf import Shelf
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
 
-NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
+__all__ = ["NAME", "Agglomerate", "lookup", "read_dendrogram", "write_dendrogram"]
 
 
 class Agglomerate(Stage):
@@ -41,7 +45,8 @@ class Agglomerate(Stage):
     stop: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Edges worth at most this are not merged; later thresholds must not lie below it."""
     memory: str | None = None
-    """A graph that needs more, such as "8GB", is solved in boxes; the result is the same. None: never."""
+    """A graph that needs more, such as "8GB", is solved in boxes side by side; the result is the same. None: never.
+    A box may take this much, beside what its process takes anyway; a worker has as many at a time as it has threads."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.shape)
@@ -76,22 +81,31 @@ class Agglomerate(Stage):
         except ValueError:
             raise BadInput("agglomerate.memory", "no amount of memory", got=self.memory, wanted="8GB") from None
 
+    def parts(self, store: Store) -> Iterable[Stage]:
+        limit = self.limit_bytes()
+        if limit is None or self.block is None or self.statistic.startswith("waterz:"):
+            return ()
+        return boxes.parts({**self.rules()._asdict(), "shape": self.shape, "block": self.block}, limit, store)
+
     def process(self, block: Block, store: Store) -> None:
-        provisional, final = components(concatenate_pairs([table for _, table in store.tables("joins")]))
-        nodes = self.rename_nodes(store, provisional, final)
+        if self.memory is not None and boxes.is_solved(store):
+            write_dendrogram(self.target, boxes.dendrogram(store))
+            return
+        names = components(concatenate_pairs([table for _, table in store.tables("joins")]))
+        nodes = put_names(store, (key for key, _ in store.tables("nodes")), *names)
         if self.statistic.startswith("waterz:"):
             tree = self.reference(block, nodes)
         else:
-            tree = self.merged(block, RegionGraph(store, (provisional, final), percent_of(self.statistic) > 0), nodes)
+            edges, histograms = RegionGraph(store, names, percent_of(self.statistic) > 0).read()
+            tree = agglomerate(edges, *self.rules(), nodes=nodes, histograms=histograms)
         write_dendrogram(self.target, tree)
 
-    def merged(self, block: Block, graph: RegionGraph, nodes: np.ndarray) -> Dendrogram:
-        """The dendrogram of the region graph, at once or in boxes."""
-        rules, limit = Rules(full_affinity(info(self.affinities).dtype), self.statistic, self.stop), self.limit_bytes()
-        if limit is not None and graph.sizes()[1].sum() > limit:
-            return graph.agglomerate(nodes, rules, limit, block)
-        edges, histograms = graph.read()
-        return agglomerate(edges, *rules, nodes=nodes, histograms=histograms)
+    def finish(self, store: Store) -> None:
+        Shelf(store).clear()
+
+    def rules(self) -> Rules:
+        """What merges follow."""
+        return Rules(full_affinity(info(self.affinities).dtype), self.statistic, self.stop)
 
     def reference(self, block: Block, nodes: np.ndarray) -> Dendrogram:
         """The dendrogram that waterz gives; it knows the nearest neighbours only."""
@@ -100,29 +114,6 @@ class Agglomerate(Stage):
         affinities = read(self.affinities, block.write_roi)[channels] / np.float32(full_affinity(found.dtype))
         assert self.fragments is not None
         return waterz_dendrogram(affinities, read(self.fragments, block.write_roi), self.statistic, self.stop, nodes)
-
-    def rename_nodes(self, store: Store, provisional: np.ndarray, final: np.ndarray) -> np.ndarray:
-        """Write each block's table from provisional to final numbers; all final numbers, sorted."""
-        everything = []
-        for key, table in store.tables("nodes"):
-            names = np.empty(len(table), NAME)
-            names["provisional"] = table["fragment"]
-            names["fragment"] = lookup(table["fragment"], provisional, final)
-            store.put_table("names", self.place(key), names)
-            everything.append(names["fragment"][names["fragment"] == names["provisional"]])
-        return np.unique(np.concatenate(everything)) if everything else np.zeros(0, "<u8")
-
-    def place(self, key: int) -> Block:
-        """The block of the graph that `key` names; only its key matters for a table."""
-        return Block(self.name, key, *(self.grid().block_at(0).write_roi,) * 2)
-
-
-def lookup(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """`values` with those found in the sorted `old` replaced by their `new`; the others stay."""
-    if not len(old):
-        return values.copy()
-    place = np.minimum(np.searchsorted(old, values), len(old) - 1)
-    return np.where(old[place] == values, new[place], values)
 
 
 def write_dendrogram(group: Volume, tree: Dendrogram) -> None:

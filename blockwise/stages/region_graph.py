@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from funlib.geometry import Roi
 
-from blockwise.kernels.agglomeration import Dendrogram
-from blockwise.kernels.boxes import LINK, MERGE, Graph, Rules, Span, leaf, solve_boxes, spread
+from blockwise.kernels.boxes import Span
 from blockwise.kernels.edges import HISTOGRAM, merge_edges, rename_edges
 from blockwise.kernels.histograms import rename_histograms
-from blockwise.stage import Block, unpack
+from blockwise.kernels.leaves import rename
+from blockwise.stage import Block, Grid, pack, unpack
 from blockwise.store.base import Store
-
-PART = 1 << 20
-"""Rows of a table in the store; a graph takes several tables."""
 
 GROWTH = 8
 """Bytes needed to solve a graph for each byte of its edges and histograms as they are counted."""
+
+NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
+LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
+"""A block, and the leaf that it is in."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +47,6 @@ class RegionGraph:
         found = (self.store.table(kind, key) for key in keys)
         return [table for table in found if table is not None]
 
-    def sizes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Keys of all blocks, and the bytes needed to solve the graph of each."""
-        kinds = ("edges", "histograms") if self.has_histograms else ("edges",)
-        found: dict[int, int] = {}
-        for kind in kinds:
-            for key, table in self.store.tables(kind):
-                found[key] = found.get(key, 0) + GROWTH * table.nbytes
-        keys = np.array(sorted(found), np.int64)
-        return keys, np.array([found[key] for key in keys.tolist()], np.int64)
-
-    def agglomerate(self, fragments: np.ndarray, rules: Rules, limit_bytes: int, place: Block) -> Dendrogram:
-        """The dendrogram of a graph that is too large for memory; what is solved already is taken from the store.
-
-        fragments: all final numbers, sorted. place: a block of the stage, for tables.
-        """
-        leaves, spans = split(*self.sizes(), limit_bytes)
-        edges = ((at, self.read([key])[0]) for at, keys in enumerate(leaves) for key in keys.tolist())
-        where = spread(fragments, edges)
-        shelf = StoreShelf(self.store, place, f"boxes of {limit_bytes}", spans)
-        tree = solve_boxes(spans, lambda at: leaf(*self.read(leaves[at].tolist())), where, rules, shelf)
-        shelf.clear()
-        return tree
-
 
 def split(keys: np.ndarray, sizes: np.ndarray, limit: int) -> tuple[list[np.ndarray], list[Span]]:
     """Boxes of blocks, halved until they fit: the keys of each leaf, and all boxes, each after those within it."""
@@ -86,66 +65,55 @@ def split(keys: np.ndarray, sizes: np.ndarray, limit: int) -> tuple[list[np.ndar
 
 
 @dataclass(frozen=True)
-class StoreShelf:
-    """Results of boxes as tables, so that a run that was killed goes on with the next box."""
+class Cut:
+    """How the blocks are dealt out to leaves."""
 
-    store: Store
-    place: Block
-    kind: str
-    spans: Sequence[Span]
+    rows: np.ndarray
+    """LEAF, sorted by key."""
+    blocks: Grid
 
-    def has(self, span: Span) -> bool:
-        return self._parts(span) is not None
+    @staticmethod
+    def rows_of(leaves: Sequence[np.ndarray]) -> np.ndarray:
+        """LEAF of the keys of each leaf."""
+        rows = np.empty(sum(map(len, leaves)), LEAF)
+        rows["key"] = np.concatenate([np.empty(0, np.int64), *leaves])
+        rows["leaf"] = np.repeat(np.arange(len(leaves)), [len(keys) for keys in leaves])
+        ordered: np.ndarray = rows[np.argsort(rows["key"])]
+        return ordered
 
-    def put(self, span: Span, merges: np.ndarray, rest: Graph) -> None:
-        counts = [
-            self._write(name, span, rows)
-            for name, rows in (("merges", merges), ("links", rest.links), ("bins", rest.histograms))
-        ]
-        self.store.put_table(f"{self.kind}, done", self._at(span, 0), np.array(counts))
+    def keys(self, leaf: int) -> list[int]:
+        """The blocks of a leaf."""
+        chosen: list[int] = self.rows["key"][self.rows["leaf"] == leaf].tolist()
+        return chosen
 
-    def merges(self, span: Span) -> np.ndarray:
-        return self._read("merges", span, MERGE)
+    def home(self, numbers: np.ndarray) -> np.ndarray:
+        """The leaf that each number is at home in: where the voxel is that it is made of, as index + 1."""
+        index = np.unravel_index((numbers - np.uint64(1)).astype(np.int64), self.blocks.volume)
+        z, y, x = (at // step for at, step in zip(index, self.blocks.block, strict=True))
+        found: np.ndarray = self.rows["leaf"][np.searchsorted(self.rows["key"], pack((z, y, x)))]  # type: ignore[arg-type]
+        return found
 
-    def rest(self, span: Span) -> Graph:
-        return Graph(self._read("links", span, LINK), self._read("bins", span, HISTOGRAM))
+    def abroad(self, numbers: np.ndarray, leaf: int) -> np.ndarray:
+        """Those of the numbers that are at home in another leaf, sorted, each once."""
+        some = np.unique(numbers)
+        away: np.ndarray = some[self.home(some) != leaf]
+        return away
 
-    def drop_rest(self, span: Span) -> None:
-        parts = self._parts(span)
-        if parts is not None and parts[1:].any():
-            self.store.put_table(f"{self.kind}, done", self._at(span, 0), np.array([parts[0], 0, 0]))
-            self._empty(span, {"links": parts[1], "bins": parts[2]})
 
-    def clear(self) -> None:
-        """Make all tables empty, once the dendrogram is known."""
-        for span in self.spans:
-            parts = self._parts(span)
-            if parts is not None:
-                self.store.put_table(f"{self.kind}, done", self._at(span, 0), np.empty(0, np.int64))
-                self._empty(span, {"merges": parts[0], "links": parts[1], "bins": parts[2]})
+def put_names(store: Store, keys: Iterable[int], old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Write the table from provisional to final numbers of each block; the fragments that begin there, sorted.
 
-    def _parts(self, span: Span) -> np.ndarray | None:
-        """How many tables there are of merges, links and bins; None if the box is not solved."""
-        table = self.store.table(f"{self.kind}, done", self._at(span, 0).key)
-        return None if table is None or not len(table) else table
-
-    def _at(self, span: Span, part: int) -> Block:
-        key = self.spans.index(span) << 24 | part
-        return Block(self.place.stage, key, self.place.read_roi, self.place.write_roi)
-
-    def _write(self, name: str, span: Span, rows: np.ndarray) -> int:
-        starts = range(0, len(rows), PART)
-        for part, start in enumerate(starts):
-            self.store.put_table(f"{self.kind}, {name}", self._at(span, part), rows[start : start + PART])
-        return len(starts)
-
-    def _read(self, name: str, span: Span, dtype: np.dtype) -> np.ndarray:
-        parts = self._parts(span)
-        count = 0 if parts is None else int(parts[("merges", "links", "bins").index(name)])
-        tables = [self.store.table(f"{self.kind}, {name}", self._at(span, part).key) for part in range(count)]
-        return np.concatenate([np.empty(0, dtype), *(table for table in tables if table is not None)])
-
-    def _empty(self, span: Span, counts: dict[str, int]) -> None:
-        for name, count in counts.items():
-            for part in range(count):
-                self.store.put_table(f"{self.kind}, {name}", self._at(span, part), np.empty(0))
+    old, new: numbers that have another final one, sorted, and the final ones.
+    """
+    nowhere = Roi((0, 0, 0), (1, 1, 1))
+    everything = [np.empty(0, "<u8")]
+    for key in keys:
+        nodes = store.table("nodes", key)
+        if nodes is None:
+            continue
+        names = np.empty(len(nodes), NAME)
+        names["provisional"] = nodes["fragment"]
+        names["fragment"] = rename(nodes["fragment"], old, new)
+        store.put_table("names", Block("agglomerate", key, nowhere, nowhere), names)
+        everything.append(names["fragment"][names["fragment"] == names["provisional"]])
+    return np.unique(np.concatenate(everything))

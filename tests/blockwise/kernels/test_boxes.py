@@ -9,7 +9,7 @@ import pytest
 
 from blockwise.kernels import boxes, merging
 from blockwise.kernels.agglomeration import agglomerate
-from blockwise.kernels.boxes import Graph, Rules, halves, leaf, solve_boxes, spread
+from blockwise.kernels.boxes import WHERE, Graph, Rules, assemble, group, join, leaf
 from blockwise.kernels.edges import count_edges, count_histograms
 from blockwise.kernels.watershed import Rules as Watershed
 from tests.blockwise.kernels.volumes import NEAREST, box, fragments, noise
@@ -17,28 +17,6 @@ from tests.blockwise.kernels.volumes import NEAREST, box, fragments, noise
 SHAPE = (12, 15, 18)
 LEAVES = [(6, 8, 9), (4, 15, 6), (3, 5, 18), (12, 15, 1), (5, 4, 7)]
 SHAPES = pytest.mark.parametrize("shape", LEAVES, ids=str)
-
-
-class Dictionary:
-    """A shelf in memory."""
-
-    def __init__(self):
-        self.found, self.rests = {}, {}
-
-    def has(self, span):
-        return span in self.found
-
-    def put(self, span, merges, rest):
-        self.found[span], self.rests[span] = merges, rest
-
-    def rest(self, span):
-        return self.rests[span]
-
-    def drop_rest(self, span):
-        self.rests[span] = None
-
-    def merges(self, span):
-        return self.found[span]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +39,43 @@ def graphs(volume, shape, seed=0):
     return found
 
 
-def in_boxes(parts, rules, nodes, shelf=None):
-    """The dendrogram of leaves given as (edges, histograms)."""
-    where = spread(nodes, ((place, edges) for place, (edges, _) in enumerate(parts)))
-    loaded = [leaf(edges, None if rules.statistic == "mean" else bins) for edges, bins in parts]
-    return solve_boxes(halves(0, len(parts)), loaded.__getitem__, where, rules, shelf or Dictionary())
+def spread(parts):
+    """WHERE of all fragments with edges in more than one leaf."""
+    leaves = {}
+    for place, (edges, _) in enumerate(parts):
+        for fragment in np.unique([edges["u"], edges["v"]]).tolist():
+            leaves.setdefault(fragment, []).append(place)
+    rows = [(fragment, min(places), max(places)) for fragment, places in leaves.items() if len(places) > 1]
+    return np.array(sorted(rows), WHERE)
+
+
+def halves(first, end):
+    """The boxes of leaves `first` to `end`, cut in two again and again, each after those within it."""
+    if end - first < 2:
+        return [(first, end)]
+    middle = (first + end) // 2
+    return [*halves(first, middle), *halves(middle, end), (first, end)]
+
+
+def in_boxes(parts, rules, nodes, limit=10**9):
+    """The dendrogram of leaves given as (edges, histograms), and the merges found in them; limit: edges of a box."""
+    spans, where, merges = halves(0, len(parts)), spread(parts), []
+    graphs = [leaf(edges, where, None if rules.statistic == "mean" else bins) for edges, bins in parts]
+    waiting = []
+    for place, graph in enumerate(graphs):
+        found, rest = boxes.solve_box(graph, (place, place + 1), rules)
+        merges.append(found)
+        waiting.append(((place, place + 1), rest))
+    inside = list(merges)
+    while len(waiting) > 1:
+        needs = [len(rest.links) for _, rest in waiting]
+        for places in reversed(group([span for span, _ in waiting], needs, spans, limit)):
+            some = waiting[places[0] : places[-1] + 1]
+            span = some[0][0][0], some[-1][0][1]
+            found, rest = boxes.solve_box(join([graph for _, graph in some]), span, rules)
+            merges.append(found)
+            waiting[places[0] : places[-1] + 1] = [(span, rest)]
+    return assemble(nodes, reversed(merges)), inside
 
 
 def at_once(volume, rules):
@@ -83,11 +93,13 @@ def same(one, other):
 @pytest.mark.parametrize("stop", [0.0, 0.4, 0.8])
 @pytest.mark.parametrize("statistic", ["mean", "max", "quantile_25", "quantile_75"])
 def test_boxes_equal_the_whole_graph(volume, shape, stop, statistic):
-    """Parents and scores are the same for every leaf shape, stop and statistic, on affinities with massive ties."""
+    """Parents and scores are the same for every leaf shape, stop, statistic and grouping, with massive ties."""
     rules = Rules(255, statistic, stop)
-    tree = in_boxes(graphs(volume, shape), rules, np.unique(volume[0]))
-    assert same(tree, at_once(volume, rules))
-    assert (tree.score > 0).any()
+    wanted = at_once(volume, rules)
+    for limit in (0, 400, 10**9):
+        tree, _ = in_boxes(graphs(volume, shape), rules, np.unique(volume[0]), limit)
+        assert same(tree, wanted)
+    assert (wanted.score > 0).any()
 
 
 @pytest.mark.parametrize("statistic", ["mean", "quantile_75"])
@@ -98,7 +110,7 @@ def test_boxes_equal_the_whole_graph_whichever_way_they_merge(volume, statistic,
     wanted = at_once(volume, rules)
     monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
     for shape in LEAVES:
-        assert same(in_boxes(graphs(volume, shape), rules, nodes), wanted)
+        assert same(in_boxes(graphs(volume, shape), rules, nodes)[0], wanted)
 
 
 def test_leaves_may_be_any_share_of_the_edges(volume):
@@ -107,40 +119,32 @@ def test_leaves_may_be_any_share_of_the_edges(volume):
     where = np.random.default_rng(1).integers(0, 9, len(edges))
     rules = Rules(255)
     parts = [(edges[where == place], bins[:0]) for place in range(9)]
-    assert same(in_boxes(parts, rules, np.unique(volume[0])), at_once(volume, rules))
+    assert same(in_boxes(parts, rules, np.unique(volume[0]))[0], at_once(volume, rules))
 
 
 def test_some_merges_are_told_in_the_leaves(volume):
-    """The leaves are not idle: some of the merges are found there, and less goes on than came in."""
-    shelf, parts = Dictionary(), graphs(volume, (6, 8, 9))
-    in_boxes(parts, Rules(255), np.unique(volume[0]), shelf)
-    leaves = [merges for (first, end), merges in shelf.found.items() if end - first == 1]
-    assert sum(map(len, leaves)) > 50
+    """The leaves are not idle: some of the merges are found there."""
+    _, inside = in_boxes(graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0]))
+    assert sum(map(len, inside)) > 50
 
 
-def test_finished_boxes_are_not_solved_again(volume, monkeypatch):
-    """With a shelf that has the first boxes, only the others are solved, and the result is the same."""
+def test_freezing_more_than_is_needed_changes_nothing(volume, monkeypatch):
+    """What waits for a larger box without need is merged there, as long as the last box freezes nothing."""
+    needed = boxes.outside
+
+    def eager(where, span):
+        return needed(where, span) | ((where["fragment"] % 3 == 0) & (span[1] - span[0] < 8))
+
+    monkeypatch.setattr(boxes, "outside", eager)
     parts, rules, nodes = graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0])
-    shelf, solve = Dictionary(), boxes.solve_box
-    calls = iter([True] * 6)
-
-    def dies(*given):
-        if not next(calls, False):
-            raise KeyboardInterrupt
-        return solve(*given)
-
-    monkeypatch.setattr(boxes, "solve_box", dies)
-    with pytest.raises(KeyboardInterrupt):
-        in_boxes(parts, rules, nodes, shelf)
-    calls = iter([True] * (len(halves(0, len(parts))) - 6))
-    assert same(in_boxes(parts, rules, nodes, shelf), at_once(volume, rules))
+    assert same(in_boxes(parts, rules, nodes)[0], at_once(volume, rules))
 
 
 def test_merging_what_has_edges_outside_is_noticed(volume, monkeypatch):
     """Negative control: leaves that merge fragments with edges elsewhere give another dendrogram."""
-    monkeypatch.setattr(boxes.Spread, "outside", lambda self, ids, span: np.zeros(len(ids), np.bool_))
+    monkeypatch.setattr(boxes, "outside", lambda where, span: np.zeros(len(where), np.bool_))
     parts, rules, nodes = graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0])
-    assert not same(in_boxes(parts, rules, nodes), at_once(volume, rules))
+    assert not same(in_boxes(parts, rules, nodes)[0], at_once(volume, rules))
 
 
 def test_ties_broken_by_the_names_of_clusters_are_noticed(volume, monkeypatch):
@@ -151,9 +155,21 @@ def test_ties_broken_by_the_names_of_clusters_are_noticed(volume, monkeypatch):
         merges, rest = solve(*given)
         links = rest.links.copy()
         links["tie_u"], links["tie_v"] = links["u"], links["v"]
-        return merges, Graph(links[np.lexsort((links["v"], links["u"]))], rest.histograms)
+        return merges, Graph(links[np.lexsort((links["v"], links["u"]))], rest.histograms, rest.where)
 
     monkeypatch.setattr(boxes, "solve_box", forgetful)
     rules, nodes = Rules(255), np.unique(volume[0])
-    found = [in_boxes(graphs(volume, shape), rules, nodes) for shape in LEAVES]
+    found = [in_boxes(graphs(volume, shape), rules, nodes)[0] for shape in LEAVES]
     assert not all(same(tree, at_once(volume, rules)) for tree in found)
+
+
+def test_boxes_are_joined_within_the_limit():
+    """The largest boxes that fit are formed, of eight at the most; the smallest ones if none fits."""
+    spans = halves(0, 16)
+    leaves = [span for span in spans if span[1] - span[0] == 1]
+    assert group(leaves, [1] * 16, spans, 8) == [list(range(8)), list(range(8, 16))]
+    assert group(leaves, [1] * 16, spans, 100) == [list(range(8)), list(range(8, 16))]
+    assert group(leaves, [9, 9, *[1] * 14], spans, 8) == [[2, 3], [4, 5, 6, 7], list(range(8, 16))]
+    assert group(leaves, [9] * 16, spans, 8) == [[at, at + 1] for at in range(0, 16, 2)]
+    assert group([(0, 8), (8, 16)], [9, 9], spans, 8) == [[0, 1]]
+    assert group([(0, 1), (1, 2), (2, 4)], [5, 5, 1], halves(0, 4), 10) == [[0, 1]]

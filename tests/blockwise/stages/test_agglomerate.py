@@ -9,13 +9,14 @@ import pytest
 
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.kernels import boxes
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.run import run_stages
-from blockwise.stage import pack
+from blockwise.stage import Block, pack
+from blockwise.stages import boxes
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.region_graph import split
-from blockwise.store import open_store
+from blockwise.stages.shelf import TABLES
+from blockwise.store import Store, open_store
 from blockwise.volume import Volume, Voxels
 from tests.volumes import cells, line, store_volume
 
@@ -48,7 +49,7 @@ def test_boxes_and_blocks_change_nothing(affinities: Volume, statistic: str, tmp
     """One block at once and many blocks in boxes that fit into little memory give the same bytes."""
     at_once = run(tmp_path / "a.zarr", affinities, SHAPE, statistic=statistic)
     assert np.count_nonzero(at_once.score) > 100
-    for name, memory in (("b", "400kB"), ("c", "60kB")):
+    for name, memory in (("b", "600kB"), ("c", "60kB")):
         in_boxes = run(tmp_path / f"{name}.zarr", affinities, BLOCK, statistic=statistic, memory=memory)
         assert same(in_boxes, at_once)
     assert same(run(tmp_path / "d.zarr", affinities, BLOCK, statistic=statistic), at_once)
@@ -57,36 +58,26 @@ def test_boxes_and_blocks_change_nothing(affinities: Volume, statistic: str, tmp
 def test_a_killed_run_goes_on_with_the_next_box(
     affinities: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Boxes solved before the end of a run are not solved again, and nothing of them stays in the store."""
+    """Boxes marked before the end of a run are not solved again, and nothing of them stays in the store."""
     undisturbed = run(tmp_path / "a.zarr", affinities, BLOCK)
-    solve, calls = boxes.solve_box, []
+    process, calls = boxes.Leaves.process, []
 
-    def dies(*given: object) -> object:
-        calls.append(1)
-        if len(calls) == 5:
+    def dies(stage: boxes.Leaves, block: Block, store: Store) -> None:
+        calls.append(block.key)
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        return solve(*given)  # type: ignore[arg-type]
+        process(stage, block, store)
 
-    monkeypatch.setattr(boxes, "solve_box", dies)
+    monkeypatch.setattr(boxes.Leaves, "process", dies)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "b.zarr", affinities, BLOCK, memory="100kB")
     assert same(run(tmp_path / "b.zarr", affinities, BLOCK, memory="100kB"), undisturbed)
     store = open_store(f"sqlite:///{tmp_path / 'b'}.db")
-    leaves, spans = split(*sizes(store), 100_000)
-    kinds = ("merges", "links", "bins", "done")
-    left = [table for kind in kinds for _, table in store.tables(f"boxes of 100000, {kind}")]
+    leaves = store.totals("agglomerate/leaves").done
+    assert len(calls) == leaves + 1 > 4
+    assert store.totals("agglomerate/1").done
+    assert not list(store.tables(f"{TABLES}: merges 0"))
     store.close()
-    assert len(leaves) > 4
-    assert len(calls) == len(spans) + 1
-    assert left
-    assert not any(map(len, left))
-
-
-def sizes(store: object) -> tuple[np.ndarray, np.ndarray]:
-    from blockwise.stages.region_graph import RegionGraph
-
-    nothing = np.empty(0, np.uint64)
-    return RegionGraph(store, (nothing, nothing), False).sizes()  # type: ignore[arg-type]
 
 
 def test_leaves_are_boxes_that_fit() -> None:

@@ -1,0 +1,249 @@
+"""The parts of agglomerate for a graph that is larger than a worker's memory: boxes, side by side on all workers.
+
+sizes    how many bytes of edges each block counted, a layer of blocks at a time
+borders  a leaf is a group of blocks whose graph fits: the numbers it has in common with others
+names    one block: which of these numbers are one fragment, and in which leaves it is
+leaves   final names of a leaf's fragments; the merges that can be told from its edges alone
+1, 2 ..  boxes of what smaller boxes left over, until one holds everything
+
+All that a block reads and writes are tables in the store, of the size of its box, but for `names`: of the size of
+all borders between leaves. How many leaves and levels there are follows from what lies in the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import numpy as np
+
+from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.boxes import MERGE, Graph, Rules, Span, assemble, group, join, leaf, solve_box
+from blockwise.kernels.histograms import percent_of
+from blockwise.kernels.leaves import NAMED, ROOT, elsewhere, final_names, find_roots, join_inside, shared, unite
+from blockwise.kernels.watershed import concatenate_pairs
+from blockwise.settings import Settings
+from blockwise.stage import Block, Grid, Stage, unpack
+from blockwise.stages.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split
+from blockwise.stages.shelf import Shelf
+from blockwise.store.base import Store
+from blockwise.volume import Voxels
+
+log = logging.getLogger(__name__)
+
+SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
+SOLVED = np.dtype([("level", "<i8"), ("first", "<i8")])
+"""A box: 0 or the number of its level, and its first leaf."""
+
+LEFT = 5
+"""Bytes needed to solve a box for each byte that the boxes in it left over."""
+
+
+class Part(Stage):
+    """What all parts know of agglomerate."""
+
+    shape: Voxels
+    block: Voxels
+    """The blocks that edges were counted in."""
+    full: int
+    statistic: str
+    stop: float
+    boxes: int = 1
+    """Blocks of this part."""
+    plan: str = ""
+    """A digest of which block is in which leaf."""
+
+    def grid(self) -> Grid:
+        return Grid(self.name, (self.boxes, 1, 1), (1, 1, 1))
+
+    def parameters(self) -> dict[str, object]:
+        # How agglomerate is set is in its own fingerprint, on which its parts depend.
+        return {key: value for key, value in super().parameters().items() if key in ("boxes", "plan", "joined")}
+
+    @property
+    def rules(self) -> Rules:
+        """What merges follow."""
+        return Rules(self.full, self.statistic, self.stop)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The tables that the graph is made of."""
+        return ("edges", "histograms") if percent_of(self.statistic) else ("edges",)
+
+    def cut(self, store: Store) -> Cut:
+        """Which block is in which leaf."""
+        return Cut(Shelf(store).get("cut", 0, LEAF), Grid(self.name, self.shape, self.block))
+
+
+class Sizes(Part):
+    """Look how much each block counted, one layer of blocks after the other."""
+
+    name = "agglomerate/sizes"
+
+    def grid(self) -> Grid:
+        return Grid(self.name, self.shape, (self.block[0], *self.shape[1:]))
+
+    def process(self, block: Block, store: Store) -> None:
+        found: dict[int, int] = {}
+        for kind in self.kinds:
+            for key, table in store.tables(kind, block.write_roi):
+                found[key] = found.get(key, 0) + table.nbytes
+        rows = np.array(sorted(found.items()), np.int64).reshape(-1, 2)
+        Shelf(store, self.name).put("sizes", place_of(block), rows.ravel().view(SIZE))
+
+    def found(self, store: Store) -> np.ndarray:
+        """SIZE of all blocks, by key."""
+        shelf = Shelf(store, self.name)
+        return np.concatenate([shelf.get("sizes", layer, SIZE) for layer in range(self.grid().counts[0])])
+
+
+class Borders(Part):
+    """Find the numbers of a leaf that are at home in another, and those that are joined inside."""
+
+    name = "agglomerate/borders"
+
+    def process(self, block: Block, store: Store) -> None:
+        here, cut = place_of(block), self.cut(store)
+        abroad, pairs = [np.empty(0, np.uint64)], []
+        for key in cut.keys(here):
+            for kind, ends in (("edges", ("u", "v")), ("joins", ("u", "v")), ("nodes", ("fragment",))):
+                table = store.table(kind, key)
+                if table is not None:
+                    abroad += [cut.abroad(table[end], here) for end in ends]
+                    pairs += [table] if kind == "joins" else []
+        Shelf(store).put("abroad", here, np.unique(np.concatenate(abroad)))
+        Shelf(store).put("inside", here, join_inside(concatenate_pairs(pairs)))
+
+
+class Names(Part):
+    """Tell each leaf the final numbers of the fragments that it has in common with others."""
+
+    name = "agglomerate/names"
+    leaves: int
+
+    def process(self, block: Block, store: Store) -> None:
+        cut, shelf = self.cut(store), Shelf(store)
+        abroad = [shelf.get("abroad", at, np.dtype("<u8")) for at in range(self.leaves)]
+        rows = [
+            find_roots(numbers, shelf.get("inside", at, ROOT)) for at, numbers in enumerate(shared(abroad, cut.home))
+        ]
+        for at, named in enumerate(unite(rows)):
+            shelf.put("named", at, named)
+
+
+class Leaves(Part):
+    """Name the fragments of a leaf for good, and merge what can be merged there."""
+
+    name = "agglomerate/leaves"
+
+    def process(self, block: Block, store: Store) -> None:
+        here, shelf = place_of(block), Shelf(store)
+        keys, named = self.cut(store).keys(here), shelf.get("named", here, NAMED)
+        names = final_names(shelf.get("inside", here, ROOT), named)
+        shelf.put("fragments", here, put_names(store, keys, *names))
+        edges, histograms = RegionGraph(store, names, len(self.kinds) > 1).read(keys)
+        graph = leaf(edges, elsewhere(named), histograms)
+        del edges, histograms
+        solve(shelf, graph, 0, (here, here + 1), self.rules)
+
+
+class Box(Settings):
+    """A box, and the smaller ones that it is made of: their levels and first leaves."""
+
+    first: int
+    end: int
+    parts: tuple[tuple[int, int], ...]
+
+
+class Joined(Part):
+    """Merge what can be merged in boxes made of smaller ones."""
+
+    level: int
+    joined: tuple[Box, ...]
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Each level is remembered on its own."""
+        return f"agglomerate/{self.level}"
+
+    def process(self, block: Block, store: Store) -> None:
+        shelf, box = Shelf(store), self.joined[place_of(block)]
+        graph = join([shelf.graph(*part) for part in box.parts])
+        solve(shelf, graph, self.level, (box.first, box.end), self.rules)
+
+
+def place_of(block: Block) -> int:
+    """The place of a block of a part."""
+    return unpack(block.key)[0]
+
+
+def solve(shelf: Shelf, graph: Graph, level: int, span: Span, rules: Rules) -> None:
+    """Merge what can be merged in a box, and keep it with what is left over."""
+    merges, rest = solve_box(graph, span, rules)
+    shelf.put(f"merges {level}", span[0], merges)
+    shelf.put_graph(level, span[0], rest)
+
+
+def parts(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator[Part]:
+    """The parts that solve a graph in boxes, each when those before are finished; none more if it fits at once.
+
+    common: the settings that all parts share.
+    """
+    sizes, shelf = Sizes(**common), Shelf(store)  # type: ignore[arg-type]
+    yield sizes
+    found = sizes.found(store)
+    leaves, spans = split(found["key"], GROWTH * found["nbytes"], limit_bytes)
+    rows = Cut.rows_of(leaves)
+    if not shelf.has("cut", 0) or not np.array_equal(shelf.get("cut", 0, LEAF), rows):
+        shelf.clear()
+    if len(leaves) < 2:
+        return
+    shelf.put("cut", 0, rows)
+    common = {**common, "plan": hashlib.sha256(rows.tobytes()).hexdigest()}
+    yield Borders(boxes=len(leaves), **common)  # type: ignore[arg-type]
+    yield Names(leaves=len(leaves), **common)  # type: ignore[arg-type]
+    yield Leaves(boxes=len(leaves), **common)  # type: ignore[arg-type]
+    solved = [(0, at) for at in range(len(leaves))]
+    for level in upwards(shelf, spans, limit_bytes):
+        solved += [(level[0], box.first) for box in level[1]]
+        yield Joined(level=level[0], joined=level[1], boxes=len(level[1]), **common)  # type: ignore[arg-type]
+    shelf.put("solved", 0, np.array(solved, SOLVED))
+
+
+def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[tuple[int, tuple[Box, ...]]]:
+    """The levels above the leaves, each when the one before is solved, and their boxes."""
+    waiting = [(0, span) for span in spans if span[1] - span[0] == 1]
+    for level in count(1):
+        if len(waiting) == 1:
+            return
+        needs = [LEFT * shelf.graph_nbytes(below, span[0]) for below, span in waiting]
+        boxes = []
+        for places in group([span for _, span in waiting], needs, spans, limit_bytes):
+            members = [waiting[at] for at in places]
+            needed = sum(needs[at] for at in places)
+            if needed > limit_bytes:
+                log.warning("agglomerate: a box of level %d needs about %d MB, more than it may", level, needed >> 20)
+            boxes.append(Box(
+                first=members[0][1][0], end=members[-1][1][1], parts=tuple((below, span[0]) for below, span in members)
+            ))
+        yield level, tuple(boxes)
+        gone = {part for box in boxes for part in box.parts}
+        kept = [one for one in waiting if (one[0], one[1][0]) not in gone]
+        waiting = sorted([*kept, *((level, (box.first, box.end)) for box in boxes)], key=lambda one: one[1])
+
+
+def is_solved(store: Store) -> bool:
+    """Whether the parts have solved the graph, so that only the dendrogram is to be put together."""
+    return Shelf(store).has("solved", 0)
+
+
+def dendrogram(store: Store) -> Dendrogram:
+    """The dendrogram of all boxes."""
+    shelf = Shelf(store)
+    solved: list[tuple[int, int]] = shelf.get("solved", 0, SOLVED).tolist()
+    fragment = np.unique(np.concatenate(
+        [shelf.get("fragments", first, np.dtype("<u8")) for level, first in solved if level == 0]
+    ))
+    return assemble(fragment, (shelf.get(f"merges {level}", first, MERGE) for level, first in solved))

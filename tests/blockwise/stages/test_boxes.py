@@ -1,0 +1,181 @@
+"""A graph larger than memory is solved in boxes on workers, and neither cuts nor crashes change a byte."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blockwise.errors import WorkFailed
+from blockwise.executor import Executor, InProcess, OnDask
+from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.run import run_stages
+from blockwise.stage import Block, Grid, Stage
+from blockwise.stages import boxes
+from blockwise.stages.agglomerate import Agglomerate, read_dendrogram
+from blockwise.stages.shelf import TABLES
+from blockwise.store import Store, open_store
+from blockwise.volume import Volume, Voxels
+from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
+from tests.volumes import cells, digest, line, store_volume
+
+SHAPE: Voxels = (26, 33, 40)
+BLOCK: Voxels = (9, 11, 14)
+NAMES = ("fragment", "parent", "score")
+
+
+class Struck(Stage):
+    """A part of agglomerate whose blocks die as planned."""
+
+    part: Any
+    faults: Path
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        return str(self.part.name)
+
+    def grid(self) -> Grid:
+        grid: Grid = self.part.grid()
+        return grid
+
+    def parameters(self) -> dict[str, object]:
+        chosen: dict[str, object] = self.part.parameters()
+        return chosen
+
+    def process(self, block: Block, store: Store) -> None:
+        folder = self.faults / self.name.replace("/", " ")
+        folder.mkdir(parents=True, exist_ok=True)
+        strike(folder, block.key, "before write")
+        self.part.process(block, store)
+        strike(folder, block.key, "after write")
+
+
+class Mortal(Agglomerate):
+    """Merging whose parts die as planned."""
+
+    faults: Path
+
+    def parts(self, store: Store) -> Iterable[Stage]:
+        for part in super().parts(store):
+            yield Struck(part=part, faults=self.faults)
+
+    def parameters(self) -> dict[str, object]:
+        return {key: value for key, value in super().parameters().items() if key != "faults"}
+
+
+@pytest.fixture(scope="module")
+def affinities(tmp_path_factory: pytest.TempPathFactory) -> Volume:
+    """Cells with affinities of nine levels, so that edges tie."""
+    data = cells(SHAPE, spacing=6)[0] // 28 * 28
+    return store_volume(tmp_path_factory.mktemp("volume") / "affinities", data)
+
+
+@pytest.fixture(scope="module")
+def whole(affinities: Volume, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of one block and one graph."""
+    output = tmp_path_factory.mktemp("whole") / "out.zarr"
+    store = open_store(f"sqlite:///{output.with_suffix('.db')}")
+    run(stages(output, affinities, SHAPE), store, InProcess(store))
+    store.close()
+    return output
+
+
+def stages(output: Path, affinities: Volume, block: Voxels = BLOCK, faults: Path | None = None, **merging: str) -> Any:
+    """The line up to segment."""
+    found = line(output, affinities, block, stop=0.05, merging=merging, cap=None)[:4]
+    if faults is not None:
+        found[2] = Mortal(faults=faults, **dict(found[2]))
+    return found
+
+
+def run(some: list[Stage], store: Store, executor: Executor, **how: Any) -> None:
+    with executor:
+        run_stages(some, store, executor, **how)
+
+
+def tree(output: Path) -> Dendrogram:
+    return read_dendrogram(Volume(path=output / "agglomeration"))
+
+
+def check(output: Path, whole: Path) -> None:
+    """Same dendrogram, same fragments, same segments."""
+    assert all(np.array_equal(getattr(tree(output), name), getattr(tree(whole), name)) for name in NAMES)
+    for name in ("fragments", "segments/0.5"):
+        assert digest(Volume(path=output / name)) == digest(Volume(path=whole / name))
+
+
+@pytest.mark.parametrize("memory", ["1MB", "60kB"])
+def test_boxes_on_workers_change_nothing(
+    memory: str, affinities: Volume, whole: Path, store: Store, new_executor: Callable[[Store], Executor],
+    tmp_path: Path,
+) -> None:
+    """Few or many boxes, in this process or on two workers, give the bytes of the whole graph."""
+    run(stages(tmp_path / "out.zarr", affinities, memory=memory), store, new_executor(store))
+    check(tmp_path / "out.zarr", whole)
+    assert store.totals("agglomerate/leaves").done > 1
+    assert store.totals("agglomerate/1").done >= 1
+    assert not [kind for kind in ("merges 0", "links 0", "cut", "solved") if list(store.tables(f"{TABLES}: {kind}"))]
+
+
+def test_workers_that_die_in_boxes_change_nothing(
+    affinities: Volume, whole: Path, store: Store, dask_client: Any, tmp_path: Path
+) -> None:
+    """Workers die with a leaf and with a box above, before or after they have written; others solve them anew."""
+    faults = tmp_path / "faults"
+    for part, how in {"leaves": DIE_AFTER_WRITE, "1": DIE_BEFORE_WRITE}.items():
+        plan(faults / f"agglomerate {part}", {0: [how]})
+    run(stages(tmp_path / "out.zarr", affinities, faults=faults, memory="60kB"), store, OnDask(dask_client, store.url))
+    check(tmp_path / "out.zarr", whole)
+    assert all(attempts(folder)[0] >= 2 for folder in faults.iterdir() if (folder / "0.plan").exists())
+
+
+def test_a_box_that_always_fails_is_given_up_and_named(
+    affinities: Volume, whole: Path, store: Store, tmp_path: Path
+) -> None:
+    """The run says which; the next one with `redo_failed` solves that box and none of those marked."""
+    faults = plan(tmp_path / "faults" / "agglomerate leaves", {1 << 42: [RAISE] * ALWAYS})
+    some = stages(tmp_path / "out.zarr", affinities, faults=faults.parent, memory="200kB")
+    for message in (r"agglomerate/leaves: 1 blocks failed, at .* \(1, 0, 0\)", "PlannedError"):
+        with pytest.raises(WorkFailed, match=message):
+            run(some, store, InProcess(store))
+    assert attempts(faults)[1 << 42] == 3
+    (faults / f"{1 << 42}.plan").unlink()
+    run(some, store, InProcess(store), redo_failed=True)
+    check(tmp_path / "out.zarr", whole)
+    assert set(attempts(faults).values()) == {1, 4}
+
+
+@pytest.mark.parametrize("redo", ["fragments", "edges", "agglomerate"])
+def test_boxes_made_anew_change_nothing(
+    redo: str, affinities: Volume, whole: Path, store: Store, tmp_path: Path
+) -> None:
+    """Where the fragments have their final numbers already, which are at home in leaves far away, too."""
+    some = stages(tmp_path / "out.zarr", affinities, memory="60kB")
+    run(some, store, InProcess(store))
+    run(some, store, InProcess(store), redo=redo)
+    check(tmp_path / "out.zarr", whole)
+
+
+def test_another_limit_begins_the_boxes_anew(
+    affinities: Volume, whole: Path, store: Store, tmp_path: Path
+) -> None:
+    """A run that ended among boxes may go on with other boxes, or with the whole graph at once."""
+    faults = tmp_path / "faults"
+    for memory in ("60kB", "100kB", "200kB"):
+        plan(faults / "agglomerate 1", {0: [RAISE] * ALWAYS})
+        with pytest.raises(WorkFailed, match="agglomerate/1: 1 blocks failed"):
+            run(stages(tmp_path / "out.zarr", affinities, faults=faults, memory=memory), store, InProcess(store))
+    assert store.totals("agglomerate/leaves").done > 1
+    run(stages(tmp_path / "out.zarr", affinities, memory="1GB"), store, InProcess(store))
+    check(tmp_path / "out.zarr", whole)
+    assert not list(store.tables(f"{TABLES}: merges 0"))
+
+
+def test_a_part_knows_nothing_of_places() -> None:
+    """What a part was made with is its cut; the rest is in the fingerprint of agglomerate."""
+    part = boxes.Leaves(shape=SHAPE, block=BLOCK, full=255, statistic="mean", stop=0.1, boxes=4, plan="x")
+    assert part.parameters() == {"boxes": 4, "plan": "x"}
+    assert part.grid().counts == (4, 1, 1)
