@@ -11,7 +11,7 @@ Places and their moments, `WORD` being a stage's word:
   tables in WORD              tables of a block
   transaction WORD            after: marks are written but not yet committed (SQLite)
   mark WORD, fail WORD        the store learns what became of blocks
-  box put, box drop, box clear    parts of a graph that is solved in boxes
+  box put, box graph, box clear   parts of a graph that is solved in boxes
   file PATH                   a file of the output, through zarr; also torn and whole
   json NAME                   report.json or evaluation.json; also torn
 """
@@ -107,8 +107,26 @@ def wrap_stage(module: ModuleType, striker: Striker) -> None:
 
     cls.process = noted
     around(striker, cls, "process", lambda self, block, store: (f"process {word(self.name)}", (block.key,)))
+    if hasattr(cls, "save"):
+        wrap_steps(cls, striker)
     for verb in ("prepare", "finish"):
         around(striker, cls, verb, lambda self, store, verb=verb: (f"{verb} {word(self.name)}", ()))
+
+
+def wrap_steps(cls: Any, striker: Striker) -> None:
+    """The first and the last of the steps that workers call instead of process."""
+    load, save = cls.load, cls.save
+
+    def begun(self: Any, block: Any) -> Any:
+        striker.reach(f"process {word(self.name)}", "before", (block.key,))
+        return load(self, block)
+
+    def ended(self: Any, block: Any, computed: Any) -> None:
+        _now.block = (word(self.name), block.key)
+        save(self, block, computed)
+        striker.reach(f"process {word(self.name)}", "after", (block.key,))
+
+    cls.load, cls.save = begun, ended
 
 
 def wrap_volume(module: ModuleType, striker: Striker) -> None:
@@ -207,9 +225,9 @@ def wrap_cli(module: ModuleType, striker: Striker) -> None:
 
 def wrap_boxes(module: ModuleType, striker: Striker) -> None:
     """The shelf on which solved boxes are put."""
-    for verb in ("put", "drop_rest", "clear"):
-        place = f"box {verb.partition('_')[0]}"
-        around(striker, module.StoreShelf, verb, lambda *args, place=place: (place, ()))
+    for verb in ("put", "put_graph", "clear"):
+        place = f"box {verb.removeprefix('put_')}"
+        around(striker, module.Shelf, verb, lambda *args, place=place: (place, ()))
 
 
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
@@ -219,7 +237,7 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.store.sqlite": wrap_sqlite,
     "blockwise.store.mongo": wrap_mongo,
     "blockwise.executor.inprocess": wrap_executor,
-    "blockwise.stages.region_graph": wrap_boxes,
+    "blockwise.stages.shelf": wrap_boxes,
     "contraband.running": wrap_running,
     "contraband.cli": wrap_cli,
     "zarr.storage._local": wrap_files,
