@@ -34,6 +34,8 @@ _SCHEDULER = {
     # After this time (of Dask's own choice: 15 s) a worker that died is not started again, even if it is away for the
     # second time only since a moment: two deaths in a row would end the pool.
     "distributed.deploy.lost-worker-timeout": "1 day",
+    # A worker that says nothing may hold the interpreter for long; the run finds out (`executor/silence.py`).
+    "distributed.scheduler.worker-ttl": None,
     # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
     "distributed.diagnostics.computations.nframes": 0,
 }
@@ -57,6 +59,9 @@ class Cluster(Settings):
     deadline_s: Annotated[float, Field(gt=0)] | None = 3600
     """A block that takes longer, and 20 times as long as the longest of its stage so far, is taken to hang: its worker
     ends, and the block counts as failed once it did so alone. Not for stages of one block; null: never."""
+    lost_s: Annotated[float, Field(gt=0)] = 30
+    """A worker that says nothing for so long, and uses no processor time either, is given up: stopped, suspended, or on
+    a machine that is. One that is only busy inside compiled code is left alone."""
     chain: bool | Literal["auto"] = "auto"
     """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
     gpus: Annotated[int, Field(ge=0)] = 0

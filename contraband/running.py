@@ -107,7 +107,8 @@ def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Exec
     with open_cluster(settings.cluster) as client:
         request.announce(f"dashboard: {dashboard_address(client) or 'none'}")
         with OnDask(
-            client, settings.store_url, settings.cluster.promised(), deadline_s=settings.cluster.deadline_s
+            client, settings.store_url, settings.cluster.promised(), deadline_s=settings.cluster.deadline_s,
+            lost_s=settings.cluster.lost_s,
         ) as executor:
             yield executor
 

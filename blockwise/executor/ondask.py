@@ -15,6 +15,7 @@ from blockwise.executor.base import Outcome
 from blockwise.executor.batching import LIMIT
 from blockwise.executor.lane import Batch, Lane
 from blockwise.executor.pool import Pool
+from blockwise.executor.silence import LOST_S
 from blockwise.stage import Stage
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ class OnDask:
 
     def __init__(
         self, client: Client, store_url: str, promised: Mapping[str, float] | None = None, *,
-        deadline_s: float | None = None, batch_limit: int = LIMIT,
+        deadline_s: float | None = None, lost_s: float = LOST_S, batch_limit: int = LIMIT,
     ) -> None:  # fmt: skip
         """promised: resources that workers not yet there will bring. deadline_s: a block that takes longer, and far
-        longer than all others of its stage so far, hangs; None: never. batch_limit: blocks in a batch at most."""
+        longer than all others of its stage so far, hangs; None: never. lost_s: a worker that says nothing for so long,
+        and computes nothing, is started anew. batch_limit: blocks in a batch at most."""
         self.client: Any = client
         self._url = store_url
-        self._pool = Pool(client, promised or {})
+        self._pool = Pool(client, promised or {}, lost_s)
         self._deadline_s = deadline_s
         self._limit = batch_limit
         self._arrivals = Arrivals(client)

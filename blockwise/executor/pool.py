@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blockwise.errors import BadInput
+from blockwise.executor.silence import LOST_S, Listener
 from blockwise.stage import Stage
 
 if TYPE_CHECKING:
@@ -19,19 +20,22 @@ _FRESH_S = 1.0
 class Pool:
     """What the scheduler says of its workers, asked at most once a second."""
 
-    def __init__(self, client: Client, promised: Mapping[str, float]) -> None:
+    def __init__(self, client: Client, promised: Mapping[str, float], lost_s: float = LOST_S) -> None:
         self._client: Any = client
+        self._listener = Listener(client, lost_s)
         self._promised = promised
         self._workers: dict[str, dict[str, Any]] = {}
         self._asked_s = -_FRESH_S
 
     def alive(self, needed: Mapping[str, float]) -> int:
-        """Workers that have these resources; none if the scheduler does not answer."""
-        return sum(slots_of(worker, needed) > 0 for worker in self._known())
+        """Workers that answer and have these resources; none if the scheduler does not answer."""
+        known = self._known()
+        there = [worker for address, worker in known.items() if self._listener.silence.is_there(address)]
+        return sum(slots_of(worker, needed) > 0 for worker in there)
 
     def slots(self, needed: Mapping[str, float]) -> int:
         """Tasks with these needs that can run at the same time; at least 1."""
-        return max(1, sum(slots_of(worker, needed) for worker in self._known()))
+        return max(1, sum(slots_of(worker, needed) for worker in self._known().values()))
 
     def check(self, stage: Stage, store_url: str) -> None:
         """Raise BadInput if no worker can ever process this stage, or reach its store."""
@@ -50,11 +54,12 @@ class Pool:
                 wanted="mongodb://host/database", todo="start MongoDB and set store",
             )
 
-    def _known(self) -> list[dict[str, Any]]:
+    def _known(self) -> dict[str, dict[str, Any]]:
         now = time.monotonic()
         if now - self._asked_s >= _FRESH_S:
             self._workers, self._asked_s = self._ask(), now
-        return list(self._workers.values())
+            self._listener.look(self._workers)
+        return self._workers
 
     def _ask(self) -> dict[str, dict[str, Any]]:
         try:

@@ -18,7 +18,7 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
 from blockwise.run import StageResult, run_stages
 from tests.blockwise.lines import BLOCKS, expected, key_of, one, smear, voxels
-from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, INTERRUPT, attempts, plan
+from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, HOLD_GIL, INTERRUPT, STOP, attempts, plan
 from tests.paths import ROOT
 from tests.servers import free_port, wait_for_port
 from tests.toys import Idle
@@ -61,6 +61,20 @@ def test_a_block_that_kills_every_worker_is_given_up(source, store, dask_client,
         run_stages([smear(source, faults=faults)], store, executor, max_attempts=2)
     assert store.totals("smear").done == BLOCKS - 1
     assert attempts(faults)[bad] == 3
+
+
+def test_a_stopped_worker_is_given_up_and_a_busy_one_is_not(store, tmp_path):
+    """Neither answers; the blocks of the one that is stopped are run by others, the busy one comes to its end."""
+    faults = plan(tmp_path / "plan", {2: [STOP], 5: [HOLD_GIL]})
+    with open_cluster(Cluster(dashboard=False)) as client, OnDask(client, store.url, lost_s=1.5) as executor:
+        before = set(client.scheduler_info(n_workers=-1)["workers"])
+        stage = Idle(blocks=24, seconds=0.1, faults=faults)
+        assert one(run_stages([stage], store, executor)).blocks_done == 24
+        left = before & set(client.scheduler_info(n_workers=-1)["workers"])
+    counted = attempts(faults)
+    assert len(left) == 1
+    assert (counted[2], counted[5]) == (2, 1)
+    assert not store.failures("idle")
 
 
 def test_a_dead_pool_ends_the_run(store):

@@ -18,6 +18,8 @@ DIE_AFTER_WRITE = "die after write"
 INTERRUPT = "interrupt"
 EXIT = "exit"
 HANG = "hang"
+STOP = "stop"
+HOLD_GIL = "hold the interpreter"
 ALWAYS = 99
 
 
@@ -52,6 +54,20 @@ def strike(folder: Path, key: int, moment: str) -> None:
         raise SystemExit(3)
     if moment == "before write" and kind == HANG:
         time.sleep(600)
+    if moment == "before write" and kind == STOP:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    if moment == "before write" and kind == HOLD_GIL:
+        hold_interpreter(6)
+
+
+def hold_interpreter(seconds: float) -> int:
+    """Multiply long numbers in one call that takes about so long: no other thread of this process runs meanwhile."""
+    bits = 400_000
+    begin = time.monotonic()
+    product = ((1 << bits) - 1) ** 2
+    bits = int(bits * (seconds / (time.monotonic() - begin)) ** 0.63)  # Karatsuba's
+    product = (1 << bits) - 1
+    return (product * product) & 1
 
 
 def attempts(folder: Path) -> dict[int, int]:

@@ -186,7 +186,7 @@ def workers_lost() -> list[Point]:
         Point("worker out of memory in segment", Strike("process segment", "after", "exhaust", MIDDLE), "dask",
               first=DONE, settings=small),
         Point("worker stopped for good in edges", Strike("process edges", "before", "stop", MIDDLE), "dask",
-              first=DONE, environment=(("DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL", "8s"),)),
+              first=DONE, settings=("cluster.lost_s=3",)),
         Point("block hangs for ever in edges", Strike("process edges", "before", "hang", MIDDLE), "dask", first=DONE,
               settings=("cluster.deadline_s=3",)),
         Point("worker terminated in segment", Strike("process segment", "before", "term", MIDDLE), "dask", first=DONE),
@@ -260,7 +260,7 @@ def redone() -> list[Point]:
 def in_boxes() -> list[Point]:
     """A graph that is solved in boxes."""
     memory = ("agglomerate.memory=20KB",)
-    places = [("box put", "before", 2), ("box put", "after", 3), ("box drop", "after", 1), ("box clear", "before", 1),
+    places = [("box put", "before", 2), ("box put", "after", 3), ("box graph", "after", 2), ("box clear", "before", 1),
               ("box clear", "after", 1)]  # fmt: skip
     stores = cycle(("sqlite", "mongo"))
     return [
