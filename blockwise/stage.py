@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from funlib.geometry import Roi
@@ -170,3 +170,27 @@ class Stage(Settings, ABC):
     def resources(self) -> dict[str, float]:
         """Dask resources a worker must have, such as {"GPU": 1}."""
         return {}
+
+
+class Overlapping(Stage):
+    """A stage in three steps: while a worker computes one block it reads the next, and writes the one before.
+
+    Only `compute` runs in the thread of the worker, always in the same one. `load` and `save` each have a thread of
+    their own, and three blocks are held at most. A block is done, as with any stage, when its `save` has returned.
+    """
+
+    @abstractmethod
+    def load(self, block: Block) -> Any:
+        """What `compute` needs of the block, read into memory."""
+
+    @abstractmethod
+    def compute(self, block: Block, loaded: Any) -> Any:
+        """What `save` is given; reads and writes no file."""
+
+    @abstractmethod
+    def save(self, block: Block, computed: Any) -> None:
+        """Write the block; it is on the disk when this returns."""
+
+    def process(self, block: Block, store: Store) -> None:
+        """The three steps, one after the other."""
+        self.save(block, self.compute(block, self.load(block)))

@@ -15,7 +15,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockwise.errors import BadInput
-from blockwise.stage import Block, Grid, Stage
+from blockwise.stage import Block, Grid, Overlapping
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, open_array, read, write
 from contraband.foreground import NAME
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from contraband.models.predictor import Predictor
 
 
-class Predict(Stage):
+class Predict(Overlapping):
     """Run a network over the volume; affinities are stored as uint8, embeddings as float16."""
 
     raw: Volume
@@ -92,32 +92,39 @@ class Predict(Stage):
         if self.percentiles is not None:
             open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
 
-    def process(self, block: Block, store: Store) -> None:
-        predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
-        dtype = np.uint8 if self.output == "affinities" else np.float16
-        channels = self.channels + (self.foreground is not None)
-        result = np.zeros((channels, *block.write_roi.shape), dtype)
-        around = Coordinate(self.context)
-        hull = covering(block.write_roi, self.tile).grow(around, around)
+    def load(self, block: Block) -> np.ndarray:
+        """Raw of all tiles that touch the block, and what the network needs around them."""
+        hull = self._hull(block.write_roi)
         raw = read_reflected(self.raw, hull, self.shape)
-        if self.percentiles is not None:
-            levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
-            raw = levels.apply(raw, reflect(hull.begin[0], hull.end[0], self.shape[0]))
+        if self.percentiles is None:
+            return raw
+        levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
+        return levels.apply(raw, reflect(hull.begin[0], hull.end[0], self.shape[0]))
+
+    def compute(self, block: Block, loaded: np.ndarray) -> np.ndarray:
+        """(C, z, y, x) as it is stored; the foreground is the last channel."""
+        predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
+        is_uint8 = self.output == "affinities"
+        channels = self.channels + (self.foreground is not None)
+        result = np.empty((channels, *block.write_roi.shape), np.uint8 if is_uint8 else np.float16)
+        origin, around = self._hull(block.write_roi).begin, Coordinate(self.context)
         for tile in tiles(block.write_roi, self.tile):
-            values = predictor(raw[(tile.grow(around, around) - hull.begin).to_slices()])
+            raw = loaded[(tile.grow(around, around) - origin).to_slices()]
+            values = predictor.quantised(raw) if is_uint8 else predictor(raw)
             inside = tile.intersect(block.write_roi)
             part = values[(slice(None), *(inside - tile.begin).to_slices())]
-            stored = quantise(part) if self.output == "affinities" else part
-            result[(slice(None), *(inside - block.write_roi.begin).to_slices())] = stored
-        write(self.target, block.write_roi, result[: self.channels])
+            result[(slice(None), *(inside - block.write_roi.begin).to_slices())] = part
+        return result
+
+    def save(self, block: Block, computed: np.ndarray) -> None:
+        """Write it to the target, and the foreground to its own."""
+        write(self.target, block.write_roi, computed[: self.channels])
         if self.foreground is not None:
-            write(self.foreground, block.write_roi, result[-1])
+            write(self.foreground, block.write_roi, computed[-1])
 
-
-def quantise(affinities: np.ndarray) -> np.ndarray:
-    """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps."""
-    rounded: np.ndarray = np.rint(np.clip(affinities, 0, 1) * np.float32(255))
-    return rounded.astype(np.uint8)
+    def _hull(self, roi: Roi) -> Roi:
+        """All tiles that touch a region, with the context around them."""
+        return covering(roi, self.tile).grow(Coordinate(self.context), Coordinate(self.context))
 
 
 def covering(roi: Roi, tile: Voxels) -> Roi:
@@ -140,7 +147,10 @@ def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
     low = Coordinate(int(places.min()) for places in index)
     high = Coordinate(int(places.max()) + 1 for places in index)
     data = read(volume, Roi(low, high - low))
-    return np.ascontiguousarray(data[np.ix_(*(places - start for places, start in zip(index, low, strict=True)))])
+    for axis, places in enumerate(index):
+        if roi.begin[axis] != low[axis] or roi.end[axis] != high[axis]:
+            data = data.take(places - low[axis], axis)
+    return np.ascontiguousarray(data)
 
 
 def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 TARGET_S = 0.5
 """A batch should take about this long: 100 times what Dask needs for a task, and too short to be missed."""
+OVERLAPPED = 8
+"""Blocks in a batch, even of slow ones, where blocks are read and written while others are computed: the first one of a
+batch is read, and the last one written, with nothing beside it."""
+LONGEST_S = 60.0
+"""Such a batch takes about this long at most: so much is done again if a worker dies."""
 LIMIT = 128
 """Blocks in a batch at most."""
 SLOW_S = 5.0
@@ -19,9 +24,10 @@ _LIKELY = 20
 class Batching:
     """Learns how long a block takes. A slow block counts at once, fast ones must come again and again."""
 
-    def __init__(self, limit: int = LIMIT) -> None:
-        """limit: blocks in a batch at most."""
+    def __init__(self, limit: int = LIMIT, *, overlaps: bool = False) -> None:
+        """limit: blocks in a batch at most. overlaps: they are read and written while others are computed."""
         self._limit = limit
+        self._least = OVERLAPPED if overlaps else 1
         self._seconds: float | None = None
         self._longest = 0.0
 
@@ -35,7 +41,9 @@ class Batching:
         """Blocks in a batch; 1 as long as nothing is known."""
         if self._seconds is None:
             return 1
-        return max(1, min(self._limit, int(TARGET_S / max(self._seconds, 1e-6))))
+        seconds = max(self._seconds, 1e-6)
+        wanted = max(int(TARGET_S / seconds), min(self._least, int(LONGEST_S / seconds)))
+        return max(1, min(self._limit, wanted))
 
     def window(self, slots: int) -> int:
         """Batches that should be out, if workers can process so many at the same time.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Self
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.work import run_block
+from blockwise.executor.overlap import run_blocks
 from blockwise.stage import Grid, Stage
 from blockwise.store import Store, open_store
 
@@ -20,6 +20,7 @@ class InProcess:
         self._own = isinstance(store, str)
         self._store: Store = open_store(store) if isinstance(store, str) else store
         self._queue: deque[tuple[Stage, Grid, int]] = deque()
+        self._running: Generator[Outcome] | None = None
         self._ended: list[Outcome] = []
         self._capacity = 64
 
@@ -43,9 +44,17 @@ class InProcess:
     def collect(self, timeout_s: float) -> list[Outcome]:
         """Process blocks until the time is over or none is left; at least one if there is any time."""
         end = time.monotonic() + timeout_s
-        while self._queue and time.monotonic() < end:
-            stage, grid, key = self._queue.popleft()
-            self._ended.append(run_block(stage, grid, key, self._store))
+        while time.monotonic() < end:
+            if self._running is None:
+                if not self._queue:
+                    break
+                stage, grid, _ = self._queue[0]
+                self._running = run_blocks(stage, grid, self._take(stage), self._store)
+            outcome = next(self._running, None)
+            if outcome is None:
+                self._running = None
+            else:
+                self._ended.append(outcome)
         ended, self._ended = self._ended, []
         return ended
 
@@ -54,9 +63,17 @@ class InProcess:
         return 1
 
     def cancel(self) -> None:
-        """Forget what is queued."""
+        """Forget what is queued; what is being written is written to its end."""
+        if self._running is not None:
+            self._running.close()
+            self._running = None
         self._queue.clear()
         self._ended.clear()
+
+    def _take(self, stage: Stage) -> Iterator[int]:
+        """The blocks at the head of the queue that are of this stage."""
+        while self._queue and self._queue[0][0] is stage:
+            yield self._queue.popleft()[2]
 
     def __enter__(self) -> Self:
         return self

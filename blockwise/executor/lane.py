@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blockwise.executor.base import Outcome
 from blockwise.executor.batching import Batching
-from blockwise.stage import Stage
+from blockwise.stage import Overlapping, Stage
 
 if TYPE_CHECKING:
     from blockwise.executor.remote import Task
@@ -31,7 +31,7 @@ class Lane:
         """place: of the stage in its chain. limit: blocks in a batch at most."""
         self.stage, self.task, self.place = stage, task, place
         self.needs = stage.resources()
-        self.batching = Batching(limit)
+        self.batching = Batching(limit, overlaps=isinstance(stage, Overlapping))
         self.out: dict[int, Batch] = {}
         """Batches at workers, by their serial number."""
         self._fresh: deque[int] = deque()

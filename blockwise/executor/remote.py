@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -14,10 +14,10 @@ from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import TARGET_S
+from blockwise.executor.batching import LONGEST_S, TARGET_S
+from blockwise.executor.overlap import run_blocks
 from blockwise.executor.watchdog import watchdog
-from blockwise.executor.work import run_block
-from blockwise.stage import Grid, Stage
+from blockwise.stage import Grid, Overlapping, Stage
 from blockwise.store import Store, open_store
 
 
@@ -50,15 +50,19 @@ def work(task: Task, packed_keys: bytes, deadline_s: float | None = None) -> byt
     store = _store(task, os.getpid())
     alone = get_worker().state.nthreads == 1
     keys = np.frombuffer(packed_keys, np.int64).tolist()
-    end = time.monotonic() + TARGET_S
-    outcomes: list[Outcome] = []
+    budget_s = LONGEST_S if isinstance(stage, Overlapping) else TARGET_S
     # No block begins after that time, so one alarm does for all of them.
-    with watchdog().bounded(None if deadline_s is None else deadline_s + (TARGET_S if len(keys) > 1 else 0)):
-        for key in keys:
-            if outcomes and time.monotonic() > end:
-                break
-            outcomes.append(run_block(stage, grid, key, store, alone=alone))
-    return packed(outcomes)
+    with watchdog().bounded(None if deadline_s is None else deadline_s + (budget_s if len(keys) > 1 else 0)):
+        return packed(list(run_blocks(stage, grid, _until(keys, budget_s), store, alone=alone)))
+
+
+def _until(keys: Sequence[int], seconds: float) -> Iterator[int]:
+    """The first key, and others as long as the time is not over."""
+    end = time.monotonic() + seconds
+    for place, key in enumerate(keys):
+        if place and time.monotonic() > end:
+            return
+        yield key
 
 
 def packed(outcomes: Sequence[Outcome]) -> bytes:

@@ -69,6 +69,18 @@ class Predictor:
 
         raw: uint8, uint16 or float, of `input_shape(output)`. Raises BadInput if it has other extents.
         """
+        with torch.inference_mode():
+            array: NDArray[np.float32] = self._values(raw).contiguous().cpu().numpy()
+        return array
+
+    def quantised(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
+        """The same as uint8, 255 for 1, rounded to the nearest of 256 steps where the network is."""
+        with torch.inference_mode():
+            array: NDArray[np.uint8] = quantise(self._values(raw)).contiguous().cpu().numpy()
+        return array
+
+    def _values(self, raw: NDArray[Any]) -> torch.Tensor:
+        """(C, z, y, x) float32 on the network's device."""
         output = tuple(n - 2 * c for n, c in zip(raw.shape[-3:], self.context, strict=True))
         if any(n < s or n % s for n, s in zip(output, self.stride, strict=True)):
             wanted = list(self.input_shape(self.fit_output([max(n, 1) for n in output])))
@@ -77,11 +89,9 @@ class Predictor:
         values = (values if values.ndim == 4 else values[None]).to(self._hardware.device) * self.norm_factor
         # a 2D network sees the sections as a batch
         batch = values[None] if not self._flat else values.transpose(0, 1)
-        with torch.inference_mode(), self._hardware.autocast():
+        with self._hardware.autocast():
             result = self._forward(batch).float()
-        volume = result[0] if not self._flat else result.transpose(0, 1)
-        array: NDArray[np.float32] = volume.contiguous().cpu().numpy()
-        return array
+        return result[0] if not self._flat else result.transpose(0, 1)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         embeddings: torch.Tensor = self._base(batch)
@@ -89,6 +99,11 @@ class Predictor:
             return embeddings
         assert isinstance(self._network, SegmentationNet)
         return self._network.from_embeddings(embeddings).float().sigmoid()
+
+
+def quantise(affinities: torch.Tensor) -> torch.Tensor:
+    """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps."""
+    return affinities.clamp(0, 1).mul_(255).round_().to(torch.uint8)
 
 
 def load_predictor(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
@@ -13,8 +14,9 @@ from blockwise.executor import InProcess
 from blockwise.run import run_stages
 from blockwise.store import open_store
 from blockwise.volume import Volume, Voxels, info
+from contraband.models.predictor import quantise
 from contraband.plan import stages
-from contraband.predict import quantise, read_reflected, reflect, tiles
+from contraband.predict import read_reflected, reflect, tiles
 from contraband.request import Request
 from contraband.training import train_contrastive, train_seg
 from contraband.validate import embed, validate
@@ -114,4 +116,5 @@ def test_reading_outside_mirrors_the_volume(size: int, tmp_path: Path) -> None:
 
 def test_affinities_are_rounded_to_the_nearest_step() -> None:
     """0 is 0, 1 is 255, and what lies outside is cut off."""
-    assert list(quantise(np.array([-1, 0, 0.499 / 255, 0.5, 1, 2], np.float32))) == [0, 0, 0, 128, 255, 255]
+    values = torch.tensor([-1, 0, 0.499 / 255, 0.5, 1, 2])
+    assert quantise(values).tolist() == [0, 0, 0, 128, 255, 255]
