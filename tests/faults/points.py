@@ -260,14 +260,20 @@ def redone() -> list[Point]:
 def in_boxes() -> list[Point]:
     """A graph that is solved in boxes."""
     memory = ("agglomerate.memory=20KB",)
-    places = [("box put", "before", 2), ("box put", "after", 3), ("box graph", "after", 2), ("box clear", "before", 1),
-              ("box clear", "after", 1)]  # fmt: skip
+    places = [("part sizes", "after", 1), ("part borders", "before", 2), ("part names", "after", 1),
+              ("part leaves", "after", 2), ("part 1", "before", 1), ("part 1", "after", 1), ("box put", "before", 3),
+              ("box put", "after", 20), ("process agglomerate", "before", 1), ("process agglomerate", "after", 1),
+              ("box clear", "before", 2), ("box clear", "after", 2)]  # fmt: skip
     stores = cycle(("sqlite", "mongo"))
     return [
-        Point(f"driver killed {moment} {place}, {nth}", Strike(place, moment, nth=nth), store=next(stores),
+        Point(f"driver killed {moment} {place}, {nth}, in boxes", Strike(place, moment, nth=nth), store=next(stores),
               settings=memory)
         for place, moment, nth in places
-    ] + [Point("worker killed after box put", Strike("box put", "after", nth=2), "dask", first=DONE, settings=memory)]
+    ] + [
+        Point(f"worker killed {moment} {place}, in boxes", Strike(place, moment, nth=nth), "dask", store=next(stores),
+              first=DONE, settings=memory, quick=place == "part leaves")
+        for place, moment, nth in (("part leaves", "after", 2), ("part 1", "before", 1), ("box put", "after", 30))
+    ]  # fmt: skip
 
 
 def predicted() -> list[Point]:

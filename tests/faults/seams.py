@@ -224,10 +224,18 @@ def wrap_cli(module: ModuleType, striker: Striker) -> None:
 
 
 def wrap_boxes(module: ModuleType, striker: Striker) -> None:
-    """The shelf on which solved boxes are put."""
-    for verb in ("put", "put_graph", "clear"):
-        place = f"box {verb.removeprefix('put_')}"
-        around(striker, module.Shelf, verb, lambda *args, place=place: (place, ()))
+    """The parts of agglomerate, by the last word of their names."""
+    for name in ("Sizes", "Borders", "Names", "Leaves", "Joined"):
+        around(
+            striker, getattr(module, name), "process",
+            lambda self, block, store: (f"part {self.name.partition('/')[2]}", (block.key,)),
+        )
+
+
+def wrap_shelf(module: ModuleType, striker: Striker) -> None:
+    """The tables of boxes."""
+    for verb in ("put", "clear"):
+        around(striker, module.Shelf, verb, lambda *args, verb=verb: (f"box {verb}", ()))
 
 
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
@@ -237,7 +245,8 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.store.sqlite": wrap_sqlite,
     "blockwise.store.mongo": wrap_mongo,
     "blockwise.executor.inprocess": wrap_executor,
-    "blockwise.stages.shelf": wrap_boxes,
+    "blockwise.stages.boxes": wrap_boxes,
+    "blockwise.stages.shelf": wrap_shelf,
     "contraband.running": wrap_running,
     "contraband.cli": wrap_cli,
     "zarr.storage._local": wrap_files,
