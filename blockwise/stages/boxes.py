@@ -37,7 +37,7 @@ SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
 SOLVED = np.dtype([("level", "<i8"), ("first", "<i8")])
 """A box: 0 or the number of its level, and its first leaf."""
 
-LEFT = 5
+LEFT = 6
 """Bytes needed to solve a box for each byte that the boxes in it left over."""
 
 
@@ -243,7 +243,12 @@ def dendrogram(store: Store) -> Dendrogram:
     """The dendrogram of all boxes."""
     shelf = Shelf(store)
     solved: list[tuple[int, int]] = shelf.get("solved", 0, SOLVED).tolist()
-    fragment = np.unique(np.concatenate(
-        [shelf.get("fragments", first, np.dtype("<u8")) for level, first in solved if level == 0]
-    ))
+    leaves = [first for level, first in solved if level == 0]
+    fragment, end = np.empty(sum(shelf.nbytes("fragments", first) for first in leaves) // 8, np.uint64), 0
+    for first in leaves:
+        some = shelf.get("fragments", first, fragment.dtype)
+        fragment[end : end + len(some)], end = some, end + len(some)
+    fragment.sort()  # in place, as there may be many
+    is_new = np.r_[True, fragment[1:] != fragment[:-1]][: len(fragment)]
+    fragment = fragment if is_new.all() else fragment[is_new]
     return assemble(fragment, (shelf.get(f"merges {level}", first, MERGE) for level, first in solved))
