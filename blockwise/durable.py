@@ -1,14 +1,20 @@
-"""What a power cut must not take away: files that are flushed to the disk, and the folders that name them."""
+"""What a power cut must not take away, files flushed to the disk with the folders that name them; and what a killed
+writer leaves."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import zarr
+
+_TORN = re.compile(r"\.[0-9a-f]{32}\.partial$")
+"""How zarr ends the name of a file that is being written; it gets its own name when it is whole."""
+_CHUNKS = "c"
 
 
 def flush_shards(folder: Path, array: zarr.Array[Any], begin: Sequence[int], end: Sequence[int]) -> None:
@@ -42,3 +48,20 @@ def _flush_one(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_torn(folder: Path, in_arrays: bool) -> int:
+    """Remove what writers that were killed have left in a zarr hierarchy, and say how many files that were.
+
+    in_arrays: look among the shards too, of which there may be a million. Nobody else may write there who is still
+    needed: the write of whoever does fails.
+    """
+    count = 0
+    for place, folders, files in os.walk(folder):
+        if not in_arrays and _CHUNKS in folders:
+            folders.remove(_CHUNKS)
+        for name in files:
+            if _TORN.search(name):
+                Path(place, name).unlink(missing_ok=True)
+                count += 1
+    return count

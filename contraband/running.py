@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 import zarr
 
 from blockwise.cluster import dashboard_address, open_cluster
+from blockwise.durable import remove_torn
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.preflight import check_stages, examine
@@ -26,6 +28,8 @@ from contraband.plan import report_path
 from contraband.report import write_report
 from contraband.request import Request
 from contraband.volume_settings import VolumeSettings
+
+log = logging.getLogger(__name__)
 
 
 def execute(
@@ -56,10 +60,19 @@ def execute(
                         progress=request.progress, before=earlier, on_result=results.append,
                         chain=settings.cluster.chain,
                     )
+                tidy(settings.output, results)
             finally:
                 if results:
                     keep_report(report_path(settings), results)
     return results
+
+
+def tidy(output: Path, results: Sequence[StageResult]) -> None:
+    """Remove what killed writers of this run and of those before it have left; all blocks are done and marked."""
+    worked = any(result.blocks_done for result in results)
+    count = remove_torn(output, in_arrays=worked)  # else a finished run of a million blocks would not end at once
+    if count:
+        log.info("%s: %d files removed that killed writers have left", output, count)
 
 
 def keep_report(path: Path, results: Sequence[StageResult]) -> None:

@@ -222,11 +222,14 @@ def finish(one: Play, code: int) -> None:
 
 
 def compare(one: Play, expected: Mapping[str, str]) -> None:
-    """Whether the output is that of the undisturbed run."""
+    """Whether the output is that of the undisturbed run, with nothing beside it."""
     found = sums(one.output)
     different = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if different:
         raise Wrong(f"differs: {', '.join(different)}")
+    left = [str(path.relative_to(one.output)) for path in one.output.rglob("*.partial")]
+    if left:
+        raise Wrong(f"half-written files are left: {', '.join(left)}")
 
 
 def tidy(one: Play) -> None:
