@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from blockwise.stage import Stage
-from blockwise.volume import Volume
-
-_METADATA = ("zarr.json", ".zarray", ".zattrs")
+from blockwise.volume import METADATA, Volume
 
 
 def fingerprint(
@@ -25,12 +24,23 @@ def fingerprint(
     parts["code version"] = stage.version
     parts["block shape"] = list(grid.block)
     parts["volume shape"] = list(grid.volume)
-    for place, volume in enumerate(stage.inputs()):
-        if str(volume.path.absolute()) not in made:
-            parts[f"input {place} ({volume.path.name})"] = identity(volume)
+    parts.update({key: identity(volume) for key, volume in external(stage, made).items()})
     parts.update({f"upstream {name}": digest for name, digest in upstream.items()})
     plain: dict[str, Any] = json.loads(json.dumps(parts, sort_keys=True))
     return digest(plain), plain
+
+
+def external(stage: Stage, made: Collection[str] = ()) -> dict[str, Volume]:
+    """The arrays that no stage of the run makes, by their key among the parts."""
+    return {
+        f"input {place} ({volume.path.name})": volume for place, volume in enumerate(stage.inputs())
+        if str(volume.path.absolute()) not in made
+    }
+
+
+def sources(stage: Stage, made: Collection[str] = ()) -> dict[str, list[dict[str, Any]]]:
+    """The metadata of those arrays, to be compared when they have changed."""
+    return {key: metadata(volume) for key, volume in external(stage, made).items()}
 
 
 def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -52,14 +62,22 @@ def identity(volume: Volume) -> str:
 
     The voxels themselves are not read; `missing` if there is no array.
     """
-    found = [volume.path / name for name in _METADATA if (volume.path / name).is_file()]
-    if not found:
+    parts: list[Any] = list(metadata(volume))
+    if not parts:
         return "missing"
-    parts: list[Any] = [json.loads(path.read_text(encoding="utf-8")) for path in found]
     named = any("identity" in (part.get("attributes") or part) for part in parts)
     if not named:
-        parts += [path.stat().st_mtime_ns for path in found]
+        parts += [path.stat().st_mtime_ns for path in _files(volume)]
     return digest(parts)
+
+
+def metadata(volume: Volume) -> list[dict[str, Any]]:
+    """What the files that describe a zarr array say; nothing if there is none."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in _files(volume)]
+
+
+def _files(volume: Volume) -> list[Path]:
+    return [volume.path / name for name in METADATA if (volume.path / name).is_file()]
 
 
 def digest(data: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import numpy as np
 import zarr
 from funlib.geometry import Roi
 
-from blockwise.durable import flush_shards
+from blockwise.durable import flush, flush_shards
 from blockwise.errors import BadInput
 from blockwise.multiscale import describe_multiscale
 from blockwise.settings import Settings
@@ -158,7 +159,7 @@ def create(
     like: Info | None = None,
     attributes: dict[str, Any] | None = None,
 ) -> None:
-    """Make an empty array whose shards are whole blocks; keeps one that is there with the same shape.
+    """Make an empty array whose shards are whole blocks; keeps one that is there, and enlarges it to the shape.
 
     shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x.
     like: whose voxel size, offset and units it gets.
@@ -170,7 +171,7 @@ def create(
     offset = like.offset if like else (0,) * 3
     units = like.units if like else ("nm",) * 3
     if is_there(volume.path):
-        _check_same(volume, tuple(shape), dtype, spatial)
+        _fit(volume, tuple(shape), dtype, spatial)
         describe_multiscale(volume.path, names, scale, offset, units)
         return
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
@@ -221,14 +222,25 @@ def check_whole_shards(volume: Volume, block: Voxels, key: str = "blocks.shape")
         )
 
 
-def _check_same(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> None:
+def _fit(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> None:
+    """Enlarge an array that was made alike for a smaller volume; raises BadInput if it cannot be the array wanted."""
     found = info(volume)
-    if found.shape != shape or found.dtype != np.dtype(dtype):
+    smaller = can_grow(found, shape, shard)
+    if (found.shape != shape and not smaller) or found.dtype != np.dtype(dtype):
         raise BadInput(
             volume.path, "exists already and is different", got=f"{found.shape} {found.dtype}",
             wanted=f"{shape} {dtype}", todo="choose another output, or remove it",
         )
     check_whole_shards(volume, shard)
+    if smaller:
+        open_array(volume, "r+").resize(shape)
+        flush(volume.path, [volume.path / name for name in METADATA])
+
+
+def can_grow(found: Info, shape: Sequence[int], shard: Voxels) -> bool:
+    """Whether an array is smaller than `shape`, along z, y, x only, and stored in such shards."""
+    fits = found.shape[:-3] == tuple(shape[:-3]) and found.unit_of_writing == shard
+    return fits and found.shape != tuple(shape) and all(map(operator.le, found.shape, shape))
 
 
 def _is_group(path: Path) -> bool:

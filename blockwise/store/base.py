@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +54,8 @@ class StageInfo:
     """Whether all blocks and `Stage.finish` are done."""
     outputs: tuple[str, ...] = ()
     """Absolute paths of the arrays that it writes."""
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    """The metadata of each array from outside, as they were; none where an earlier version wrote this."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Store(Protocol):
 
     def clear(self, stage: str) -> None:
         """Forget the stage: its blocks, failures, tables and settings."""
+
+    def keep(self, stage: str, keys: np.ndarray, fingerprint: str) -> None:
+        """Of the stage's finished blocks, leave only these, as if made with this fingerprint; and no failures.
+
+        Harmless when repeated, also after a crash. The tables of the others stay until they are done again.
+        """
 
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
@@ -164,19 +172,20 @@ def info_to_json(info: StageInfo) -> str:
     """The text from which `info_from_json` makes the same again."""
     grid = info.grid
     shape = [grid.stage, grid.volume, grid.block, grid.context_low, grid.context_high]
-    return json.dumps([info.name, info.fingerprint, dict(info.parts), shape, info.finished, info.outputs])
+    told = [info.name, info.fingerprint, dict(info.parts), shape, info.finished, info.outputs, dict(info.sources)]
+    return json.dumps(told)
 
 
 def info_from_json(text: str) -> StageInfo:
     """The inverse of `info_to_json`."""
     try:
-        name, fingerprint, parts, shape, finished, outputs = json.loads(text)
+        name, fingerprint, parts, shape, finished, outputs, *more = json.loads(text)
     except ValueError:
         raise BadInput(
             "store", "was written by another version", todo="remove it and its output, or use that version"
         ) from None
     grid = Grid(shape[0], *(tuple(axis) for axis in shape[1:]))
-    return StageInfo(name, fingerprint, parts, grid, finished, tuple(outputs))
+    return StageInfo(name, fingerprint, parts, grid, finished, tuple(outputs), *more)
 
 
 def masked(url: str) -> str:

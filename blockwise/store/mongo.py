@@ -145,6 +145,18 @@ class MongoStore(EdgeTables):
                 self._db[name].delete_many({"stage": stage})
             self._db.stages.delete_one({"_id": stage})
 
+    def keep(self, stage: str, keys: np.ndarray, fingerprint: str) -> None:
+        """Of the stage's finished blocks, leave only these, as if made with this fingerprint; and no failures."""
+        rows = self._latest(stage)
+        rows = rows[np.isin(rows["key"], keys)]
+        others = {"stage": stage, "fingerprint": {"$ne": fingerprint}}
+        with self._talking():
+            for start in range(0, len(rows), _MARKS):
+                data = rows[start : start + _MARKS].tobytes()
+                self._db.marks.insert_one({"stage": stage, "fingerprint": fingerprint, "records": data})
+            self._db.marks.delete_many(others)
+            self._db.failures.delete_many({"stage": stage})
+
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
         with self._talking():

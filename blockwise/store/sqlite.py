@@ -134,6 +134,16 @@ class SqliteStore(EdgeTables):
             for table, column in _PLACES:
                 connection.execute(f"delete from {table} where {column} = ?", (stage,))
 
+    def keep(self, stage: str, keys: np.ndarray, fingerprint: str) -> None:
+        """Of the stage's finished blocks, leave only these, as if made with this fingerprint; and no failures."""
+        with self._writing() as connection:
+            connection.execute("create temp table kept (key integer primary key)")
+            connection.executemany("insert into kept values (?)", ((int(key),) for key in keys))
+            connection.execute("delete from blocks where stage = ? and key not in (select key from kept)", (stage,))
+            connection.execute("update blocks set fingerprint = ? where stage = ?", (fingerprint, stage))
+            connection.execute("delete from failures where stage = ?", (stage,))
+            connection.execute("drop table kept")
+
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
         query = "select count(*), sum(voxels), sum(wall), sum(cpu), max(rss) from blocks where stage = ?"

@@ -108,6 +108,23 @@ def test_blocks_keep_their_place_when_the_region_grows(store):
     assert store.done_mask("fragments", replace(GRID, volume=(4, 4, 4))).all()
 
 
+def test_kept_blocks_get_another_fingerprint_and_the_others_are_forgotten(url, store):
+    """What is kept counts as made with the new one, with its costs; all of it may be asked for again after a crash."""
+    store.mark("fragments", [*records([0, 1, 2], "old"), *records([3], "older")])
+    store.fail("fragments", [Failure(4, 3, "error")])
+    store.mark("edges", records([0, 2], "old"))
+    line = Grid("fragments", (1, 1, 5), (1, 1, 1))
+    for _ in range(2):
+        store.keep("fragments", np.array([0, 1]), "new")
+        assert store.done_mask("fragments", line, "new").ravel().tolist() == [True, True, False, False, False]
+        assert store.totals("fragments") == Totals(2, 0, 10, 1.0, 0.5, 1001)
+    assert store.failures("fragments") == []
+    assert store.totals("edges").done == 2
+    store.mark("fragments", records([2], "new"))
+    store.keep("fragments", np.array([], np.int64), "newest")
+    assert store.totals("fragments") == Totals()
+
+
 def test_marking_twice_counts_once(store):
     """A mark replaces the one before, so that sums stay right when a block runs twice."""
     store.mark("fragments", records([1, 2, 3]))
