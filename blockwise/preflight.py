@@ -11,7 +11,8 @@ import numpy as np
 
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
-from blockwise.fingerprint import explain, fingerprint
+from blockwise.fingerprint import explain, fingerprint, sources
+from blockwise.growth import Growth
 from blockwise.stage import Grid, Stage
 from blockwise.store.base import StageInfo, Store
 from blockwise.volume import check_whole_shards
@@ -39,6 +40,8 @@ class Preflight:
     jobs: tuple[Job, ...]
     clear: tuple[str, ...]
     """Stages to forget, the last of the line first: a crash in between leaves none without its input."""
+    growth: Growth
+    """What is kept of stages whose volume has only become larger; entered after the others are forgotten."""
 
 
 def examine(
@@ -48,11 +51,12 @@ def examine(
     *,
     redo: str | None = None,
     before: Sequence[Stage] | None = None,
+    grown: bool = False,
 ) -> Preflight:
     """Check all stages against the store and each other; writes nothing, raises BadInput or Stale.
 
     before: the stages of the line ahead of `stages`, which must be finished; None if they are not known, then
-    the store's word is taken for them.
+    the store's word is taken for them. grown: the user's word that no old voxel of a larger volume has changed.
     """
     _check_names(stages, redo)
     check_stages(stages)
@@ -64,20 +68,22 @@ def examine(
     outside = {} if before is not None else _outside(stages, known)
     made = {path for stage in before or () for path in _outputs(stage)}
     made |= {path for info in outside.values() for path in info.outputs}
-    jobs, clear = [], set(redone)
+    jobs, clear, growth = [], set(redone), Growth(store, known, grown)
     for stage in stages:
         old = known.get(stage.name)
         digest, parts = fingerprint(stage, _upstream(stage, digests, old, outside), made)
-        info = StageInfo(stage.name, digest, parts, stage.grid(), outputs=_outputs(stage))
+        info = StageInfo(stage.name, digest, parts, stage.grid(), outputs=_outputs(stage), sources=sources(stage, made))
         is_same = old is not None and old.fingerprint == digest and stage.name not in redone
         if old is not None and stage.name not in redone:
-            _check_kept(stage, old, info, store)
             if not is_same:
                 clear.add(stage.name)
+            if is_same or not growth.covers(stage, info, made):
+                _check_kept(stage, old, info, store)
         jobs.append(Job(stage, info.grid, info, is_same and old is not None and old.finished))
         digests[stage.name] = digest
         made |= set(info.outputs)
-    return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear))
+    clear |= _made_of({*growth.kept, *growth.anew}, stages, known)
+    return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear - growth.kept.keys()), growth)
 
 
 def part_of(job: Job, part: Stage, store: Store) -> Job:
@@ -138,11 +144,17 @@ def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, Stage
     for stage in stages:
         if redo in (stage.name, word(stage.name)) or any(_depends(stage, name) for name in redone):
             redone.add(stage.name)
-    names = {stage.name for stage in stages}
+    return redone | _made_of(redone, stages, known)
+
+
+def _made_of(names: set[str], stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> set[str]:
+    """Stages in the store that are not in the line, and were made from one of the named ones."""
+    found: set[str] = set()
+    line = {stage.name for stage in stages}
     for info in known.values():  # in the order of the line, so one pass finds what depends on what
-        if redone & set(_made_from(info)) and info.name not in names:
-            redone.add(info.name)
-    return redone
+        if (names | found) & set(_made_from(info)) and info.name not in line:
+            found.add(info.name)
+    return found
 
 
 def _depends(stage: Stage, name: str) -> bool:

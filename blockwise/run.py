@@ -14,7 +14,7 @@ from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
 from blockwise.loop import Loop, Policy, Tally
-from blockwise.preflight import Job, check_outputs, examine, part_of
+from blockwise.preflight import Job, Preflight, check_outputs, examine, part_of
 from blockwise.stage import Stage, unpack
 from blockwise.store.base import Failure, Store, mask_of
 
@@ -66,6 +66,8 @@ def run_stages(
     before: Sequence[Stage] | None = None,
     on_result: Callable[[StageResult], None] | None = None,
     chain: Chain = "auto",
+    grown: bool = False,
+    announce: Callable[[str], None] = log.info,
 ) -> list[StageResult]:
     """Run the stages in order; blocks that are done are left alone.
 
@@ -73,11 +75,12 @@ def run_stages(
     before: the stages ahead of these, not run but checked to be finished with their present settings.
     on_result: is given every result at once, also that of a stage that fails or is interrupted.
     chain: whether stages that follow each other block by block run at the same time; see `chains`.
+    grown: the user's word that the volume is the old one and more, where that cannot be proved; see `blockwise.growth`.
+    announce: is told in one line what is kept of a volume that has grown.
     Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended.
     """
-    flight = examine(stages, store, executor, redo=redo, before=before)
-    for name in flight.clear:
-        store.clear(name)
+    flight = examine(stages, store, executor, redo=redo, before=before, grown=grown)
+    _take_over(flight, store, announce)
     policy = Policy(max_attempts, first_errors, patience_s)
     results: list[StageResult] = []
 
@@ -95,6 +98,16 @@ def run_stages(
                 if run.was_opened:
                     report(run.result())
     return results
+
+
+def _take_over(flight: Preflight, store: Store, announce: Callable[[str], None]) -> None:
+    """Forget what is made anew, and keep what has only grown."""
+    flight.growth.carry()
+    if kept := flight.growth.describe():
+        announce(kept)
+    for name in flight.clear:
+        store.clear(name)
+    flight.growth.enter()
 
 
 def chains(jobs: Sequence[Job], chain: Chain = "auto") -> list[list[Job]]:

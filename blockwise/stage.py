@@ -79,6 +79,24 @@ class Grid:
         for key in self.keys().ravel():
             yield self.block_at(int(key))
 
+    def within(self, same: Voxels, pieces: Voxels = (1, 1, 1)) -> Voxels:
+        """The box of all blocks that read nothing outside of the box `same`; both begin at the first voxel.
+
+        An axis along which `same` is the whole volume counts as a whole. pieces: what is computed at once, anchored at
+        the first voxel too; a block reads what its pieces read.
+        """
+        axes = zip(self.volume, self.block, self.context_high, same, pieces, strict=True)
+        return as_voxels(
+            size if end >= size else max(0, (end - high) // piece * piece // step * step)
+            for size, step, high, end, piece in axes
+        )
+
+    def inside(self, box: Voxels) -> np.ndarray:
+        """(counts) bool: which blocks lie in a box of whole blocks that begins at the first voxel."""
+        mask = np.zeros(self.counts, bool)
+        mask[tuple(slice(0, -(-end // step)) for end, step in zip(box, self.block, strict=True))] = True
+        return mask
+
     def inflation(self) -> float:
         """Voxels read for each voxel written, for an inner block."""
         read = np.array(self.block) + self.context_low + self.context_high
@@ -166,6 +184,20 @@ class Stage(Settings, ABC):
         places = {key for key, value in self if isinstance(value, Volume)}
         chosen: dict[str, object] = self.model_dump(mode="json", exclude=places)
         return chosen
+
+    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+        """The box of blocks whose results stay as they are when the volume grows at the end of its axes; None: none.
+
+        same: the box in which everything that the stage reads is as it was. Both begin at the first voxel.
+        """
+        return None
+
+    def carry(self, box: Voxels, store: Store) -> np.ndarray:
+        """What is done for that before anything is forgotten; harmless when repeated, and if the volume does not grow.
+
+        Returns (counts) bool: blocks in the box that are made anew all the same.
+        """
+        return np.zeros(self.grid().counts, bool)
 
     def resources(self) -> dict[str, float]:
         """Dask resources a worker must have, such as {"GPU": 1}."""

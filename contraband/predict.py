@@ -73,6 +73,12 @@ class Predict(Overlapping):
     def resources(self) -> dict[str, float]:
         return {"GPU": 1} if self.needs_gpu else {}
 
+    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+        levels = self.percentiles
+        if levels and (levels.per == "volume" or same[1:] != self.shape[1:]):
+            return None  # other sections, other levels
+        return self.grid().within(same, self.tile)
+
     def check(self) -> None:
         raw = info(self.raw)
         if raw.channels is not None:

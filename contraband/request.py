@@ -22,6 +22,8 @@ class Request:
     """This stage and what depends on it are made anew."""
     redo_failed: bool = False
     """Blocks that were given up are tried again."""
+    grown: bool = False
+    """The user's word that no old voxel of a larger volume has changed."""
     progress: Progress | None = None
     announce: Callable[[str], None] = log.info
     """Gets the dashboard's address as soon as there is one."""

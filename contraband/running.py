@@ -46,7 +46,7 @@ def execute(
         placed = [absolute(stage) for stage in line]
         # Everything that can be refused is refused here, before the first byte is written.
         earlier = [absolute(stage) for stage in before]
-        examine(placed, store, executor, redo=request.redo, before=earlier)
+        examine(placed, store, executor, redo=request.redo, before=earlier, grown=request.grown)
         check_owner(store, settings.output)
         with only_run(settings.output):
             # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
@@ -58,7 +58,7 @@ def execute(
                     run_stages(
                         placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
                         progress=request.progress, before=earlier, on_result=results.append,
-                        chain=settings.cluster.chain,
+                        chain=settings.cluster.chain, grown=request.grown, announce=request.announce,
                     )
                 tidy(settings.output, results)
             finally:

@@ -13,6 +13,7 @@ from blockwise.kernels.watershed import concatenate_pairs, joins
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
+from blockwise.stages.renaming import note_counting
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
 
@@ -39,6 +40,12 @@ class Edges(Stage):
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block, context_low=self.reach)
+
+    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+        return self.grid().within(same) if same[1:] == self.shape[1:] else None
+
+    def prepare(self, store: Store) -> None:
+        note_counting(store)
 
     def process(self, block: Block, store: Store) -> None:
         ids = read(self.fragments, block.read_roi)

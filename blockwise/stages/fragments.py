@@ -11,6 +11,7 @@ from blockwise.errors import BadInput
 from blockwise.kernels.watershed import Rules, halo, label_block, window
 from blockwise.stage import Block, Grid, Stage, as_voxels
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
+from blockwise.stages.renaming import carry_numbers, is_counted_after
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 
@@ -73,6 +74,14 @@ class Fragments(Stage):
 
     def outputs(self) -> tuple[Volume, ...]:
         return (self.target,)
+
+    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+        if same[1:] != self.shape[1:] or is_counted_after(store):
+            return None  # fragments are called by the place of a voxel in the volume
+        return self.grid().within(same)
+
+    def carry(self, box: Voxels, store: Store) -> np.ndarray:
+        return carry_numbers(store, self.grid(), box)
 
     def check(self) -> None:
         if self.given:

@@ -12,6 +12,7 @@ from blockwise.kernels.agglomeration import cut
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate import lookup, read_dendrogram
+from blockwise.stages.renaming import note_renaming
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 
@@ -56,6 +57,7 @@ class Segment(Stage):
         check_whole_shards(self.target, self.block)
 
     def prepare(self, store: Store) -> None:
+        note_renaming(store)
         tree = read_dendrogram(self.dendrogram)
         segment = cut(tree, self.threshold)
         anywhere = self.grid().block_at(0)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contraband.volume_settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
+Grown = Annotated[bool, typer.Option("--grown", help="Take my word that a volume that grew has its old voxels still.")]
 RedoFailed = Annotated[bool, typer.Option("--redo-failed", help="Try blocks that were given up once more.")]
 
 
@@ -25,6 +26,7 @@ def run(
     last: Annotated[str | None, typer.Option("--to", metavar="STAGE", help="Last stage to run.")] = None,
     redo: Redo = None,
     redo_failed: RedoFailed = False,
+    grown: Grown = False,
     assignments: Assignments = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run (and a job script).")] = False,
     as_json: AsJson = False,
@@ -44,11 +46,15 @@ def run(
         _print_outlook(line)
         return
     before = everything[: everything.index(line[0])]
-    _run(settings, line, as_json, Request(redo=redo, redo_failed=redo_failed), before)
+    _run(settings, line, as_json, Request(redo=redo, redo_failed=redo_failed, grown=grown), before)
 
 
 def predict_blockwise(
-    settings_file: SettingsFile, redo: Redo = None, assignments: Assignments = None, as_json: AsJson = False
+    settings_file: SettingsFile,
+    redo: Redo = None,
+    grown: Grown = False,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict affinities or embeddings of a volume blockwise, and stop there.
 
@@ -60,7 +66,7 @@ def predict_blockwise(
     line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
     if not line:
         raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
-    _run(settings, line, as_json, Request(redo=redo))
+    _run(settings, line, as_json, Request(redo=redo, grown=grown))
 
 
 def segment(

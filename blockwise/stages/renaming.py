@@ -1,0 +1,82 @@
+"""What fragments are called on disk, when a volume has grown: which old numbers can stay.
+
+A block stores numbers of its own first. `segment` writes final ones over them, and two parts of a block that meet only
+near the old end of the volume have one final number then, although the larger volume may keep them apart. So a final
+number stays only if it is the smallest of what is joined within the kept blocks. A number always is 1 + the index of a
+voxel of its fragment, so the store's tables may go on calling a fragment by any of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from funlib.geometry import Roi
+
+from blockwise.kernels.tables import relabel
+from blockwise.kernels.watershed import components, concatenate_pairs
+from blockwise.stage import Block, Grid, unpack
+from blockwise.store.base import Store
+from blockwise.volume import Voxels
+
+_NODE = np.dtype([("fragment", "<u8")])
+_RENAMED, _COUNTED = "renamed", "counted after renaming"
+"""Kinds of the tables that remember it: which making of the fragments was renamed, which was counted afterwards."""
+
+
+def note_renaming(store: Store) -> None:
+    """Remember that the fragments in the store get final numbers from now on."""
+    _note(store, _RENAMED)
+
+
+def note_counting(store: Store) -> None:
+    """Remember it if edges are counted, and joins found, on fragments that have final numbers already."""
+    if is_renamed(store):
+        _note(store, _COUNTED)
+
+
+def is_renamed(store: Store) -> bool:
+    """Whether the fragments may have final numbers."""
+    return _noted(store, _RENAMED)
+
+
+def is_counted_after(store: Store) -> bool:
+    """Whether the joins of the fragments may have been found when these had final numbers: then none are known."""
+    return _noted(store, _COUNTED)
+
+
+def carry_numbers(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
+    """(counts) bool: blocks in `box` whose final numbers are wrong in a larger volume, and must be made anew.
+
+    Of all others the numbers on disk are added to those that the store knows of each block.
+    """
+    wrong = np.zeros(grid.counts, bool)
+    if not is_renamed(store):
+        return wrong
+    inside = grid.inside(box)
+    wrong |= inside  # those that the store has no names of
+    joined = components(concatenate_pairs([table for _, table in store.tables("joins", Roi((0, 0, 0), box))]))
+    for key, names in store.tables("names"):
+        place = unpack(key)
+        if not inside[place]:
+            continue
+        number = relabel(names["provisional"], *joined)
+        wrong[place] = (names["fragment"] != number).any()
+        if not wrong[place] and (number != names["provisional"]).any():
+            known = np.union1d(names["provisional"], number).astype(_NODE)
+            store.put_table("nodes", Block("edges", key, *(grid.block_at(key).write_roi,) * 2), known)
+    return wrong
+
+
+def _note(store: Store, kind: str) -> None:
+    made = _making(store)
+    whole = Roi((0, 0, 0), (1, 1, 1))
+    store.put_table(kind, Block("fragments", 0, whole, whole), np.array([made], "S64"))
+
+
+def _noted(store: Store, kind: str) -> bool:
+    found = store.table(kind, 0)
+    return found is not None and found[0] == _making(store)
+
+
+def _making(store: Store) -> bytes:
+    """The fingerprint of the fragments in the store; empty if there are none."""
+    return next((one.fingerprint for one in store.stages() if one.name == "fragments"), "").encode()
