@@ -19,6 +19,8 @@ from tests.blockwise.kernels.test_agglomeration import as_dict
 from tests.blockwise.kernels.volumes import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
 
 ALL = pytest.mark.parametrize("statistic", STATISTICS)
+NOT_REDUCIBLE = {"sum": sum, "contact area": len, "range": lambda ordered: ordered[-1] - ordered[0]}
+"""Statistics by which an edge made of two may be better than both."""
 
 
 def random_graph(seed, nodes=12, pairs=30, levels=4):
@@ -49,6 +51,8 @@ def slow_score(values, statistic):
         return Fraction(sum(ordered), len(ordered)) / 255
     if statistic == "max":
         return Fraction(ordered[-1], 255)
+    if statistic in NOT_REDUCIBLE:
+        return Fraction(NOT_REDUCIBLE[statistic](ordered))
     return Fraction(2 * ordered[int(statistic.removeprefix("quantile_")) * len(ordered) // 100] + 1, 512)
 
 
@@ -113,6 +117,24 @@ def test_merges_in_any_order_give_the_same_dendrogram(statistic):
         any_order = slow_merges(graph, statistic, np.random.default_rng(seed))
         assert {score for _, score in any_order.values()} == scores
         assert partitions(any_order, scores) == partitions(greedy, scores)
+
+
+@pytest.mark.parametrize("statistic", NOT_REDUCIBLE)
+def test_a_statistic_that_is_not_reducible_is_noticed(statistic):
+    """Negative control: the test above fails for statistics that are not offered, and their names are refused."""
+    different = 0
+    for seed in range(25):
+        graph = random_graph(seed)
+        greedy, other = (slow_merges(graph, statistic, rng) for rng in (None, np.random.default_rng(seed)))
+        scores = {score for _, score in greedy.values()}
+        different += {score for _, score in other.values()} != scores or partitions(other, scores) != partitions(
+            greedy, scores
+        )
+    assert different
+    assert statistic not in STATISTICS
+    edges, rows = tables(random_graph(0))
+    with pytest.raises(BadInput, match="statistic"):
+        agglomerate(edges, 255, statistic, histograms=rows)
 
 
 @pytest.mark.parametrize("statistic", ["quantile_50", "quantile_75"])
