@@ -32,6 +32,8 @@ class Lane:
         self.stage, self.task, self.place = stage, task, place
         self.needs = stage.resources()
         self.batching = Batching(limit, overlaps=isinstance(stage, Overlapping))
+        self.under_way = True
+        """Whether there were blocks of it when blocks were last waited for; at first nobody knows."""
         self.out: dict[int, Batch] = {}
         """Batches at workers, by their serial number."""
         self._fresh: deque[int] = deque()

@@ -79,7 +79,7 @@ class OnDask:
     def capacity(self, stage: Stage) -> int:
         """Blocks of the stage to be out at a time: a batch or two for every thread."""
         lane = self._lanes[stage.name]
-        return lane.batching.size() * lane.batching.window(self._pool.slots(lane.needs))
+        return lane.batching.size() * lane.batching.window(self._pool.slots(lane.needs, self._places(lane)))
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Queue the blocks, and send what workers have room for."""
@@ -89,6 +89,8 @@ class OnDask:
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """What has ended, waiting for the first up to `timeout_s`."""
+        for lane in self._lanes.values():
+            lane.under_way = lane.is_busy
         ended = []
         for serial, result in self._arrivals.collect(timeout_s, len(self._out) > _MANY):
             sent = self._out.pop(serial)
@@ -119,11 +121,20 @@ class OnDask:
     def _send(self, lane: Lane) -> None:
         if self.client.status != "running":
             return  # the blocks wait for the scheduler to come back, or for the run to lose its patience
-        batches = lane.next_batches(self._pool.slots(lane.needs), self._pool.alive(lane.needs))
+        places = self._places(lane)
+        batches = lane.next_batches(self._pool.slots(lane.needs, places), self._pool.alive(lane.needs))
         if batches:
-            self._send_batches(lane, batches)
+            self._send_batches(lane, batches, places)
 
-    def _send_batches(self, lane: Lane, batches: Sequence[Batch]) -> None:
+    def _places(self, lane: Lane) -> list[str] | None:
+        """The workers to be used, if there are any; None: any.
+
+        As long as another stage of the chain keeps workers with a GPU busy, they are left to it.
+        """
+        scarce = {name for other in self._lanes.values() if other.under_way for name in other.needs}
+        return self._pool.without(scarce) or None if scarce and not lane.needs else None
+
+    def _send_batches(self, lane: Lane, batches: Sequence[Batch], places: list[str] | None) -> None:
         """All in one message, which is much cheaper than one each."""
         from blockwise.executor.remote import as_bytes, work
 
@@ -139,6 +150,7 @@ class OnDask:
         futures = self.client.map(
             work, [lane.task] * count, [as_bytes(batch.keys) for batch in batches], [deadline_s] * count,
             key=names, pure=False, retries=0, resources=lane.needs or None, priority=lane.place,
+            workers=places, allow_other_workers=places is not None,  # they may have died by then
         )
         for serial, batch, future in zip(serials, batches, futures, strict=True):
             self._out[serial] = _Sent(lane, batch, now, deadline_s)

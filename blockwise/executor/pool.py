@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -33,9 +33,16 @@ class Pool:
         there = [worker for address, worker in known.items() if self._listener.silence.is_there(address)]
         return sum(slots_of(worker, needed) > 0 for worker in there)
 
-    def slots(self, needed: Mapping[str, float]) -> int:
-        """Tasks with these needs that can run at the same time; at least 1."""
-        return max(1, sum(slots_of(worker, needed) for worker in self._known().values()))
+    def slots(self, needed: Mapping[str, float], places: Collection[str] | None = None) -> int:
+        """Tasks with these needs that can run at the same time, on all workers or those named; at least 1."""
+        known = self._known().items()
+        chosen = [worker for address, worker in known if places is None or address in places]
+        return max(1, sum(slots_of(worker, needed) for worker in chosen))
+
+    def without(self, resources: Collection[str]) -> list[str]:
+        """Addresses of the workers that have none of these resources."""
+        known = self._known().items()
+        return [address for address, worker in known if not set(resources) & set(worker.get("resources", {}))]
 
     def check(self, stage: Stage, store_url: str) -> None:
         """Raise BadInput if no worker can ever process this stage, or reach its store."""
