@@ -78,12 +78,16 @@ def leaf(edges: np.ndarray, where: np.ndarray, histograms: np.ndarray | None = N
 
 
 def join(graphs: Sequence[Graph]) -> Graph:
-    """The graph of a box from what its parts left over: equal pairs added, with the larger tie."""
+    """The graph of a box from what its parts left over, equal pairs added.
+
+    Both ends of a pair that several parts have are frozen in each, single fragments yet, so its ties are equal.
+    """
     links = np.concatenate([np.empty(0, LINK), *(graph.links for graph in graphs)])
-    links = links[_order(links, "tie_u", "tie_v")]
     links = links[_order(links, "u", "v")]
-    last = np.r_[(links["u"][1:] != links["u"][:-1]) | (links["v"][1:] != links["v"][:-1]), True][: len(links)]
-    joined, starts = links[last], np.flatnonzero(np.r_[True, last[:-1]][: len(links)])
+    starts = np.flatnonzero(
+        np.r_[True, (links["u"][1:] != links["u"][:-1]) | (links["v"][1:] != links["v"][:-1])][: len(links)]
+    )
+    joined = links[starts]
     for name in ("sum", "count"):
         joined[name] = np.add.reduceat(links[name], starts) if len(starts) else 0
     where = np.concatenate([np.empty(0, WHERE), *(graph.where for graph in graphs)])
