@@ -39,8 +39,7 @@ _SCHEDULER = {
     # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
     "distributed.diagnostics.computations.nframes": 0,
 }
-_DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-"""Run in each local worker: Ctrl-C at a terminal reaches it too, but it is the driver that ends it."""
+_PRELOAD = "blockwise.executor.preload"
 _JOIN_S = 10
 _FIRST_WORKER_S = 60
 
@@ -169,7 +168,7 @@ def _local_cluster(settings: Cluster, folder: str) -> Any:
             "cls": Nanny,
             "options": {
                 "host": "127.0.0.1", "nthreads": settings.threads, "local_directory": folder, "dashboard": False,
-                "memory_limit": _memory_limit(settings), "silence_logs": logging.ERROR, "preload": [_DEAF],
+                "memory_limit": _memory_limit(settings), "silence_logs": logging.ERROR, "preload": [_PRELOAD],
                 **_gpu_of(place, settings),
             },
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from distributed import Status, Worker
+from distributed.comm import CommClosedError
 
 from blockwise import cluster
 from blockwise.cluster import Cluster, dashboard_address, job_script, open_cluster
@@ -154,6 +157,36 @@ def test_a_local_cluster_has_its_groups_and_leaves_nothing():
             assert listening() == {"127.0.0.1"}
     left = {child.pid for child in psutil.Process().children(recursive=True)} - before
     assert not [pid for pid in left if "spawn_main" in " ".join(psutil.Process(pid).cmdline())]
+
+
+async def lose_heartbeats(dask_worker: Worker) -> list[str]:
+    """What a worker logs that cannot reach the scheduler any more: while it runs, and once it is closing."""
+    said: list[str] = []
+    logger, status, scheduler = logging.getLogger("distributed.worker"), dask_worker.status, dask_worker.scheduler
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(f"{dask_worker.status.name}: {record.msg}")  # type: ignore[method-assign]
+    logger.addHandler(handler)
+
+    async def lost(**_: object) -> None:
+        raise CommClosedError("the stream is closed")
+
+    try:
+        dask_worker.scheduler = SimpleNamespace(heartbeat_worker=lost)
+        for dask_worker.status in (status, Status.closing):
+            await dask_worker.heartbeat()
+            logger.error("something else")
+    finally:
+        dask_worker.status, dask_worker.scheduler = status, scheduler
+        logger.removeHandler(handler)
+    return said
+
+
+def test_a_heartbeat_lost_by_closing_is_not_told(dask_client):
+    """But one that is lost while the worker runs is, and so is anything else."""
+    for said in dask_client.run(lose_heartbeats).values():
+        assert [line.split(":")[0] for line in said] == ["running", "running", "closing"]
+        assert said[0].startswith("running: Failed to communicate with scheduler")
+        assert said[1:] == ["running: something else", "closing: something else"]
 
 
 def listening() -> set[str]:
