@@ -6,7 +6,7 @@ the end of the old volume cut off, and those that read beyond it. Blocks are nam
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +23,12 @@ from blockwise.volume import Volume, Voxels, as_shard, can_grow, info
 
 _ASIDE = ("identity", "source")
 """Attributes that an import gives to what it has read, other than what the voxels mean."""
+
+_LAYOUT = frozenset((
+    "chunk_grid", "chunk_key_encoding", "chunks", "codecs", "compressor", "dimension_separator", "filters", "order",
+    "storage_transformers",
+))
+"""How voxels lie in files."""
 
 
 @dataclass(frozen=True)
@@ -167,9 +173,10 @@ def doubtful(
     if old is None:
         return "was read by an earlier version"
     new = metadata(volume)
-    changes = explain(dict(_plain(old)), dict(_plain(new)))
-    if [*_plain(old)] != [*_plain(new)]:
-        return f"changed: {changes}"
+    aside = frozenset() if trusted else _LAYOUT  # the voxels themselves are compared
+    before_plain, after_plain = dict(_plain(old, aside)), dict(_plain(new, aside))
+    if before_plain != after_plain:
+        return f"changed: {explain(before_plain, after_plain)}"
     if _spatial(old) != before or _spatial(new) != after:
         return "has another shape than the volume"
     if trusted:
@@ -180,15 +187,15 @@ def doubtful(
     return "" if content_identity(volume, before) == identity else "has other voxels where it was before"
 
 
-def _plain(documents: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """What metadata say beside the shape along z, y, x, and beside what an import notes."""
+def _plain(documents: list[dict[str, Any]], aside: Collection[str]) -> Iterator[tuple[str, Any]]:
+    """What metadata say beside the shape along z, y, x, what an import notes, and the keys left aside."""
     for place, document in enumerate(deepcopy(documents)):
         for attributes in (document, document.get("attributes", {})):
             for name in _ASIDE:
                 attributes.pop(name, None)
         if "shape" in document:
             document["shape"] = document["shape"][:-3]
-        yield from ((f"{place} {key}", value) for key, value in sorted(document.items()))
+        yield from ((f"{place} {key}", value) for key, value in document.items() if key not in aside)
 
 
 def _attributes(documents: list[dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -29,42 +30,39 @@ BLOCK: Voxels = (4, 7, 5)
 SHARDS: Voxels = (4, 8, 8)
 
 
-def put(folder: Path, shape: Voxels, named: bool = True, **attributes: object) -> None:
+def put(
+    folder: Path, shape: Voxels, named: bool = True, shards: Voxels = SHARDS, **attributes: object
+) -> None:
     """Affinities of so many voxels and their labels, as if imported: the first ones are always the same."""
     affinities, labels = cells((20, 15, 10), spacing=5)
     for name, data in (("affinities", affinities // 32 * 36), ("labels", labels)):
         path = folder / "in.zarr" / name
         shutil.rmtree(path, ignore_errors=True)
         cut = np.ascontiguousarray(data[(..., *(slice(0, size) for size in shape))])
-        volume = store_volume(path, cut, SHARDS, **attributes)
+        volume = store_volume(path, cut, shards, **attributes)
         if named:
             open_array(volume, "r+").attrs["identity"] = content_identity(volume, shape)
 
 
 def run(
-    folder: Path, store: Store | None = None, block: Voxels = BLOCK, told: list[str] | None = None, **wishes: Any
+    folder: Path, block: Voxels = BLOCK, told: list[str] | None = None, truth: bool = False, **wishes: Any
 ) -> dict[str, StageResult]:
-    """The whole line in this process; the results by stage."""
-    source = folder / "in.zarr"
-    rules = wishes.pop("rules", {})
-    stages = line(
-        folder / "out.zarr", Volume(path=source / "affinities"), block, Volume(path=source / "labels"), **rules
-    )
-    own = store or open_store(f"sqlite:///{folder}/store.db")
+    """The line in this process, with evaluation if there is `truth`; the results by stage."""
+    source, rules = folder / "in.zarr", wishes.pop("rules", {})
+    labels = Volume(path=source / "labels") if truth else None
+    stages = line(folder / "out.zarr", Volume(path=source / "affinities"), block, labels, **rules)
     announce = (told if told is not None else []).append
-    with InProcess(own) as executor:
-        results = run_stages(stages, own, executor, announce=announce, **wishes)
-    if store is None:
-        own.close()
+    with closing(open_store(f"sqlite:///{folder}/store.db")) as store, InProcess(store) as executor:
+        results = run_stages(stages, store, executor, announce=announce, **wishes)
     return {result.name: result for result in results}
 
 
-def digests(folder: Path) -> dict[str, str]:
-    """sha256 of all arrays of the output with their attributes, and of evaluation.json."""
+def digests(folder: Path) -> set[tuple[str, str]]:
+    """sha256 of all arrays of the output with their attributes, and of evaluation.json where there is one."""
     (folder / "out.zarr" / "report.json").write_text('{"stages": {}}')
     found = sums(folder / "out.zarr")
-    assert {"fragments", "agglomeration/score", "segments/0.5", "evaluation.json"} <= found.keys()
-    return found
+    assert {"fragments", "agglomeration/score", "segments/0.5"} <= found.keys()
+    return {*found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +75,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
     """What a run of the new volume makes that knows nothing of the old one."""
     folder = tmp_path_factory.mktemp("new")
     put(folder, NEW)
-    run(folder)
+    run(folder, truth=True)
     return digests(folder)
 
 
@@ -92,11 +90,12 @@ def folder(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_fragments_and_edges_are_kept(folder: Path, fresh: dict[str, str]) -> None:
+def test_fragments_and_edges_are_kept(folder: Path, fresh: set[tuple[str, str]]) -> None:
     """Blocks that neither ended nor read beyond the old end stay; one line says how many; then all is done."""
+    run(folder, truth=True)
     put(folder, NEW)
     told: list[str] = []
-    results = run(folder, told=told)
+    results = run(folder, told=told, truth=True)
     kept, made = results["fragments"].blocks_skipped, results["fragments"].blocks_done
     assert 0 < kept < results["edges"].blocks_skipped == 2 * 2 * 2
     assert kept + made == 5 * 2 * 2
@@ -105,22 +104,22 @@ def test_fragments_and_edges_are_kept(folder: Path, fresh: dict[str, str]) -> No
         f"{made}; edges keeps 8 blocks and makes 12; anew: agglomerate (1), segment/0.5 (20), evaluate (20)"
     ]
     assert digests(folder) == fresh
-    assert not any(result.blocks_done for result in run(folder).values())
+    assert not any(result.blocks_done for result in run(folder, truth=True).values())
 
 
 @pytest.mark.parametrize("block", [(7, 13, 5), (3, 4, 10)], ids=str)
-def test_any_block_shape(block: Voxels, tmp_path: Path, fresh: dict[str, str]) -> None:
+def test_any_block_shape(block: Voxels, tmp_path: Path, fresh: set[tuple[str, str]]) -> None:
     """Thin, thick and uneven blocks, in two steps of which the first is smaller than what a block reads."""
     put(tmp_path, OLD)
     run(tmp_path, block=block)
     for shape in (MIDDLE, NEW):
         put(tmp_path, shape)
         assert run(tmp_path, block=block)["edges"].blocks_skipped > 0
-    assert digests(tmp_path) == fresh
+    assert digests(tmp_path) <= fresh
 
 
 def test_final_numbers_of_the_old_volume_would_be_wrong(
-    folder: Path, fresh: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, fresh: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: were all numbers kept that `segment` wrote, fragments would be one that no longer are."""
     def keep_all(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
@@ -129,7 +128,7 @@ def test_final_numbers_of_the_old_volume_would_be_wrong(
     monkeypatch.setattr(fragments_module, "carry_numbers", keep_all)
     put(folder, NEW)
     run(folder)
-    assert digests(folder) != fresh
+    assert not digests(folder) <= fresh
 
 
 class Death(KeyboardInterrupt):
@@ -164,7 +163,7 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, str], N
     ("resize", 1, "before"), ("resize", 2, "after"), ("put_tables", 12, "after"), ("put_tables", 40, "before"),
 ])  # fmt: skip
 def test_a_run_that_dies_while_it_grows_goes_on(
-    folder: Path, fresh: dict[str, str], die: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch,
+    folder: Path, fresh: set[tuple[str, str]], die: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch,
     what: str, nth: int, moment: str,
 ) -> None:
     """Wherever it ends, the next run finds the store of the old volume, of the new one, or between, and finishes."""
@@ -174,11 +173,11 @@ def test_a_run_that_dies_while_it_grows_goes_on(
         run(folder)
     monkeypatch.undo()
     assert run(folder)["edges"].blocks_skipped >= 8
-    assert digests(folder) == fresh
+    assert digests(folder) <= fresh
 
 
 def test_a_volume_that_grows_while_its_run_is_dead(
-    folder: Path, fresh: dict[str, str], die: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch
+    folder: Path, fresh: set[tuple[str, str]], die: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It grew, the run died among the edges, and it grew again before the run went on."""
     put(folder, MIDDLE)
@@ -188,10 +187,10 @@ def test_a_volume_that_grows_while_its_run_is_dead(
     monkeypatch.undo()
     put(folder, NEW)
     assert run(folder)["fragments"].blocks_skipped > 0
-    assert digests(folder) == fresh
+    assert digests(folder) <= fresh
 
 
-def test_edges_counted_after_renaming_are_not_trusted(folder: Path, fresh: dict[str, str]) -> None:
+def test_edges_counted_after_renaming_are_not_trusted(folder: Path, fresh: set[tuple[str, str]]) -> None:
     """Edges redone on final numbers do not know which parts of a fragment met near the old end: both are made anew."""
     run(folder, redo="edges")
     put(folder, NEW)
@@ -199,17 +198,17 @@ def test_edges_counted_after_renaming_are_not_trusted(folder: Path, fresh: dict[
         run(folder)
     results = run(folder, redo="fragments")
     assert results["fragments"].blocks_skipped == results["edges"].blocks_skipped == 0
-    assert digests(folder) == fresh
+    assert digests(folder) <= fresh
     run(folder, redo="agglomerate")
-    assert digests(folder) == fresh
+    assert digests(folder) <= fresh
 
 
-def test_edges_redone_with_the_growth(folder: Path, fresh: dict[str, str]) -> None:
+def test_edges_redone_with_the_growth(folder: Path, fresh: set[tuple[str, str]]) -> None:
     """Fragments are kept though edges are counted anew."""
     put(folder, NEW)
     results = run(folder, redo="edges")
     assert results["fragments"].blocks_skipped > 0 == results["edges"].blocks_skipped
-    assert digests(folder) == fresh
+    assert digests(folder) <= fresh
 
 
 def test_old_voxels_that_changed_are_noticed(folder: Path) -> None:
@@ -223,7 +222,7 @@ def test_old_voxels_that_changed_are_noticed(folder: Path) -> None:
     assert sums_of_store(folder) == before
 
 
-def test_an_array_without_identity_takes_the_users_word(tmp_path: Path, fresh: dict[str, str]) -> None:
+def test_an_array_without_identity_takes_the_users_word(tmp_path: Path, fresh: set[tuple[str, str]]) -> None:
     """Nothing tells whether the old voxels are the same: the run stops, unless the user says so."""
     put(tmp_path, OLD, named=False)
     run(tmp_path)
@@ -231,7 +230,16 @@ def test_an_array_without_identity_takes_the_users_word(tmp_path: Path, fresh: d
     with pytest.raises(Stale, match=r"no identity.*use --grown if no old voxel has changed, else --redo fragments"):
         run(tmp_path)
     assert run(tmp_path, grown=True)["edges"].blocks_skipped == 8
-    assert digests(tmp_path) == fresh
+    assert digests(tmp_path) <= fresh
+
+
+def test_an_array_may_be_stored_otherwise(folder: Path, fresh: set[tuple[str, str]]) -> None:
+    """An import of more sections may make other shards; where the voxels are compared, that is no matter."""
+    put(folder, NEW, shards=(5, 13, 10))
+    with pytest.raises(Stale, match=r"input 0 \(affinities\) changed: 0 chunk_grid"):
+        run(folder, grown=True)
+    assert run(folder)["edges"].blocks_skipped == 8
+    assert digests(folder) <= fresh
 
 
 def test_a_word_is_not_taken_for_another_array(folder: Path) -> None:
@@ -271,7 +279,5 @@ def test_growth_along_another_axis_with_redo(folder: Path, tmp_path: Path) -> No
 
 def sums_of_store(folder: Path) -> list[tuple[str, str]]:
     """What the store knows of every stage."""
-    store = open_store(f"sqlite:///{folder}/store.db")
-    found = [(one.name, one.fingerprint) for one in store.stages()]
-    store.close()
-    return found
+    with closing(open_store(f"sqlite:///{folder}/store.db")) as store:
+        return [(one.name, one.fingerprint) for one in store.stages()]
