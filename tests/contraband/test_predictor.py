@@ -65,6 +65,7 @@ def test_affinities_are_probabilities_and_repeat(trained):
     values = predictor(raw)
     assert ((values >= 0) & (values <= 1)).all()
     assert np.array_equal(values, predictor(raw))
+    assert np.array_equal(np.rint(values * np.float32(255)).astype(np.uint8), predictor.quantised(raw))
     reduced = load_predictor(baseline, "affinities", device="cpu", precision="bfloat16")
     assert np.abs(reduced(raw) - values).max() < 0.1
 
