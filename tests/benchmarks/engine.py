@@ -19,7 +19,7 @@ from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import InProcess, OnDask
 from blockwise.executor.batching import LIMIT
 from blockwise.preflight import examine
-from blockwise.run import run_stages
+from blockwise.run import Progress, run_stages
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.chain import measure_chain
 from tests.benchmarks.report import Row
@@ -40,7 +40,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
         path.unlink()
     with mongo_server(work / "mongo") as address:
         stores = {"SQLite": f"sqlite:///{work.absolute()}/run.db", "MongoDB": fresh_database(address)}
-        rows = through_dask(stores, 20_000 if quick else 60_000, 2_000 if quick else 6_000)
+        rows = through_dask(stores, 20_000 if quick else 1_000_000, 2_000 if quick else 6_000)
         for name, url in stores.items():
             rows += many(name, url, 100_000 if quick else 1_000_000)
     return rows + measure_chain(quick) + measure_prediction(work, quick)
@@ -52,9 +52,11 @@ def through_dask(stores: dict[str, str], blocks: int, single: int) -> list[Row]:
     with open_cluster(Cluster(dashboard=False)) as client:
         run(client, stores["SQLite"], 300)
         for name, url in stores.items():
-            rate = blocks / timed(lambda url=url: run(client, url, blocks))  # type: ignore[misc]
+            memory = Memory()
+            rate = blocks / timed(lambda url=url, memory=memory: run(client, url, blocks, watch=memory))  # type: ignore[misc]
+            what = f"{blocks:,} blocks, 2 Dask workers, {name}"
             note = "empty blocks in adaptive batches, each marked durably"
-            rows.append(Row(f"{blocks:,} blocks, 2 Dask workers, {name}", rate, "blocks/s", ">= 2,000", None, note))
+            rows += [Row(what, rate, "blocks/s", ">= 2,000", None, note), memory.row(what)]
         own, plain = one_by_one(client, stores["SQLite"], single)
     default = plain_dask(single)
     note = f"client.map: {plain:,.0f}/s on this cluster, {default:,.0f}/s on Dask's own LocalCluster"
@@ -101,11 +103,28 @@ def nothing(place: int) -> None:
     """A task."""
 
 
-def run(client: Any, url: str, blocks: int, limit: int = LIMIT) -> None:
+class Memory:
+    """What this process holds at each tenth of a run, which it watches as its progress."""
+
+    def __init__(self) -> None:
+        self.at: dict[int, int] = {}
+
+    def __call__(self, _: str, done: int, total: int, note: str = "") -> None:
+        """Look, if it is the first time in a tenth."""
+        if 10 * done // total not in self.at:
+            self.at[10 * done // total] = psutil.Process().memory_info().rss
+
+    def row(self, what: str) -> Row:
+        """What it grew by after the first tenth."""
+        name = f"{what}: driver's memory grows between 10 % and 100 % by"
+        return Row(name, (self.at[10] - self.at[1]) / 1e6, "MB", note=f"{self.at[10] / 1e6:.0f} MB in the end")
+
+
+def run(client: Any, url: str, blocks: int, limit: int = LIMIT, watch: Progress | None = None) -> None:
     """All blocks of an empty stage, from none done to finished."""
     store = open_store(url)
     with OnDask(client, url, deadline_s=3600, batch_limit=limit) as executor:
-        run_stages([Idle(blocks=blocks)], store, executor, redo="idle")
+        run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=watch)
     store.close()
 
 
@@ -115,12 +134,10 @@ def many(name: str, url: str, blocks: int) -> list[Row]:
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     found = json.loads(out.splitlines()[-1])
     what = f"{blocks:,} blocks, {name}"
-    grown = f"driver's memory grows between 10 % and 100 % of {blocks // 10:,} blocks by"
     return [
         Row(f"{what}: until the first is done", found["first_s"], "s", "<= 5"),
         Row(f"{what}: until they are known to be finished", found["again_s"], "s", "<= 5"),
         Row(f"{blocks // 10:,} blocks in this process, {name}", blocks / 10 / found["seconds"], "blocks/s"),
-        Row(f"{name}: {grown}", found["growth_mb"], "MB", "", None, f"{found['rss_mb']:.0f} MB in the end"),
     ]
 
 
@@ -129,17 +146,11 @@ def driver(url: str, blocks: int) -> dict[str, float]:
     store = open_store(url)
     with InProcess(store) as executor:
         first_s = until_first(store, executor, blocks)
-        rss: dict[int, int] = {}
-
-        def watch(_: str, done: int, total: int, note: str = "") -> None:
-            rss.setdefault(10 * done // total, psutil.Process().memory_info().rss)
-
         part = [Idle(blocks=blocks // 10)]
-        seconds = timed(lambda: run_stages(part, store, executor, redo="idle", progress=watch))
-        grown = (rss[10] - rss[1]) / 1e6
+        seconds = timed(lambda: run_stages(part, store, executor, redo="idle"))
         mark_all(store, executor, blocks)
         again_s = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor))
-    return {"seconds": seconds, "first_s": first_s, "again_s": again_s, "growth_mb": grown, "rss_mb": rss[10] / 1e6}
+    return {"seconds": seconds, "first_s": first_s, "again_s": again_s}
 
 
 def until_first(store: Store, executor: InProcess, blocks: int) -> float:
