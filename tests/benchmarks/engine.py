@@ -117,7 +117,8 @@ class Memory:
     def row(self, what: str) -> Row:
         """What it grew by after the first tenth."""
         name = f"{what}: driver's memory grows between 10 % and 100 % by"
-        return Row(name, (self.at[10] - self.at[1]) / 1e6, "MB", note=f"{self.at[10] / 1e6:.0f} MB in the end")
+        note = ", ".join(f"{self.at[tenth] / 1e6:.0f} MB at {10 * tenth} %" for tenth in (1, 4, 7, 10))
+        return Row(name, (self.at[10] - self.at[1]) / 1e6, "MB", note=note)
 
 
 def run(client: Any, url: str, blocks: int, limit: int = LIMIT, watch: Progress | None = None) -> None:
