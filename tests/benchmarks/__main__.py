@@ -1,4 +1,4 @@
-"""`make bench`: figures of speed and memory, printed as a table and written to out/bench.json.
+"""`make bench`: figures of speed, memory and quality, printed as a table and written to out/bench.json.
 
 `--quick` measures small things only, and writes out/bench-quick.json. `--only SECTION` (may be repeated) leaves
 the other sections in the file as they are. `--markdown` and `--readme` measure nothing: they show the file.
@@ -19,7 +19,7 @@ from tests.paths import ROOT
 
 SECTIONS = {
     "segmentation": "segmentation", "growth": "growth", "edges": "stores", "agglomeration": "merging",
-    "engine": "engine", "training": "training",
+    "engine": "engine", "training": "training", "quality": "quality",
 }  # fmt: skip
 """The module of each section; it is imported only when it is measured, since some bring torch."""
 
