@@ -15,9 +15,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 from numba.core.caching import FunctionCache, IndexDataCacheFile
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import JITCodeLibrary, ll
 from numba.core.dispatcher import Dispatcher
 from numba.core.environment import Environment, lookup_environment
 from numba.core.runtime import rtsys
@@ -97,7 +96,7 @@ class KernelLibrary(JITCodeLibrary):
 
     def _get_module_for_linking(self):
         if self._shared_module is None and self.bitcode is not None:
-            self._shared_module = llvm.parse_bitcode(self.bitcode)
+            self._shared_module = ll.parse_bitcode(self.bitcode)
             self._codegen._engine._load_defined_symbols(self._shared_module)
         return super()._get_module_for_linking()
 
