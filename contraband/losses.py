@@ -5,6 +5,8 @@ Shape letters: N views of points (both views one after the other), C channels.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,30 +27,64 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
     rows = torch.arange(2 * count, device=z_NC.device)
     partner_N = (rows + count) % (2 * count)
     valid_N = None if valid_P is None else valid_P.repeat(2)
+    total: Tensor
     if len(rows) <= 2 * ROWS_AT_ONCE:
-        total = _row_losses(z_NC, rows, partner_N, valid_N, temperature)
+        total = _row_losses(z_NC, slice(0, len(rows)), partner_N, valid_N, temperature)
     else:
         # recomputing a block in the backward pass costs less than keeping the whole matrix
         total = sum(
             (
-                checkpoint(_row_losses, z_NC, block, partner_N, valid_N, temperature, use_reentrant=False)
-                for block in rows.split(ROWS_AT_ONCE)
+                checkpoint(
+                    _row_losses, z_NC, slice(begin, begin + ROWS_AT_ONCE), partner_N, valid_N, temperature,
+                    use_reentrant=False,
+                )
+                for begin in range(0, len(rows), ROWS_AT_ONCE)
             ),
             start=z_NC.new_zeros(()),
         )
     return total / (max(1, len(rows)) if valid_N is None else valid_N.sum().clamp(min=1))
 
 
-def _row_losses(z_NC: Tensor, rows: Tensor, partner_N: Tensor, valid_N: Tensor | None, temperature: float) -> Tensor:
-    """Summed loss of the valid views among `rows`; None: all are."""
-    with torch.autocast(z_NC.device.type, enabled=False):
-        similarity = (z_NC[rows] / temperature) @ z_NC.T  # the matrix is read and written as seldom as can be
-        hidden = torch.arange(len(z_NC), device=rows.device)[None, :] == rows[:, None]
-        if valid_N is not None:
-            hidden = (~valid_N[None, :] | hidden) & valid_N[rows][:, None]  # padding is dropped below; keep it finite
-        similarity.masked_fill_(hidden, -torch.inf)
-        losses = functional.cross_entropy(similarity, partner_N[rows], reduction="none")
+def _row_losses(z_NC: Tensor, rows: slice, partner_N: Tensor, valid_N: Tensor | None, temperature: float) -> Tensor:
+    """Summed loss of the valid views among `rows`; None: all are valid."""
+    losses: Tensor = _SoftmaxLoss.apply(z_NC, rows, partner_N[rows], valid_N, temperature)
     return losses.sum() if valid_N is None else torch.where(valid_N[rows], losses, 0.0).sum()
+
+
+class _SoftmaxLoss(torch.autograd.Function):
+    """-log softmax(z_r . z / temperature) at the partner, for each row r; itself is no candidate.
+
+    The matrix of similarities is made, turned into its powers and used for the gradient in one place, since reading and
+    writing it is what takes time; torch's own operations keep three such matrices.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, z_NC: Tensor, rows: slice, partners: Tensor, valid_N: Tensor | None, temperature: float
+    ) -> Tensor:
+        with torch.autocast(z_NC.device.type, enabled=False):
+            similarity = (z_NC[rows] / temperature) @ z_NC.T
+            similarity.diagonal(rows.start).fill_(-torch.inf)
+            if valid_N is not None:  # rows of padding are dropped afterwards; they only have to stay finite
+                similarity.masked_fill_(~valid_N[None, :] & valid_N[rows, None], -torch.inf)
+            similarity -= similarity.amax(1, keepdim=True)
+            chosen = similarity.gather(1, partners[:, None])
+            powers = similarity.exp_()
+            total = powers.sum(1, keepdim=True)
+        ctx.save_for_backward(z_NC, partners, powers, total)
+        ctx.rows, ctx.temperature = rows, temperature
+        return (total.log() - chosen)[:, 0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        z_NC, partners, powers, total = ctx.saved_tensors
+        weights = (grad / ctx.temperature)[:, None]
+        with torch.autocast(z_NC.device.type, enabled=False):
+            weighted = weights * z_NC[ctx.rows]
+            found = powers.T @ (weighted / total)
+            found[ctx.rows] += weights * ((powers @ z_NC) / total - z_NC[partners])
+            found.index_add_(0, partners, weighted, alpha=-1)
+        return found, None, None, None, None
 
 
 def affinity_loss(logits: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:

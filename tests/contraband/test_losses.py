@@ -50,6 +50,17 @@ def test_blocks_of_rows_have_the_same_gradient(monkeypatch):
     assert not blocks[9:].any()
 
 
+@pytest.mark.parametrize("padded", [0, 2])
+@pytest.mark.parametrize("rows", [1000, 3])
+def test_the_gradient_is_that_of_the_loss(padded, rows, monkeypatch):
+    """As small steps in any direction show, in one piece or in blocks of rows."""
+    monkeypatch.setattr(losses, "ROWS_AT_ONCE", rows)
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 5, 3, dtype=torch.float64, requires_grad=True)
+    valid = torch.arange(5) < 5 - padded if padded else None
+    assert torch.autograd.gradcheck(lambda one, other: nt_xent(one, other, 0.2, valid), (first, second))
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_negatives_there_is_no_loss(count):
     """No pair, or one pair alone, costs nothing and breaks nothing."""
