@@ -10,6 +10,7 @@ import argparse
 import datetime
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,17 +47,27 @@ def measure(path: Path, folder: Path, only: list[str] | None, quick: bool) -> No
     if unknown:
         sys.exit(f"--only: no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
     folder.mkdir(parents=True, exist_ok=True)
-    found = {} if only is None else {section.name: section for section in load(path)}
-    machine, fresh = describe(), []
-    for name in only or SECTIONS:
+    if only is None:
+        path.unlink(missing_ok=True)
+    names = only or list(SECTIONS)
+    for name in names:
         sys.stderr.write(f"{name} ...\n")
-        module = importlib.import_module(f"tests.benchmarks.{SECTIONS[name]}")
-        now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
-        found[name] = Section(name, now, machine, tuple(module.measure(folder, quick)))
-        fresh.append(found[name])
-        kept = [found[known] for known in SECTIONS if known in found]
-        path.write_text(json.dumps({"sections": to_json(kept)}, indent=2) + "\n", encoding="utf-8")
-    sys.stdout.write(as_text(fresh))
+        if len(names) == 1:
+            measure_one(path, folder, name, quick)
+        else:  # in a process of its own: threads and memory that one leaves behind would slow down the next
+            flags = ["--only", name, "--folder", str(folder), *(["--quick"] if quick else [])]
+            subprocess.run([sys.executable, "-m", "tests.benchmarks", *flags], check=True, stdout=subprocess.DEVNULL)
+    sys.stdout.write(as_text([section for section in load(path) if section.name in names]))
+
+
+def measure_one(path: Path, folder: Path, name: str, quick: bool) -> None:
+    """Run one section and put it into the file, beside those that are there."""
+    module = importlib.import_module(f"tests.benchmarks.{SECTIONS[name]}")
+    now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
+    found = {section.name: section for section in load(path)}
+    found[name] = Section(name, now, describe(), tuple(module.measure(folder, quick)))
+    kept = [found[known] for known in SECTIONS if known in found]
+    path.write_text(json.dumps({"sections": to_json(kept)}, indent=2) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> list[Section]:
