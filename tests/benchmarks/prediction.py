@@ -74,12 +74,12 @@ def prediction(folder: Path, checkpoint: Path, shape: Voxels, block: Voxels) -> 
 
 
 def compare(stage: Stage, where: str, bare: Callable[[Path, int], float], store: Store, executor: Executor) -> Row:
-    """The stage beside as many tiles of the bare loop in the same place, in turn; the best of three of each."""
+    """The stage beside as many tiles of the bare loop in the same place, in turn; the best of six of each."""
     grid = stage.grid()
     voxels = int(np.prod(grid.volume))
     tiles = voxels // int(np.prod(TILE))
     checkpoint: Path = stage.checkpoint  # type: ignore[attr-defined]
-    times = [(bare(checkpoint, tiles), through_stage(stage, store, executor)) for _ in range(3)]
+    times = [(bare(checkpoint, tiles), through_stage(stage, store, executor)) for _ in range(6)]
     alone, whole = (min(column) for column in zip(*times, strict=True))
     block = "x".join(map(str, grid.block))
     note = f"{voxels / alone:,.0f} voxels/s of the bare loop; {where}"
