@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from math import prod
 from pathlib import Path
 
 import numpy as np
-from funlib.geometry import Roi
 
+from blockwise.stage import between
 from blockwise.volume import METADATA, Volume, Voxels, info, read
 
-_SLAB_BYTES = 256 << 20
+SLAB_BYTES = 256 << 20
 
 
 def content_identity(volume: Volume, shape: Voxels) -> str:
-    """The checksum of the voxels from the first one to `shape`, as if the array ended there; reads all of them.
-
-    It knows type, shape and voxels, and nothing of chunks: each section of each channel is summed, then the sums.
-    """
+    """The checksum of the voxels from the first one to `shape`, as if the array ended there; reads all of them."""
     files = [volume.path / name for name in METADATA]
     stamps = tuple(path.stat().st_mtime_ns for path in files if path.is_file())
     return _checksum(volume.path, shape, stamps)
@@ -29,19 +27,35 @@ def content_identity(volume: Volume, shape: Voxels) -> str:
 def _checksum(path: Path, shape: Voxels, stamps: tuple[int, ...]) -> str:  # noqa: ARG001 - the key: a run asks twice
     volume = Volume(path=path)
     found = info(volume)
-    channels = found.shape[:-3]
-    total = sha256(f"{found.dtype.str} {(*channels, *shape)}".encode())
-    depth, height, _ = found.unit_of_writing
-    layer = prod(channels) * shape[2] * found.dtype.itemsize
-    rows = max(1, _SLAB_BYTES // (layer * min(depth, shape[0]) * height)) * height
-    for z in range(0, shape[0], depth):
-        thick = min(depth, shape[0] - z)
-        sections = [sha256() for _ in range(prod(channels) * thick)]
-        for y in range(0, shape[1], rows):
-            data = read(volume, Roi((z, y, 0), (thick, min(rows, shape[1] - y), shape[2])))
+    return checksum(
+        found.dtype, (*found.shape[:-3], *shape), found.unit_of_writing[:2], found.dtype.itemsize,
+        lambda begin, end: read(volume, between(begin, end)),
+    )
+
+
+def checksum(
+    dtype: np.dtype, shape: Sequence[int], unit: Sequence[int], itemsize: int,
+    slab: Callable[[Voxels, Voxels], np.ndarray],
+) -> str:  # fmt: skip
+    """The checksum of an array ([channel,] z, y, x), which is asked for slab by slab: (begin, end) to voxels.
+
+    It knows type, shape and voxels, and nothing of chunks: each section of each channel is summed, then the sums.
+    Slabs are whole units of writing along z and y, and some 256 MB with `itemsize` bytes a voxel.
+    """
+    *channels, size_z, size_y, size_x = shape
+    depth, height = unit
+    layer = prod(channels) * size_x * itemsize
+    rows = max(1, SLAB_BYTES // (layer * min(depth, size_z) * height)) * height
+    total = sha256(f"{dtype.str} {tuple(shape)}".encode())
+    for z in range(0, size_z, depth):
+        end_z = min(z + depth, size_z)
+        sections = [sha256() for _ in range(prod(channels) * (end_z - z))]
+        for y in range(0, size_y, rows):
+            data = slab((z, y, 0), (end_z, min(y + rows, size_y), size_x))
             for section, values in zip(sections, data.reshape(-1, *data.shape[-2:]), strict=True):
                 section.update(np.ascontiguousarray(values))
-        for number in range(thick):
-            for section in sections[number::thick]:
+        # Section by section, channels within: the order must not depend on the depth of a slab.
+        for number in range(end_z - z):
+            for section in sections[number :: end_z - z]:
                 total.update(section.digest())
     return total.hexdigest()

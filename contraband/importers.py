@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from blockwise.content import checksum
 from blockwise.errors import BadInput
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
@@ -21,7 +21,6 @@ from contraband.values import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
 
 USUAL_AXES = {2: "yx", 3: "zyx", 4: "czyx"}
 MAX_CHANNELS = 64
-SLAB_BYTES = 256 << 20
 
 Size = Annotated[float, Field(gt=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -206,24 +205,14 @@ def parse_crop(text: str | None, sizes: dict[str, int]) -> dict[str, tuple[int, 
 def copy(plan: Plan, target: Volume, progress: Progress | None) -> str:
     """Write every voxel, whole shards at a time; returns a checksum that only the content determines."""
     array = open_array(target, "r+")
-    depth, height = array.shards[-3:-1]
-    size_z, size_y, size_x = plan.spatial
-    layer = math.prod(plan.shape[:-3]) * size_x * max(array.dtype.itemsize, plan.source.dtype.itemsize)
-    rows = max(1, SLAB_BYTES // (layer * min(depth, size_z) * height)) * height
-    total = sha256(f"{array.dtype.str} {plan.shape}".encode())
-    for z in range(0, size_z, depth):
-        end_z = min(z + depth, size_z)
-        sections = [sha256() for _ in range(math.prod(plan.shape[:-3]) * (end_z - z))]
-        for y in range(0, size_y, rows):
-            end_y = min(y + rows, size_y)
-            data = plan.read((z, y, 0), (end_z, end_y, size_x))
-            array[..., z:end_z, y:end_y, :] = data
-            for section, values in zip(sections, data.reshape(-1, *data.shape[-2:]), strict=True):
-                section.update(np.ascontiguousarray(values))
-            if progress:
-                progress(z * size_y * size_x + (end_z - z) * end_y * size_x, math.prod(plan.spatial))
-        # Section by section, channels within: the order must not depend on the depth of a slab.
-        for number in range(end_z - z):
-            for section in sections[number :: end_z - z]:
-                total.update(section.digest())
-    return total.hexdigest()
+    _, size_y, size_x = plan.spatial
+
+    def written(begin: Voxels, end: Voxels) -> np.ndarray:
+        data = plan.read(begin, end)
+        array[..., begin[0] : end[0], begin[1] : end[1], :] = data
+        if progress:
+            progress(begin[0] * size_y * size_x + (end[0] - begin[0]) * end[1] * size_x, math.prod(plan.spatial))
+        return data
+
+    itemsize = max(array.dtype.itemsize, plan.source.dtype.itemsize)
+    return checksum(array.dtype, plan.shape, array.shards[-3:-1], itemsize, written)

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 import zarr
 
+from blockwise import content
 from blockwise.errors import BadInput
 from blockwise.volume import Volume, info, open_array
-from contraband import importers
 from contraband.importers import import_volume
 from tests.paths import real_data
 
@@ -116,7 +116,7 @@ def test_every_format_gives_the_same_volume(save, dtype, raw, tmp_path):
 @pytest.mark.parametrize("save", SAVERS)
 def test_a_crop_in_narrow_slabs_reads_the_right_part(save, raw, tmp_path, monkeypatch):
     """A part of a volume, copied a few rows at a time, has its own voxels and its own place."""
-    monkeypatch.setattr(importers, "SLAB_BYTES", 1)
+    monkeypatch.setattr(content, "SLAB_BYTES", 1)
     target = tmp_path / "out.zarr" / "raw"
     options = {"crop": "z=1:4, x=2:", "voxel_size": (10, 2, 2), "offset": (100, 0, 0), "block": (2, 2, 2)}
     found = import_volume(save(tmp_path, raw), target, **options)
@@ -152,7 +152,7 @@ def test_the_identity_depends_on_the_content_alone(raw, tmp_path, monkeypatch):
         return info(Volume(path=folder / "out.zarr" / "raw")).attributes["identity"]
 
     first = identity(raw, save_npz, BLOCK, 0)
-    monkeypatch.setattr(importers, "SLAB_BYTES", 1)
+    monkeypatch.setattr(content, "SLAB_BYTES", 1)
     assert identity(raw, save_n5, (1, 1, 7), 1) == first
     changed = raw.copy()
     changed[-1, -1, -1] ^= 1
@@ -171,7 +171,7 @@ def test_what_a_file_says_of_itself_is_kept(raw, tmp_path):
 
 def test_boundaries_become_affinities(tmp_path, monkeypatch):
     """Affinities are 1 - the larger boundary of both voxels; the first voxel has only its own."""
-    monkeypatch.setattr(importers, "SLAB_BYTES", 1)
+    monkeypatch.setattr(content, "SLAB_BYTES", 1)
     boundary = np.random.default_rng(1).random(SHAPE).astype(np.float32)
     target = tmp_path / "out.zarr" / "affinities"
     options = {"boundaries": True, "block": BLOCK, "crop": "z=1:,y=1:5"}
