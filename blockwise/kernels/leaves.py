@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from blockwise.kernels.boxes import WHERE
+from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import PAIR, components, unique_pairs
 
 ROOT = np.dtype([("number", "<u8"), ("root", "<u8")])
@@ -45,7 +46,7 @@ def shared(abroad: Sequence[np.ndarray], home: Callable[[np.ndarray], np.ndarray
 def find_roots(numbers: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """ROOT of the numbers. inside: from `join_inside` of the same leaf."""
     rows = np.empty(len(numbers), ROOT)
-    rows["number"], rows["root"] = numbers, rename(numbers, inside["number"], inside["root"])
+    rows["number"], rows["root"] = numbers, relabel(numbers, inside["number"], inside["root"])
     return rows
 
 
@@ -55,7 +56,7 @@ def unite(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
     leaf = np.repeat(np.arange(len(rows), dtype=np.uint32), [len(some) for some in rows])
     number, smallest = components(unique_pairs(everything.view(PAIR)))
     named = np.empty(len(everything), NAMED)
-    named["root"], named["fragment"] = everything["root"], rename(everything["root"], number, smallest)
+    named["root"], named["fragment"] = everything["root"], relabel(everything["root"], number, smallest)
     order = np.argsort(named["fragment"], kind="stable")  # leaves ascend within each fragment
     fragment = named["fragment"][order]
     starts = np.flatnonzero(np.r_[True, fragment[1:] != fragment[:-1]][: len(order)])
@@ -74,7 +75,7 @@ def _first_of(rows: np.ndarray, name: str) -> np.ndarray:
 def final_names(inside: np.ndarray, named: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The numbers of a leaf that have another final one, sorted, and the final ones."""
     number = np.concatenate([inside["number"], named["root"]])
-    final = rename(np.concatenate([inside["root"], named["root"]]), named["root"], named["fragment"])
+    final = relabel(np.concatenate([inside["root"], named["root"]]), named["root"], named["fragment"])
     order = np.argsort(number, kind="stable")
     order = order[final[order] != number[order]]
     return number[order], final[order]
@@ -87,11 +88,3 @@ def elsewhere(named: np.ndarray) -> np.ndarray:
     for name in WHERE.names or ():
         rows[name] = several[name]
     return rows
-
-
-def rename(values: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """`values` with those found in the sorted `old` replaced by their `new`; the others stay."""
-    if not len(old):
-        return values.copy()
-    place = np.minimum(np.searchsorted(old, values), len(old) - 1)
-    return np.where(old[place] == values, new[place], values)

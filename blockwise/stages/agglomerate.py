@@ -13,7 +13,6 @@ from blockwise.errors import BadInput
 from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
 from blockwise.kernels.boxes import Rules
 from blockwise.kernels.histograms import percent_of
-from blockwise.kernels.leaves import rename as lookup
 from blockwise.kernels.reference import check_statistic, waterz_dendrogram
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
@@ -24,7 +23,7 @@ from blockwise.stages.shelf import Shelf
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, info, read
 
-__all__ = ["NAME", "Agglomerate", "lookup", "read_dendrogram", "write_dendrogram"]
+__all__ = ["NAME", "Agglomerate", "read_dendrogram", "write_dendrogram"]
 
 
 class Agglomerate(Stage):

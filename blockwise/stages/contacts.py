@@ -16,7 +16,6 @@ from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Grid, as_voxels
-from blockwise.stages.agglomerate import lookup
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, read
 
@@ -68,7 +67,7 @@ def _touching(
     """The edges of each block that lead from one cluster of a merge to the other, as TOUCH."""
     first, second = both_sides(tree, merges)
     for key, table in store.tables("edges"):
-        ends = [lookup(table[end], *names) for end in ("u", "v")]
+        ends = [relabel(table[end], *names) for end in ("u", "v")]
         u, v = (np.searchsorted(tree.fragment, end) for end in ends)
         for bits, one, other in ((first[u] & second[v], *ends), (second[u] & first[v], *ends[::-1])):
             chosen = np.flatnonzero(bits)

@@ -11,7 +11,7 @@ from funlib.geometry import Roi
 from blockwise.kernels.boxes import Span
 from blockwise.kernels.edges import HISTOGRAM, merge_edges, rename_edges
 from blockwise.kernels.histograms import rename_histograms
-from blockwise.kernels.leaves import rename
+from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, pack, unpack
 from blockwise.store.base import Store
 
@@ -113,7 +113,7 @@ def put_names(store: Store, keys: Iterable[int], old: np.ndarray, new: np.ndarra
             continue
         names = np.empty(len(nodes), NAME)
         names["provisional"] = nodes["fragment"]
-        names["fragment"] = rename(nodes["fragment"], old, new)
+        names["fragment"] = relabel(nodes["fragment"], old, new)
         store.put_table("names", Block("agglomerate", key, nowhere, nowhere), names)
         everything.append(names["fragment"][names["fragment"] == names["provisional"]])
     return np.unique(np.concatenate(everything))

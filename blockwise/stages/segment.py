@@ -11,7 +11,7 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.kernels.agglomeration import cut
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages.agglomerate import lookup, read_dendrogram
+from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.store.base import Store
 from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
@@ -64,7 +64,7 @@ class Segment(Stage):
         for key, names in store.tables("names"):
             table = np.empty(len(names), SEGMENT)
             table["fragment"] = names["fragment"]
-            table["segment"] = lookup(names["fragment"], tree.fragment, segment)
+            table["segment"] = relabel(names["fragment"], tree.fragment, segment)
             place = Block(self.name, key, anywhere.read_roi, anywhere.write_roi)
             store.put_table(self.name, place, np.unique(table))
         create(self.target, self.shape, "uint64", self.block, like=info(self.fragments))

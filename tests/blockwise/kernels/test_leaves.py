@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blockwise.kernels.leaves import elsewhere, final_names, find_roots, join_inside, rename, shared, unite
+from blockwise.kernels.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
+from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import PAIR, Rules, components
 from tests.blockwise.kernels.volumes import label_blocks, noise
 
@@ -49,14 +50,14 @@ def named(home, parts, seen):
 def check(numbers, pairs, seed):
     """Names and places of all fragments are right, however they are dealt out."""
     home, parts, seen = dealt(numbers, pairs, seed)
-    final = [rename(some, *components(pairs)) for some in seen]
+    final = [relabel(some, *components(pairs)) for some in seen]
     inside, told = named(home, parts, seen)
     places = {}
     for leaf, some in enumerate(final):
         for fragment in np.unique(some).tolist():
             places.setdefault(fragment, []).append(leaf)
     for leaf, some in enumerate(seen):
-        assert np.array_equal(rename(some, *final_names(inside[leaf], told[leaf])), final[leaf])
+        assert np.array_equal(relabel(some, *final_names(inside[leaf], told[leaf])), final[leaf])
         several = [(one, min(at), max(at)) for one, at in sorted(places.items()) if leaf in at and len(at) > 1]
         assert elsewhere(told[leaf]).tolist() == several
     return sum(len(at) > 1 for at in places.values()), len(places)
@@ -76,7 +77,7 @@ def test_leaves_without_anything_in_common_are_told_nothing():
     pairs = np.array([(1, 2), (2, 3), (7, 9)], PAIR)
     inside, told = named(lambda some: (some > 5).astype(int), [pairs[:2], pairs[2:]], [numbers[:5], numbers[5:]])
     assert [len(some) for some in told] == [0, 0]
-    assert rename(numbers[:5], *final_names(inside[0], told[0])).tolist() == [1, 1, 1, 4, 5]
+    assert relabel(numbers[:5], *final_names(inside[0], told[0])).tolist() == [1, 1, 1, 4, 5]
 
 
 def test_a_number_that_is_kept_secret_is_noticed(joined):
@@ -85,6 +86,6 @@ def test_a_number_that_is_kept_secret_is_noticed(joined):
     _, parts, seen = dealt(numbers, pairs, 0)
     inside = [join_inside(some) for some in parts]
     nothing = unite([find_roots(some[:0], inside[leaf]) for leaf, some in enumerate(seen)])
-    final = [rename(some, *components(pairs)) for some in seen]
-    alone = [rename(some, *final_names(inside[leaf], nothing[leaf])) for leaf, some in enumerate(seen)]
+    final = [relabel(some, *components(pairs)) for some in seen]
+    alone = [relabel(some, *final_names(inside[leaf], nothing[leaf])) for leaf, some in enumerate(seen)]
     assert any(not np.array_equal(one, other) for one, other in zip(alone, final, strict=True))
