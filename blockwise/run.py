@@ -75,7 +75,7 @@ def run_stages(
     before: the stages ahead of these, not run but checked to be finished with their present settings.
     on_result: is given every result at once, also that of a stage that fails or is interrupted.
     chain: whether stages that follow each other block by block run at the same time; see `chains`.
-    grown: the user's word that the volume is the old one and more, where that cannot be proved; see `blockwise.growth`.
+    grown: the user's word that the volume is the old one and more, where that cannot be proved; see `growth`.
     announce: is told in one line what is kept of a volume that has grown.
     Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended.
     """
