@@ -12,7 +12,7 @@ import numpy as np
 from funlib.geometry import Roi
 from rich.console import Console
 
-from blockwise.jsonfile import write_json
+from blockwise.files import write_json
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.run import Progress, StageResult

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.errors import BadInput
-from blockwise.jsonfile import write_json
+from blockwise.files import write_json
 from blockwise.run import StageResult
 from contraband.plan import word
 

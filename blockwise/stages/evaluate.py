@@ -13,7 +13,7 @@ from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.jsonfile import write_json
+from blockwise.files import write_json
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import first_false_merges
 from blockwise.kernels.run_length import RunLength, run_lengths

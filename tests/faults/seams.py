@@ -239,7 +239,7 @@ def wrap_shelf(module: ModuleType, striker: Striker) -> None:
 
 
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
-    "blockwise.jsonfile": wrap_json,
+    "blockwise.files": wrap_json,
     **dict.fromkeys(STAGES, wrap_stage),
     "blockwise.volume": wrap_volume,
     "blockwise.store.sqlite": wrap_sqlite,
