@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from blockwise.arrays.volume import METADATA, Volume
 from blockwise.stage import Stage
-from blockwise.volume import METADATA, Volume
 
 
 def fingerprint(

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from blockwise.content import content_identity
+from blockwise.arrays.content import content_identity
+from blockwise.arrays.volume import Volume, Voxels, as_shard, can_grow, info
 from blockwise.errors import Stale
 from blockwise.fingerprint import explain, external, fingerprint, metadata
 from blockwise.stage import Grid, Stage, as_voxels
 from blockwise.store.base import StageInfo, Store
-from blockwise.volume import Volume, Voxels, as_shard, can_grow, info
 
 _ASIDE = ("identity", "source")
 """Attributes that an import gives to what it has read, other than what the voxels mean."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from blockwise.arrays.volume import check_whole_shards
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
 from blockwise.fingerprint import explain, fingerprint, sources
 from blockwise.growth import Growth
 from blockwise.stage import Grid, Stage
 from blockwise.store.base import StageInfo, Store
-from blockwise.volume import check_whole_shards
 
 MOST_BLOCKS = 1 << 21
 """Along one axis: three indices make a key."""

@@ -11,8 +11,8 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
+from blockwise.arrays.volume import Voxels
 from blockwise.stage import Grid, as_voxels, pack
-from blockwise.volume import Voxels
 
 
 class Part:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from blockwise.arrays.volume import Info
 from blockwise.errors import BadInput
 from blockwise.stage import Block, Grid
-from blockwise.volume import Info
 
 if TYPE_CHECKING:
     import networkx

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.settings import Settings
-from blockwise.volume import Volume, Voxels
 
 if TYPE_CHECKING:
     from blockwise.store.base import Store

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels, info, open_array, read
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import cut
@@ -24,7 +25,6 @@ from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments, unpack_links
 from blockwise.stages.segment import Segment
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, info, open_array, read
 from contraband.differences import (
     Difference,
     fragment_differences,

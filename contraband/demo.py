@@ -12,12 +12,12 @@ import numpy as np
 from funlib.geometry import Roi
 from rich.console import Console
 
+from blockwise.arrays.volume import Volume, create, info, read, write
 from blockwise.files import write_json
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.run import Progress, StageResult
 from blockwise.stages.evaluate import as_row
-from blockwise.volume import Volume, create, info, read, write
 from contraband import figures
 from contraband.baselines import baseline_otsu
 from contraband.experiment import Experiment

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blockwise.arrays.volume import Voxels
 from blockwise.kernels.tables import count_overlap, relabel
-from blockwise.volume import Voxels
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.arrays.volume import Voxels
 from blockwise.errors import WorkFailed
 from blockwise.preflight import word
-from blockwise.volume import Voxels
 from contraband.seams import Place, count_kinds
 
 SHOWN = 20

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
 from blockwise.stage import Stage
 from blockwise.stages.fragments import check_foreground
-from blockwise.volume import Volume, Voxels
 from contraband.volume_settings import VolumeSettings
 
 NAME = "foreground"

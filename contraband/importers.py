@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from blockwise.content import checksum
+from blockwise.arrays.content import checksum
+from blockwise.arrays.volume import SPATIAL, Info, Volume, Voxels, create, info, open_array
 from blockwise.errors import BadInput
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
-from blockwise.volume import SPATIAL, Info, Volume, Voxels, create, info, open_array
 from contraband.sources import Source, open_source
 from contraband.staging import check_target, publish, staging
 from contraband.values import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion

@@ -11,10 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.arrays.volume import info
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import Agglomerate
-from blockwise.volume import info
 from contraband.forecast import Forecast
 from contraband.plan import word
 from contraband.running import opened_store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blockwise.arrays.volume import Volume, Voxels, info
 from blockwise.errors import BadInput
 from blockwise.kernels.histograms import percent_of
 from blockwise.preflight import word
@@ -13,7 +14,6 @@ from blockwise.stages.agglomerate import Agglomerate
 from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
-from blockwise.volume import Volume, Voxels, info
 from contraband.foreground import fragment_settings
 from contraband.volume_settings import VolumeSettings, load_volume_settings, volume_shape
 

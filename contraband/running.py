@@ -13,8 +13,9 @@ from typing import Any
 
 import zarr
 
+from blockwise.arrays.durable import remove_torn
+from blockwise.arrays.volume import Volume, is_there
 from blockwise.cluster import dashboard_address, open_cluster
-from blockwise.durable import remove_torn
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.preflight import check_stages, examine
@@ -22,7 +23,6 @@ from blockwise.run import StageResult, run_stages
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store, another_run, masked
-from blockwise.volume import Volume, is_there
 from contraband.output import check_output
 from contraband.plan import report_path
 from contraband.report import write_report

@@ -10,8 +10,8 @@ from itertools import combinations
 
 from funlib.geometry import Coordinate, Roi
 
+from blockwise.arrays.volume import Voxels
 from blockwise.stage import Grid, as_voxels
-from blockwise.volume import Voxels
 
 KINDS = ("inside", "face", "edge", "corner")
 """What a place is, by the number of axes on which a block begins there."""

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import zarr
 
+from blockwise.arrays.ome import describe_multiscale
+from blockwise.arrays.volume import SPATIAL, Volume, info
 from blockwise.errors import BadInput
-from blockwise.multiscale import describe_multiscale
-from blockwise.volume import SPATIAL, Volume, info
 from contraband.output import check_folder
 
 

@@ -10,9 +10,9 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from blockwise.arrays.volume import Volume, info
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
-from blockwise.volume import Volume, info
 from contraband.checkpoints import load_checkpoint
 from contraband.experiment import Experiment, SegFolder
 from contraband.grid import heads

@@ -11,8 +11,8 @@ import numpy as np
 import typer
 import zarr
 
+from blockwise.arrays.volume import Info, Volume, info, open_array
 from blockwise.errors import BadInput
-from blockwise.volume import Info, Volume, info, open_array
 
 IMAGES = ("raw", "affinities")
 UNITS = {"nm": "nm", "um": "um", "µm": "um", "mm": "mm", "vx": ""}

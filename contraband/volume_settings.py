@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
+from blockwise.arrays.volume import Voxels
 from blockwise.cluster import Cluster
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, amount_of_memory, override, read_yaml
-from blockwise.volume import Voxels
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -171,7 +171,7 @@ def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeS
 
 def volume_shape(settings: VolumeSettings) -> Voxels:
     """Shape of the volume along z, y, x, from its affinities or its raw image."""
-    from blockwise.volume import Volume, info
+    from blockwise.arrays.volume import Volume, info
 
     path = settings.affinities or settings.volume.raw
     if path is None:

@@ -9,6 +9,7 @@ import numpy as np
 from funlib.geometry import Roi
 from scipy import ndimage
 
+from blockwise.arrays.volume import Volume, Voxels, create, info, read, write
 from blockwise.kernels.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import Agglomerate
@@ -16,7 +17,6 @@ from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
-from blockwise.volume import Volume, Voxels, create, info, read, write
 
 NEAREST = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from blockwise.arrays.volume import Info, Volume, Voxels, info
 from blockwise.errors import BadInput
-from blockwise.volume import Info, Volume, Voxels, info
 
 NEAREST: tuple[Voxels, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 

@@ -9,6 +9,7 @@ import numpy as np
 import zarr
 from pydantic import Field
 
+from blockwise.arrays.volume import Volume, Voxels, info, read
 from blockwise.errors import BadInput
 from blockwise.kernels.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
 from blockwise.kernels.boxes import Rules
@@ -21,7 +22,6 @@ from blockwise.stages.affinity import full_affinity, nearest_channels
 from blockwise.stages.region_graph import NAME, RegionGraph, put_names
 from blockwise.stages.shelf import Shelf
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, info, read
 
 __all__ = ["NAME", "Agglomerate", "read_dendrogram", "write_dendrogram"]
 

@@ -19,6 +19,7 @@ from itertools import count
 
 import numpy as np
 
+from blockwise.arrays.volume import Voxels
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.boxes import MERGE, Graph, Rules, Span, assemble, group, join, leaf, solve_box
 from blockwise.kernels.histograms import percent_of
@@ -29,7 +30,6 @@ from blockwise.stage import Block, Grid, Stage, unpack
 from blockwise.stages.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split
 from blockwise.stages.shelf import Shelf
 from blockwise.store.base import Store
-from blockwise.volume import Voxels
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Coordinate
 
+from blockwise.arrays.volume import Volume, Voxels, read
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Grid, as_voxels
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, read
 
 AT_ONCE = 64
 """Merges in one pass over the edges: one bit each."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from blockwise.arrays.volume import Volume, Voxels, info, read
 from blockwise.errors import WorkFailed
 from blockwise.kernels.edges import count_edges, count_histograms
 from blockwise.kernels.tables import distinct
@@ -15,7 +16,6 @@ from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
 from blockwise.stages.renaming import note_counting
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, info, read
 
 NODE = np.dtype([("fragment", "<u8")])
 

@@ -12,6 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
+from blockwise.arrays.volume import Volume, Voxels, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.files import write_json
 from blockwise.kernels.agglomeration import Dendrogram
@@ -25,7 +26,6 @@ from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.contacts import contacts
 from blockwise.stages.segment import named
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, info, read
 
 FOUND = np.dtype([("node", "<u8"), ("fragment", "<u8")])
 """A node of a skeleton and the fragment that it lies in, 0 for background."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Voxels
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, unpack
 from blockwise.store.base import Store
-from blockwise.volume import Voxels
 
 _NODE = np.dtype([("fragment", "<u8")])
 _RENAMED, _COUNTED = "renamed", "counted after renaming"

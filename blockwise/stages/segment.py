@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.kernels.agglomeration import cut
 from blockwise.kernels.tables import relabel
@@ -14,7 +15,6 @@ from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.store.base import Store
-from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 
 SEGMENT = np.dtype([("fragment", "<u8"), ("segment", "<u8")])
 

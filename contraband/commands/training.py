@@ -11,7 +11,7 @@ from blockwise.errors import BadInput
 from contraband.commands.common import AsJson, console, emit, meter, warn
 
 if TYPE_CHECKING:
-    from blockwise.volume import Volume
+    from blockwise.arrays.volume import Volume
     from contraband.experiment import Experiment
     from contraband.params import Params
 
@@ -131,7 +131,7 @@ def points(
     """
     from funlib.geometry import Roi
 
-    from blockwise.volume import Volume, info, read
+    from blockwise.arrays.volume import Volume, info, read
     from contraband.points import generate_points, write_points
 
     volume = Volume(path=labels)
@@ -144,7 +144,7 @@ def points(
 
 def _check_points(volume: Volume, target: Path, count: int) -> None:
     """Raise BadInput unless points can be drawn from the volume and written."""
-    from blockwise.volume import info
+    from blockwise.arrays.volume import info
     from contraband.output import check_folder
 
     if count < 1:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels, create, write
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.run import run_stages
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
-from blockwise.volume import Volume, Voxels, create, write
 from contraband.models.predictor import load_predictor
 from contraband.plan import stages
 from contraband.running import absolute

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blockwise.volume import SPATIAL, Volume, open_array
+from blockwise.arrays.volume import SPATIAL, Volume, open_array
 from contraband.synthetic import neurites
 from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
 from tests.benchmarks.report import Row

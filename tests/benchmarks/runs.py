@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from blockwise.arrays.volume import Volume, Voxels, create, write
 from blockwise.stage import Grid
 from blockwise.stages.affinity import NEAREST
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels, create, write
 from contraband.synthetic_affinities import em_like_affinities
 
 SEED = 3

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from blockwise.arrays.volume import Volume, open_array
 from blockwise.run import StageResult
 from blockwise.stage import Stage
-from blockwise.volume import Volume, open_array
 from tests.toys import Count, Smear
 
 BLOCKS = 2 * 3 * 3

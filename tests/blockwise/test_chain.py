@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
 from blockwise.preflight import examine
@@ -18,7 +19,6 @@ from blockwise.run import chains, run_stages
 from blockwise.schedule import Schedule, reach
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import open_store
-from blockwise.volume import Volume, info, open_array
 from tests import volumes
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
 from tests.paths import ROOT
@@ -131,7 +131,7 @@ from pathlib import Path
 from blockwise.executor import InProcess
 from blockwise.run import run_stages
 from blockwise.store import open_store
-from blockwise.volume import Volume
+from blockwise.arrays.volume import Volume
 from tests.blockwise.test_chain import line
 store = open_store(sys.argv[1])
 def progress(name, done, *_):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import zarr
 
-from blockwise.content import content_identity
+from blockwise.arrays.content import content_identity
+from blockwise.arrays.volume import Volume, Voxels, open_array
 from blockwise.errors import Stale
 from blockwise.executor import InProcess
 from blockwise.run import StageResult, run_stages
@@ -20,7 +21,6 @@ from blockwise.stage import Grid
 from blockwise.stages import fragments as fragments_module
 from blockwise.store import Store, open_store
 from blockwise.store.sqlite import SqliteStore
-from blockwise.volume import Volume, Voxels, open_array
 from tests.faults.volume import sums
 from tests.volumes import cells, line, store_volume
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from blockwise.arrays.volume import Volume
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.run import StageResult, run_stages
 from blockwise.stage import Grid
 from blockwise.store import Store, open_store
-from blockwise.volume import Volume
 from tests.blockwise.lines import BLOCKS, expected, key_of, line, one, smear, voxels
 from tests.faults.planned import ALWAYS, RAISE, attempts, plan
 from tests.toys import Idle

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels, read, write
 from blockwise.stage import Grid, pack
 from blockwise.store import Store, open_store
-from blockwise.volume import Volume, Voxels, read, write
 from contraband.cli import call
 from contraband.differences import fragment_differences, prediction_differences
 from contraband.seams import Place, places

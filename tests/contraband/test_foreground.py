@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from blockwise.arrays.volume import Volume, Voxels, info
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.run import run_stages
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels, info
 from contraband.model_settings import ModelSettings
 from contraband.models.networks import SegmentationNet
 from contraband.plan import stages

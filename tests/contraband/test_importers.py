@@ -12,9 +12,9 @@ import pytest
 import tifffile
 import zarr
 
-from blockwise import content
+from blockwise.arrays import content
+from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
-from blockwise.volume import Volume, info, open_array
 from contraband.importers import import_volume
 from tests.paths import real_data
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import zarr
 
+from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
-from blockwise.volume import Volume
 from contraband.models.predictor import load_predictor
 from contraband.normalise import Levels, Percentiles, measure
 from contraband.params import parse_params

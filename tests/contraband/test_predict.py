@@ -9,11 +9,11 @@ import pytest
 import torch
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels, info
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.run import run_stages
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels, info
 from contraband.models.predictor import quantise
 from contraband.plan import stages
 from contraband.predict import read_reflected, reflect, tiles

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Info, Volume, create, info, write
 from blockwise.errors import BadInput
-from blockwise.volume import Info, Volume, create, info, write
 from contraband import view as viewing
 from contraband.view import close_viewer, find_layers, open_viewer
 

@@ -15,11 +15,11 @@ import pytest
 import torch
 from distributed import get_task_stream
 
+from blockwise.arrays.volume import Volume
 from blockwise.cluster import open_cluster
 from blockwise.executor import OnDask
 from blockwise.run import run_stages
 from blockwise.store import open_store
-from blockwise.volume import Volume
 from contraband.plan import report_path, stages
 from contraband.request import Request
 from contraband.running import absolute, execute

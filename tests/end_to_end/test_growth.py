@@ -11,10 +11,10 @@ import numpy as np
 import pymongo
 import pytest
 
-from blockwise.content import content_identity
+from blockwise.arrays.content import content_identity
+from blockwise.arrays.volume import Volume, Voxels, info, open_array
 from blockwise.run import StageResult
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels, info, open_array
 from contraband.importers import import_volume
 from contraband.normalise import Percentiles
 from contraband.plan import stages

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blockwise.volume import Volume
+from blockwise.arrays.volume import Volume
 from contraband.importers import import_volume
 from tests.paths import ROOT, real_data
 from tests.servers import fresh_database, mongo_server

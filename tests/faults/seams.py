@@ -241,7 +241,7 @@ def wrap_shelf(module: ModuleType, striker: Striker) -> None:
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.files": wrap_json,
     **dict.fromkeys(STAGES, wrap_stage),
-    "blockwise.volume": wrap_volume,
+    "blockwise.arrays.volume": wrap_volume,
     "blockwise.store.sqlite": wrap_sqlite,
     "blockwise.store.mongo": wrap_mongo,
     "blockwise.executor.inprocess": wrap_executor,

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from blockwise.arrays.volume import Voxels
 from blockwise.stage import pack
-from blockwise.volume import Voxels
 from tests.contraband.tiny import tiny_experiment
 from tests.volumes import cells, store_volume
 

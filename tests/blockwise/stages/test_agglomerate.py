@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import Dendrogram
@@ -17,7 +18,6 @@ from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.stages.region_graph import split
 from blockwise.stages.shelf import TABLES
 from blockwise.store import Store, open_store
-from blockwise.volume import Volume, Voxels
 from tests.volumes import cells, line, store_volume
 
 SHAPE, BLOCK = (26, 33, 40), (9, 11, 14)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.kernels.agglomeration import Dendrogram
@@ -18,7 +19,6 @@ from blockwise.stages import boxes
 from blockwise.stages.agglomerate import Agglomerate, read_dendrogram
 from blockwise.stages.shelf import TABLES
 from blockwise.store import Store, open_store
-from blockwise.volume import Volume, Voxels
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
 from tests.volumes import cells, digest, line, store_volume
 

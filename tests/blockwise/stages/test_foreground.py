@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.run import run_stages
 from blockwise.stages.fragments import check_foreground, is_foreground
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels
 from tests.volumes import cells, digest, line, store_volume, whole
 
 SHAPE = (14, 20, 22)

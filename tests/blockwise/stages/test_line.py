@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.scores import score
@@ -16,7 +17,6 @@ from blockwise.run import run_stages
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.store import open_store
-from blockwise.volume import Volume, Voxels
 from tests.volumes import cells, digest, line, store_volume, whole
 
 SHAPE = (26, 33, 40)

@@ -16,9 +16,9 @@ import numpy as np
 import zarr
 from funlib.geometry import Roi
 
-from blockwise.durable import flush, flush_shards
+from blockwise.arrays.durable import flush, flush_shards
+from blockwise.arrays.ome import describe_multiscale
 from blockwise.errors import BadInput
-from blockwise.multiscale import describe_multiscale
 from blockwise.settings import Settings
 
 Voxels = tuple[int, int, int]

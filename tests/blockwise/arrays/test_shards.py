@@ -13,13 +13,13 @@ import pytest
 import zarr
 from funlib.geometry import Roi
 
+from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, write
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.preflight import check_outputs, examine
 from blockwise.run import run_stages
 from blockwise.stage import Grid
 from blockwise.store import Store
-from blockwise.volume import Volume, Voxels, check_whole_shards, create, info, write
 from tests.toys import Smear, source_volume
 from tests.volumes import cells, line, store_volume, whole
 
@@ -52,7 +52,7 @@ def written_by_many(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
         _, y, x = (begin // step for begin, step in zip(block.write_roi.begin, BLOCK, strict=True))
         turns[2 * (y % 2) + x % 2].append(([*block.write_roi.begin], [*block.write_roi.shape], value))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.blockwise.test_shards"])
+    context.set_forkserver_preload(["tests.blockwise.arrays.test_shards"])
     together = context.Barrier(WRITERS)
     writers = [context.Process(target=write_turns, args=(str(volume.path), own, together)) for own in turns]
     for writer in writers:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from blockwise.arrays.volume import METADATA, Volume, Voxels, info, read
 from blockwise.stage import between
-from blockwise.volume import METADATA, Volume, Voxels, info, read
 
 SLAB_BYTES = 256 << 20
 

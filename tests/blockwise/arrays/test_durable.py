@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from funlib.geometry import Roi
 
-from blockwise.durable import remove_torn
-from blockwise.volume import Volume, create, write
+from blockwise.arrays.durable import remove_torn
+from blockwise.arrays.volume import Volume, create, write
 from tests.paths import ROOT
 
 
@@ -51,7 +51,7 @@ from pathlib import Path
 import numpy as np
 import zarr.storage._local as local
 from funlib.geometry import Roi
-from blockwise.volume import Volume, write
+from blockwise.arrays.volume import Volume, write
 local._move_with_retry = lambda *names: os.kill(os.getpid(), signal.SIGKILL)
 write(Volume(path=Path(sys.argv[1])), Roi((4, 0, 4), (4, 4, 4)), np.ones((4, 4, 4), np.uint8))
 """
