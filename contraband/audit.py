@@ -10,6 +10,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, Voxels, info, open_array, read
+from blockwise.engine.preflight import examine, word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import cut
@@ -17,7 +18,6 @@ from blockwise.kernels.edges import count_edges, count_histograms, rename_edges
 from blockwise.kernels.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import label_block, window
-from blockwise.preflight import examine, word
 from blockwise.stage import Block, Stage, as_voxels, pack, unpack
 from blockwise.stages.affinity import nearest_channels, pick
 from blockwise.stages.agglomerate import NAME, read_dendrogram

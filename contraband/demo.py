@@ -13,10 +13,10 @@ from funlib.geometry import Roi
 from rich.console import Console
 
 from blockwise.arrays.volume import Volume, create, info, read, write
+from blockwise.engine.run import Progress, StageResult
 from blockwise.files import write_json
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
-from blockwise.run import Progress, StageResult
 from blockwise.stages.evaluate import as_row
 from contraband import figures
 from contraband.baselines import baseline_otsu

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.arrays.volume import Voxels
+from blockwise.engine.preflight import word
 from blockwise.errors import WorkFailed
-from blockwise.preflight import word
 from contraband.seams import Place, count_kinds
 
 SHOWN = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.engine.preflight import word
 from blockwise.errors import BadInput
 from blockwise.kernels.histograms import percent_of
-from blockwise.preflight import word
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate import Agglomerate

@@ -12,11 +12,11 @@ from math import prod
 import psutil
 
 from blockwise.cluster import Cluster
+from blockwise.engine.loop import voxels_of
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
-from blockwise.loop import voxels_of
 from blockwise.stage import Stage, unpack
 from blockwise.stages.agglomerate import Agglomerate
 from blockwise.stages.region_graph import GROWTH

@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.engine.run import StageResult
 from blockwise.errors import BadInput
 from blockwise.files import write_json
-from blockwise.run import StageResult
 from contraband.plan import word
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")

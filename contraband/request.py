@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from blockwise.run import Progress
+    from blockwise.engine.run import Progress
 
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,10 @@ import zarr
 from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume, is_there
 from blockwise.cluster import dashboard_address, open_cluster
+from blockwise.engine.preflight import check_stages, examine
+from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
-from blockwise.preflight import check_stages, examine
-from blockwise.run import StageResult, run_stages
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store, another_run, masked

@@ -118,7 +118,7 @@ def plan(
 
     Example: contraband plan configs/gala.yaml
     """
-    from blockwise.preflight import check_stages
+    from blockwise.engine.preflight import check_stages
     from contraband.forecast import totals
     from contraband.outlook import outlook, print_forecast, print_outlook
     from contraband.output import check_output
@@ -253,7 +253,7 @@ def _print_job_script(settings: VolumeSettings) -> None:
 
 
 def _print_outlook(line: list[Stage]) -> None:
-    from blockwise.preflight import check_stages
+    from blockwise.engine.preflight import check_stages
     from contraband.outlook import outlook, print_outlook
 
     check_stages(line)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from blockwise.schedule import Schedule
+from blockwise.engine.schedule import Schedule
 from blockwise.stage import Grid, Voxels
 from tests.benchmarks.report import Row
 

@@ -13,8 +13,8 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, Voxels, create, write
 from blockwise.cluster import Cluster, open_cluster
+from blockwise.engine.run import run_stages
 from blockwise.executor import Executor, InProcess, OnDask
-from blockwise.run import run_stages
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 from contraband.models.predictor import load_predictor

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.volume import Volume, open_array
-from blockwise.run import StageResult
+from blockwise.engine.run import StageResult
 from blockwise.stage import Stage
 from tests.toys import Count, Smear
 

@@ -14,9 +14,9 @@ import pytest
 
 from blockwise import cluster
 from blockwise.cluster import Cluster, open_cluster
+from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
-from blockwise.run import StageResult, run_stages
 from tests.blockwise.lines import BLOCKS, expected, key_of, one, smear, voxels
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, HOLD_GIL, INTERRUPT, STOP, attempts, plan
 from tests.paths import ROOT
@@ -128,7 +128,7 @@ from pathlib import Path
 from blockwise import cluster
 from blockwise.cluster import Cluster, open_cluster
 from blockwise.executor import OnDask
-from blockwise.run import run_stages
+from blockwise.engine.run import run_stages
 from blockwise.store import open_store
 from tests.toys import Idle
 if __name__ == "__main__":

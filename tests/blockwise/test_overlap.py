@@ -9,11 +9,11 @@ from typing import ClassVar
 
 import pytest
 
+from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, Outcome
 from blockwise.executor.batching import OVERLAPPED, Batching
 from blockwise.executor.overlap import run_blocks
-from blockwise.run import run_stages
 from blockwise.stage import Block, Grid, Overlapping
 from blockwise.store import Store
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.run import run_stages
 from blockwise.store import open_store
 from contraband.model_settings import ModelSettings
 from contraband.models.networks import SegmentationNet

@@ -10,9 +10,9 @@ import torch
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.run import run_stages
 from blockwise.store import open_store
 from contraband.models.predictor import quantise
 from contraband.plan import stages

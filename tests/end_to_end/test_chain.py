@@ -17,8 +17,8 @@ from distributed import get_task_stream
 
 from blockwise.arrays.volume import Volume
 from blockwise.cluster import open_cluster
+from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
-from blockwise.run import run_stages
 from blockwise.store import open_store
 from contraband.plan import report_path, stages
 from contraband.request import Request

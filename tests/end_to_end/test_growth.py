@@ -13,7 +13,7 @@ import pytest
 
 from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, Voxels, info, open_array
-from blockwise.run import StageResult
+from blockwise.engine.run import StageResult
 from blockwise.store import open_store
 from contraband.importers import import_volume
 from contraband.normalise import Percentiles

@@ -14,10 +14,10 @@ import zarr
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, write
+from blockwise.engine.preflight import check_outputs, examine
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.preflight import check_outputs, examine
-from blockwise.run import run_stages
 from blockwise.stage import Grid
 from blockwise.store import Store
 from tests.toys import Smear, source_volume

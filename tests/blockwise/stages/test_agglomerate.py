@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume, Voxels
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import Dendrogram
-from blockwise.run import run_stages
 from blockwise.stage import Block, pack
 from blockwise.stages import boxes
 from blockwise.stages.agglomerate import read_dendrogram

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume, Voxels
+from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.kernels.agglomeration import Dendrogram
-from blockwise.run import run_stages
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages import boxes
 from blockwise.stages.agglomerate import Agglomerate, read_dendrogram

@@ -9,9 +9,9 @@ import pytest
 from scipy import ndimage
 
 from blockwise.arrays.volume import Volume, Voxels
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.run import run_stages
 from blockwise.stages.fragments import check_foreground, is_foreground
 from blockwise.store import open_store
 from tests.volumes import cells, digest, line, store_volume, whole

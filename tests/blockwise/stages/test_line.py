@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume, Voxels
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
-from blockwise.run import run_stages
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import read_dendrogram
 from blockwise.store import open_store

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.volume import check_whole_shards
+from blockwise.engine.fingerprint import explain, fingerprint, sources
+from blockwise.engine.growth import Growth
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
-from blockwise.fingerprint import explain, fingerprint, sources
-from blockwise.growth import Growth
 from blockwise.stage import Grid, Stage
 from blockwise.store.base import StageInfo, Store
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume, info, open_array
+from blockwise.engine.preflight import examine
+from blockwise.engine.run import chains, run_stages
+from blockwise.engine.schedule import Schedule, reach
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
-from blockwise.preflight import examine
-from blockwise.run import chains, run_stages
-from blockwise.schedule import Schedule, reach
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import open_store
 from tests import volumes
@@ -129,10 +129,10 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from blockwise.executor import InProcess
-from blockwise.run import run_stages
+from blockwise.engine.run import run_stages
 from blockwise.store import open_store
 from blockwise.arrays.volume import Volume
-from tests.blockwise.test_chain import line
+from tests.blockwise.engine.test_chain import line
 store = open_store(sys.argv[1])
 def progress(name, done, *_):
     if name == "blur" and done:

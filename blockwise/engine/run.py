@@ -10,11 +10,11 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from blockwise.engine.loop import Loop, Policy, Tally
+from blockwise.engine.preflight import Job, Preflight, check_outputs, examine, part_of
 from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
-from blockwise.loop import Loop, Policy, Tally
-from blockwise.preflight import Job, Preflight, check_outputs, examine, part_of
 from blockwise.stage import Stage, unpack
 from blockwise.store.base import Failure, Store, mask_of
 

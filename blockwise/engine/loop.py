@@ -12,11 +12,11 @@ from itertools import groupby
 
 import numpy as np
 
+from blockwise.engine.preflight import Job
+from blockwise.engine.schedule import Schedule
 from blockwise.errors import WorkFailed
 from blockwise.executor.base import Executor, Outcome
 from blockwise.executor.work import last_line
-from blockwise.preflight import Job
-from blockwise.schedule import Schedule
 from blockwise.stage import Grid, unpack
 from blockwise.store.base import Failure, Record, Store
 

@@ -14,9 +14,9 @@ import zarr
 
 from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, Voxels, open_array
+from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import Stale
 from blockwise.executor import InProcess
-from blockwise.run import StageResult, run_stages
 from blockwise.stage import Grid
 from blockwise.stages import fragments as fragments_module
 from blockwise.store import Store, open_store

@@ -16,8 +16,8 @@ import numpy as np
 
 from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, Voxels, as_shard, can_grow, info
+from blockwise.engine.fingerprint import explain, external, fingerprint, metadata
 from blockwise.errors import Stale
-from blockwise.fingerprint import explain, external, fingerprint, metadata
 from blockwise.stage import Grid, Stage, as_voxels
 from blockwise.store.base import StageInfo, Store
 

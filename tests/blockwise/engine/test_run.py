@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
+from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
-from blockwise.run import StageResult, run_stages
 from blockwise.stage import Grid
 from blockwise.store import Store, open_store
 from tests.blockwise.lines import BLOCKS, expected, key_of, line, one, smear, voxels

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import open_array
+from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput, Stale
 from blockwise.executor import InProcess
-from blockwise.run import run_stages
 from tests.blockwise.lines import BLOCKS, expected, key_of, line, one, smear, voxels
 from tests.faults.planned import INTERRUPT, plan
 from tests.toys import Idle, Smear
