@@ -15,7 +15,7 @@ import zarr
 
 from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume, is_there
-from blockwise.cluster import dashboard_address, open_cluster
+from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.preflight import check_stages, examine
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import BadInput, WorkFailed

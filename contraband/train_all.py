@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
 from contraband.building import contrastive_task, seg_task
 from contraband.experiment import Experiment

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.volume import Volume, info
-from blockwise.cluster import Cluster
+from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput
 from contraband.checkpoints import load_checkpoint
 from contraband.experiment import Experiment, SegFolder

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 
 from blockwise.arrays.volume import Voxels
-from blockwise.cluster import Cluster
+from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, amount_of_memory, override, read_yaml
 

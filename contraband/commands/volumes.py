@@ -187,7 +187,7 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
 
     Example: contraband dashboard configs/gala.yaml
     """
-    from blockwise.cluster import dashboard_address, open_cluster
+    from blockwise.cluster.open import dashboard_address, open_cluster
     from contraband.plan import load_volume_settings
     from contraband.running import running_dashboard
 
@@ -246,7 +246,7 @@ def _run(
 
 
 def _print_job_script(settings: VolumeSettings) -> None:
-    from blockwise.cluster import BATCH_SYSTEMS, job_script
+    from blockwise.cluster.open import BATCH_SYSTEMS, job_script
 
     if settings.cluster.kind in BATCH_SYSTEMS:
         typer.echo(job_script(settings.cluster))

@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.preflight import examine
 from blockwise.engine.run import Progress, run_stages
 from blockwise.executor import InProcess, OnDask

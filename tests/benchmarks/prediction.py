@@ -12,7 +12,7 @@ import torch
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, Voxels, create, write
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from blockwise.arrays.volume import Volume
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.store import Store, open_store
 from tests.toys import source_volume

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blockwise import cluster
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster import open as cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
@@ -125,8 +125,8 @@ def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
 DRIVER = """
 import sys
 from pathlib import Path
-from blockwise import cluster
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster import open as cluster
+from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.executor import OnDask
 from blockwise.engine.run import run_stages
 from blockwise.store import open_store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blockwise.cluster import Cluster
+from blockwise.cluster.open import Cluster
 from blockwise.executor.base import Outcome
 from blockwise.stage import Block, Grid, unpack
 from blockwise.stages.segment import Segment

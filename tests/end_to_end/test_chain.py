@@ -16,7 +16,7 @@ import torch
 from distributed import get_task_stream
 
 from blockwise.arrays.volume import Volume
-from blockwise.cluster import open_cluster
+from blockwise.cluster.open import open_cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store

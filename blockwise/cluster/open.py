@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from blockwise import jobqueue
+from blockwise.cluster import jobqueue
 from blockwise.errors import BadInput, one_line
 from blockwise.settings import Settings, amount_of_memory
 

@@ -16,8 +16,8 @@ import pytest
 from distributed import Status, Worker
 from distributed.comm import CommClosedError
 
-from blockwise import cluster
-from blockwise.cluster import Cluster, dashboard_address, job_script, open_cluster
+from blockwise.cluster import open as cluster
+from blockwise.cluster.open import Cluster, dashboard_address, job_script, open_cluster
 from blockwise.errors import BadInput
 from blockwise.executor import OnDask
 from blockwise.executor.pool import is_here, slots_of
@@ -199,7 +199,7 @@ def listening() -> set[str]:
 
 
 HELD_OPEN = """
-from blockwise.cluster import Cluster, open_cluster
+from blockwise.cluster.open import Cluster, open_cluster
 import psutil, time
 if __name__ == "__main__":
     with open_cluster(Cluster(dashboard=False)):
