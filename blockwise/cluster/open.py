@@ -39,7 +39,7 @@ _SCHEDULER = {
     # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
     "distributed.diagnostics.computations.nframes": 0,
 }
-_PRELOAD = "blockwise.executor.preload"
+_PRELOAD = "blockwise.executor.ondask.preload"
 _JOIN_S = 10
 _FIRST_WORKER_S = 60
 

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from blockwise.executor.base import Executor, Outcome
 from blockwise.executor.inprocess import InProcess
-from blockwise.executor.ondask import OnDask
+from blockwise.executor.ondask.executor import OnDask
 
 __all__ = ["Executor", "InProcess", "OnDask", "Outcome"]

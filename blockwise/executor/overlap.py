@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
-from blockwise.process import enter
 from blockwise.stage import Block, Grid, Overlapping, Stage, unpack
 from blockwise.store import Store
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from blockwise.executor.base import Outcome
-from blockwise.process import enter
+from blockwise.executor.memory import enter
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import Store
 

@@ -19,7 +19,7 @@ from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.preflight import examine
 from blockwise.engine.run import Progress, run_stages
 from blockwise.executor import InProcess, OnDask
-from blockwise.executor.batching import LIMIT
+from blockwise.executor.ondask.batching import LIMIT
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.chain import measure_chain
 from tests.benchmarks.report import Row

@@ -20,7 +20,7 @@ from blockwise.cluster import open as cluster
 from blockwise.cluster.open import Cluster, dashboard_address, job_script, open_cluster
 from blockwise.errors import BadInput
 from blockwise.executor import OnDask
-from blockwise.executor.pool import is_here, slots_of
+from blockwise.executor.ondask.pool import is_here, slots_of
 from tests.paths import ROOT
 from tests.servers import free_port
 from tests.toys import Idle

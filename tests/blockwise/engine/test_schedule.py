@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blockwise.engine.schedule import Schedule
-from blockwise.executor.batching import LIMIT, WINDOW, Batching
+from blockwise.executor.ondask.batching import LIMIT, WINDOW, Batching
 from blockwise.stage import Grid
 
 GRID = Grid("toy", (10, 7, 5), (4, 3, 5))

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from blockwise.errors import one_line
-from blockwise.executor.arrivals import Arrivals, Result
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import LIMIT
-from blockwise.executor.lane import Batch, Lane
-from blockwise.executor.pool import Pool
-from blockwise.executor.silence import LOST_S
+from blockwise.executor.ondask.arrivals import Arrivals, Result
+from blockwise.executor.ondask.batching import LIMIT
+from blockwise.executor.ondask.lane import Batch, Lane
+from blockwise.executor.ondask.pool import Pool
+from blockwise.executor.ondask.silence import LOST_S
 from blockwise.stage import Stage
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class OnDask:
 
     def start(self, *stages: Stage) -> None:
         """Get ready for the blocks of these stages, in the order of the line."""
-        from blockwise.executor.remote import as_task
+        from blockwise.executor.ondask.worker import as_task
 
         self.cancel()
         token = uuid.uuid4().hex[:8]
@@ -136,7 +136,7 @@ class OnDask:
 
     def _send_batches(self, lane: Lane, batches: Sequence[Batch], places: list[str] | None) -> None:
         """All in one message, which is much cheaper than one each."""
-        from blockwise.executor.remote import as_bytes, work
+        from blockwise.executor.ondask.worker import as_bytes, work
 
         serials = range(self._serial, self._serial + len(batches))
         self._serial += len(batches)

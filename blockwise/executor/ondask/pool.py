@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blockwise.errors import BadInput
-from blockwise.executor.silence import LOST_S, Listener
+from blockwise.executor.ondask.silence import LOST_S, Listener
 from blockwise.stage import Stage
 
 if TYPE_CHECKING:

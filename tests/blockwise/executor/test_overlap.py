@@ -12,7 +12,7 @@ import pytest
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, Outcome
-from blockwise.executor.batching import OVERLAPPED, Batching
+from blockwise.executor.ondask.batching import OVERLAPPED, Batching
 from blockwise.executor.overlap import run_blocks
 from blockwise.stage import Block, Grid, Overlapping
 from blockwise.store import Store

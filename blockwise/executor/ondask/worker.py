@@ -14,9 +14,9 @@ from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import LONGEST_S, TARGET_S
+from blockwise.executor.ondask.batching import LONGEST_S, TARGET_S
+from blockwise.executor.ondask.watchdog import watchdog
 from blockwise.executor.overlap import run_blocks
-from blockwise.executor.watchdog import watchdog
 from blockwise.stage import Grid, Overlapping, Stage
 from blockwise.store import Store, open_store
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.batching import Batching
+from blockwise.executor.ondask.batching import Batching
 from blockwise.stage import Overlapping, Stage
 
 if TYPE_CHECKING:
-    from blockwise.executor.remote import Task
+    from blockwise.executor.ondask.worker import Task
 
 
 @dataclass(frozen=True)

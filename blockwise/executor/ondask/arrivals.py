@@ -130,7 +130,7 @@ def release(client: Any, clear: Callable[[], None]) -> None:
 
 def outcomes_of(returned: bytes | None) -> list[Outcome] | None:
     """What a batch returned; None if it was lost."""
-    from blockwise.executor.remote import unpacked
+    from blockwise.executor.ondask.worker import unpacked
 
     return None if returned is None else unpacked(returned)
 

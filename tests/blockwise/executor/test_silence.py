@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from blockwise.executor.silence import Sign, Silence
+from blockwise.executor.ondask.silence import Sign, Silence
 
 COMPUTES = [Sign(second, False, False) for second in range(99)]
 STOPPED, READS, HANGS = Sign(3.0, True, False), Sign(3.0, False, True), Sign(3.0, False, False)

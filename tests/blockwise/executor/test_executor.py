@@ -8,9 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from blockwise.executor import Executor, OnDask, Outcome, batching, work
-from blockwise.executor.batching import WINDOW
-from blockwise.executor.remote import Task, as_task
+from blockwise.executor import Executor, OnDask, Outcome, work
+from blockwise.executor.ondask import batching
+from blockwise.executor.ondask.batching import WINDOW
+from blockwise.executor.ondask.worker import Task, as_task
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, HANG, RAISE, attempts, plan
