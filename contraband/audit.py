@@ -20,7 +20,7 @@ from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed import label_block, window
 from blockwise.stage import Block, Stage, as_voxels, pack, unpack
 from blockwise.stages.affinity import nearest_channels, pick
-from blockwise.stages.agglomerate import NAME, read_dendrogram
+from blockwise.stages.agglomerate.stage import NAME, read_dendrogram
 from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments, unpack_links
 from blockwise.stages.segment import Segment

@@ -17,7 +17,7 @@ from blockwise.engine.run import Progress, StageResult
 from blockwise.files import write_json
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
-from blockwise.stages.evaluate import as_row
+from blockwise.stages.evaluate.stage import as_row
 from contraband import figures
 from contraband.baselines import baseline_otsu
 from contraband.experiment import Experiment

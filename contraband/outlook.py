@@ -14,7 +14,7 @@ from rich.table import Table
 from blockwise.arrays.volume import info
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate import Agglomerate
+from blockwise.stages.agglomerate.stage import Agglomerate
 from contraband.forecast import Forecast
 from contraband.plan import word
 from contraband.running import opened_store

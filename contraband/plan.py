@@ -10,7 +10,7 @@ from blockwise.errors import BadInput
 from blockwise.kernels.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
-from blockwise.stages.agglomerate import Agglomerate
+from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
@@ -142,7 +142,7 @@ def _segments(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
 
 
 def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage:
-    from blockwise.stages.evaluate import Evaluate, sweep_thresholds
+    from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 
     labels = Volume(path=settings.volume.labels) if settings.volume.labels else None
     stop = settings.agglomerate.stop

@@ -18,8 +18,8 @@ from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage, unpack
-from blockwise.stages.agglomerate import Agglomerate
-from blockwise.stages.region_graph import GROWTH
+from blockwise.stages.agglomerate.region_graph import GROWTH
+from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.store.base import Store
 from contraband.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.plan import stages

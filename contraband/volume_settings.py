@@ -35,7 +35,7 @@ class Source(Settings):
     labels: Place | None = None
     """True objects, for evaluate only."""
     skeletons: Place | None = None
-    """Skeletons of true objects, for evaluate only; see `blockwise.skeletons`."""
+    """Skeletons of true objects, for evaluate only; see `blockwise.stages.evaluate.skeletons`."""
     mask: Place | None = None
     """Voxels where this is 0 are background."""
 
@@ -89,7 +89,7 @@ class EdgeSettings(Settings):
 
 
 class AgglomerateSettings(Settings):
-    """The merging; see `blockwise.stages.agglomerate.Agglomerate`."""
+    """The merging; see `blockwise.stages.agglomerate.stage.Agglomerate`."""
 
     statistic: str = "mean"
     """mean, max or quantile_<q>; waterz:<name> for the reference, on a volume in one block."""
@@ -112,7 +112,7 @@ class SegmentSettings(Settings):
 
 
 class EvaluateSettings(Settings):
-    """How the result is scored; see `blockwise.stages.evaluate.Evaluate`."""
+    """How the result is scored; see `blockwise.stages.evaluate.stage.Evaluate`."""
 
     ignore: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
     min_voxels: Annotated[int, Field(ge=0)] = 0

@@ -12,9 +12,9 @@ from scipy import ndimage
 from blockwise.arrays.volume import Volume, Voxels, create, info, read, write
 from blockwise.kernels.histograms import percent_of
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate import Agglomerate
+from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges
-from blockwise.stages.evaluate import Evaluate, sweep_thresholds
+from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
 

@@ -12,7 +12,7 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.kernels.agglomeration import cut
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages.agglomerate import read_dendrogram
+from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.store.base import Store
 

@@ -35,8 +35,8 @@ Where = Callable[..., tuple[str, Sequence[int]]]
 
 STAGES = {
     "blockwise.stages.fragments": "Fragments", "blockwise.stages.edges": "Edges",
-    "blockwise.stages.agglomerate": "Agglomerate", "blockwise.stages.segment": "Segment",
-    "blockwise.stages.evaluate": "Evaluate", "contraband.predict": "Predict",
+    "blockwise.stages.agglomerate.stage": "Agglomerate", "blockwise.stages.segment": "Segment",
+    "blockwise.stages.evaluate.stage": "Evaluate", "contraband.predict": "Predict",
 }  # fmt: skip
 _now = threading.local()
 
@@ -245,8 +245,8 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.store.sqlite": wrap_sqlite,
     "blockwise.store.mongo": wrap_mongo,
     "blockwise.executor.inprocess": wrap_executor,
-    "blockwise.stages.boxes": wrap_boxes,
-    "blockwise.stages.shelf": wrap_shelf,
+    "blockwise.stages.agglomerate.boxes": wrap_boxes,
+    "blockwise.stages.agglomerate.shelf": wrap_shelf,
     "contraband.running": wrap_running,
     "contraband.cli": wrap_cli,
     "zarr.storage._local": wrap_files,

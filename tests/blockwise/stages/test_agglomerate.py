@@ -13,10 +13,10 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.stage import Block, pack
-from blockwise.stages import boxes
-from blockwise.stages.agglomerate import read_dendrogram
-from blockwise.stages.region_graph import split
-from blockwise.stages.shelf import TABLES
+from blockwise.stages.agglomerate import boxes
+from blockwise.stages.agglomerate.region_graph import split
+from blockwise.stages.agglomerate.shelf import TABLES
+from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.store import Store, open_store
 from tests.volumes import cells, line, store_volume
 

@@ -15,9 +15,9 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages import boxes
-from blockwise.stages.agglomerate import Agglomerate, read_dendrogram
-from blockwise.stages.shelf import TABLES
+from blockwise.stages.agglomerate import boxes
+from blockwise.stages.agglomerate.shelf import TABLES
+from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
 from tests.volumes import cells, digest, line, store_volume

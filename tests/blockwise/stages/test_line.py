@@ -15,7 +15,7 @@ from blockwise.executor import InProcess
 from blockwise.kernels.scores import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate import read_dendrogram
+from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.store import open_store
 from tests.volumes import cells, digest, line, store_volume, whole
 

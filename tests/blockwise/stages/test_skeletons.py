@@ -10,8 +10,8 @@ import pytest
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.skeletons import nodes_by_block, read_skeletons
 from blockwise.stage import Grid
+from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
 from tests.volumes import store_volume
 
 SWC = """# made by hand

@@ -17,10 +17,10 @@ from blockwise.kernels.histograms import percent_of
 from blockwise.kernels.reference import check_statistic, waterz_dendrogram
 from blockwise.kernels.watershed import components, concatenate_pairs
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages import boxes
 from blockwise.stages.affinity import full_affinity, nearest_channels
-from blockwise.stages.region_graph import NAME, RegionGraph, put_names
-from blockwise.stages.shelf import Shelf
+from blockwise.stages.agglomerate import boxes
+from blockwise.stages.agglomerate.region_graph import NAME, RegionGraph, put_names
+from blockwise.stages.agglomerate.shelf import Shelf
 from blockwise.store.base import Store
 
 __all__ = ["NAME", "Agglomerate", "read_dendrogram", "write_dendrogram"]

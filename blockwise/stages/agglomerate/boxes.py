@@ -27,8 +27,8 @@ from blockwise.kernels.leaves import NAMED, ROOT, elsewhere, final_names, find_r
 from blockwise.kernels.watershed import concatenate_pairs
 from blockwise.settings import Settings
 from blockwise.stage import Block, Grid, Stage, unpack
-from blockwise.stages.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split
-from blockwise.stages.shelf import Shelf
+from blockwise.stages.agglomerate.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split
+from blockwise.stages.agglomerate.shelf import Shelf
 from blockwise.store.base import Store
 
 log = logging.getLogger(__name__)

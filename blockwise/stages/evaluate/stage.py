@@ -20,10 +20,10 @@ from blockwise.kernels.false_merges import first_false_merges
 from blockwise.kernels.run_length import RunLength, run_lengths
 from blockwise.kernels.scores import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
-from blockwise.skeletons import inside_volume, nodes_by_block, read_skeletons
 from blockwise.stage import Block, Grid, Stage
-from blockwise.stages.agglomerate import read_dendrogram
-from blockwise.stages.contacts import contacts
+from blockwise.stages.agglomerate.stage import read_dendrogram
+from blockwise.stages.evaluate.contacts import contacts
+from blockwise.stages.evaluate.skeletons import inside_volume, nodes_by_block, read_skeletons
 from blockwise.stages.segment import named
 from blockwise.store.base import Store
 

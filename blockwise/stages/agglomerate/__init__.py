@@ -1,0 +1,1 @@
+"""Merging the region graph: at once, or in boxes side by side."""

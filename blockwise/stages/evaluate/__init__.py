@@ -1,0 +1,1 @@
+"""Scores against true objects: volumes of labels, or skeletons."""
