@@ -13,11 +13,11 @@ from blockwise.arrays.volume import Volume, Voxels, info, open_array, read
 from blockwise.engine.preflight import examine, word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.kernels.agglomeration import cut
-from blockwise.kernels.edges import count_edges, count_histograms, rename_edges
-from blockwise.kernels.histograms import rename_histograms
+from blockwise.kernels.graph.agglomeration import cut
+from blockwise.kernels.graph.edges import count_edges, count_histograms, rename_edges
+from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed import label_block, window
+from blockwise.kernels.watershed.label import label_block, window
 from blockwise.stage import Block, Stage, as_voxels, pack, unpack
 from blockwise.stages.affinity import nearest_channels, pick
 from blockwise.stages.agglomerate.stage import NAME, read_dendrogram

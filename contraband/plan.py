@@ -7,7 +7,7 @@ from pathlib import Path
 from blockwise.arrays.volume import Volume, Voxels, info
 from blockwise.engine.preflight import word
 from blockwise.errors import BadInput
-from blockwise.kernels.histograms import percent_of
+from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate

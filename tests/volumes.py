@@ -10,7 +10,7 @@ from funlib.geometry import Roi
 from scipy import ndimage
 
 from blockwise.arrays.volume import Volume, Voxels, create, info, read, write
-from blockwise.kernels.histograms import percent_of
+from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges

@@ -8,9 +8,9 @@ import numpy as np
 
 from blockwise.arrays.volume import Volume, Voxels, info, read
 from blockwise.errors import WorkFailed
-from blockwise.kernels.edges import count_edges, count_histograms
+from blockwise.kernels.graph.edges import count_edges, count_histograms
 from blockwise.kernels.tables import distinct
-from blockwise.kernels.watershed import concatenate_pairs, joins
+from blockwise.kernels.watershed.label import concatenate_pairs, joins
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
-from blockwise.kernels.watershed import Rules, halo, label_block, window
+from blockwise.kernels.watershed.label import Rules, halo, label_block, window
 from blockwise.stage import Block, Grid, Stage, as_voxels
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.stages.renaming import carry_numbers, is_counted_after

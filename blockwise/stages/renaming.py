@@ -13,7 +13,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Voxels
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed import components, concatenate_pairs
+from blockwise.kernels.watershed.label import components, concatenate_pairs
 from blockwise.stage import Block, Grid, unpack
 from blockwise.store.base import Store
 

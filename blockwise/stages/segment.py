@@ -9,7 +9,7 @@ from pydantic import Field
 
 from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.kernels.agglomeration import cut
+from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram

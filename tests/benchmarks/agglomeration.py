@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import agglomerate
-from blockwise.kernels.edges import EDGE
+from blockwise.kernels.graph.agglomeration import agglomerate
+from blockwise.kernels.graph.edges import EDGE
 
 STEPS = (1, 2, 7, 100, 101, 10_000, 10_101)
 """How far apart neighbours are on a grid of 100 x 100 fragments a section: seven edges to each fragment."""

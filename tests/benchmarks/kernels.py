@@ -9,10 +9,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from blockwise.kernels.agglomeration import agglomerate, cut
-from blockwise.kernels.edges import EDGE, count_edges, merge_edges
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
+from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges
 from blockwise.kernels.tables import count_overlap, relabel
-from blockwise.kernels.watershed import Rules, label_block, window
+from blockwise.kernels.watershed.label import Rules, label_block, window
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 

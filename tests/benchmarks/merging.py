@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blockwise.kernels.edges import EDGE
+from blockwise.kernels.graph.edges import EDGE
 from tests.benchmarks.agglomeration import measure_apart
 from tests.benchmarks.machine import copy_bytes_a_second
 from tests.benchmarks.report import Row

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.kernels.edges import EDGE
+from blockwise.kernels.graph.edges import EDGE
 from blockwise.stage import Block, Grid
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.machine import copy_bytes_a_second

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
-from blockwise.kernels.scores import score
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from tests.end_to_end.test_run import contraband, done
 from tests.volumes import cells, store_volume, whole

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import agglomerate
-from blockwise.kernels.edges import count_edges
-from blockwise.kernels.reference import waterz_reference
-from blockwise.kernels.scores import score, sweep
+from blockwise.kernels.graph.agglomeration import agglomerate
+from blockwise.kernels.graph.edges import count_edges
+from blockwise.kernels.graph.reference import waterz_reference
+from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
-from blockwise.kernels.watershed import Rules, label_block, window
+from blockwise.kernels.watershed.label import Rules, label_block, window
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 THRESHOLDS = tuple(step / 100 for step in range(2, 99))

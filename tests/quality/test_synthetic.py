@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blockwise.kernels.watershed import Rules
+from blockwise.kernels.watershed.label import Rules
 from contraband.synthetic import neurites
 from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
 from tests.quality.measuring import merged_voi, ours, waterz_best

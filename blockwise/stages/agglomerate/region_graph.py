@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.kernels.boxes import Span
-from blockwise.kernels.edges import HISTOGRAM, merge_edges, rename_edges
-from blockwise.kernels.histograms import rename_histograms
+from blockwise.kernels.graph.boxes import Span
+from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges, rename_edges
+from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Block, Grid, pack, unpack
 from blockwise.store.base import Store

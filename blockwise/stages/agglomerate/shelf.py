@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.kernels.boxes import LINK, WHERE, Graph
-from blockwise.kernels.edges import HISTOGRAM
+from blockwise.kernels.graph.boxes import LINK, WHERE, Graph
+from blockwise.kernels.graph.edges import HISTOGRAM
 from blockwise.stage import Block
 from blockwise.store.base import Store
 

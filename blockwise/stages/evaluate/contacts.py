@@ -13,8 +13,8 @@ import numpy as np
 from funlib.geometry import Coordinate
 
 from blockwise.arrays.volume import Volume, Voxels, read
-from blockwise.kernels.agglomeration import Dendrogram
-from blockwise.kernels.false_merges import FalseMerge, both_sides
+from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Grid, as_voxels
 from blockwise.store.base import Store

@@ -15,10 +15,10 @@ from pydantic import Field
 from blockwise.arrays.volume import Volume, Voxels, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.files import write_json
-from blockwise.kernels.agglomeration import Dendrogram
-from blockwise.kernels.false_merges import first_false_merges
-from blockwise.kernels.run_length import RunLength, run_lengths
-from blockwise.kernels.scores import Scores, best_possible, sweep
+from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.scores.false_merges import first_false_merges
+from blockwise.kernels.scores.run_length import RunLength, run_lengths
+from blockwise.kernels.scores.tables import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram

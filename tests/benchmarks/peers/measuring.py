@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from blockwise.kernels.scores import score
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Grid
 from contraband.synthetic_affinities import em_like_affinities

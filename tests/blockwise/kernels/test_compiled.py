@@ -10,15 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from blockwise.kernels.compiled import mix64
-from blockwise.kernels.links import _label, link_voxels
-from blockwise.kernels.merging import merge_queue
+from blockwise.kernels.graph.merging import merge_queue
+from blockwise.kernels.watershed.links import _label, link_voxels
 from tests.blockwise.kernels.volumes import slow_mix64
 from tests.paths import ROOT
 
 LABEL = """
 import sys
 import numpy as np
-from blockwise.kernels import agglomeration, edges, links, tables, watershed
+from blockwise.kernels import tables
+from blockwise.kernels.graph import agglomeration
+from blockwise.kernels.graph import edges
+from blockwise.kernels.watershed import links
+from blockwise.kernels.watershed import label as watershed
 rules, shape = watershed.Rules(), (9, 9, 9)
 at = watershed.window(rules, shape, (0, 0, 0), shape)
 affinities = np.random.default_rng(0).integers(0, 255, (3, *shape), np.uint8)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from blockwise.kernels.agglomeration import agglomerate
-from blockwise.kernels.edges import count_edges
-from blockwise.kernels.scores import score, sweep
+from blockwise.kernels.graph.agglomeration import agglomerate
+from blockwise.kernels.graph.edges import count_edges
+from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
-from blockwise.kernels.watershed import Rules
+from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.volumes import NEAREST, fragments
 from tests.paths import real_data
 

@@ -11,7 +11,7 @@ from blockwise.arrays.volume import Volume, Voxels
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.stage import Block, pack
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.region_graph import split

@@ -13,7 +13,7 @@ from blockwise.arrays.volume import Volume, Voxels
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
-from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.stage import Block, Grid, Stage
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.shelf import TABLES

@@ -12,10 +12,10 @@ import pytest
 
 from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import cut
+from blockwise.kernels.graph.agglomeration import cut
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.stage import Evaluate
-from tests.blockwise.kernels.test_run_length import slow_run_length
+from tests.blockwise.kernels.scores.test_run_length import slow_run_length
 from tests.blockwise.stages.test_line import run
 from tests.volumes import cells, line, store_volume, whole
 

@@ -12,7 +12,7 @@ from blockwise.arrays.volume import Volume, Voxels
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.kernels.scores import score
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram

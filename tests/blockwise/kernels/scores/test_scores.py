@@ -8,12 +8,12 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from blockwise.kernels.agglomeration import agglomerate, cut
-from blockwise.kernels.edges import EDGE
-from blockwise.kernels.scores import best_possible, score, sweep
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
+from blockwise.kernels.graph.edges import EDGE
+from blockwise.kernels.scores.tables import best_possible, score, sweep
+from blockwise.kernels.scores.walk import sum_of_squares
 from blockwise.kernels.tables import OVERLAP, count_overlap, relabel
-from blockwise.kernels.walk import sum_of_squares
-from tests.blockwise.kernels.test_edges import random_edges
+from tests.blockwise.kernels.graph.test_edges import random_edges
 
 
 def slow_scores(segments, truth, ignore):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.steps import best_step, bridge
+from blockwise.kernels.watershed.steps import best_step, bridge
 
 Voxel = tuple[int, ...]
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import agglomerate, cut
-from blockwise.kernels.edges import count_edges
-from blockwise.kernels.reference import check_statistic, scoring_functions, waterz_reference
-from blockwise.kernels.scores import score
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
+from blockwise.kernels.graph.edges import count_edges
+from blockwise.kernels.graph.reference import check_statistic, scoring_functions, waterz_reference
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap, relabel
-from blockwise.kernels.watershed import Rules
+from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.volumes import NEAREST, fragments, noise
 
 THRESHOLDS = (0.6, 0.45, 0.5, 0.4, 0.55)

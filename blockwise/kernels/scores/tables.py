@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.scores.walk import sum_of_squares, two_words, walk
 from blockwise.kernels.tables import as_overlap, merge_overlaps
-from blockwise.kernels.walk import sum_of_squares, two_words, walk
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.incidence import add_edge, list_edges, record, split
+from blockwise.kernels.graph.incidence import add_edge, list_edges, record, split
 from blockwise.kernels.lookup import DEAD, joins
 
 

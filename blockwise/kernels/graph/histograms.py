@@ -13,7 +13,7 @@ import numpy as np
 
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.edges import EDGE, HISTOGRAM, merge_edges, rename_ends
+from blockwise.kernels.graph.edges import EDGE, HISTOGRAM, merge_edges, rename_ends
 
 QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
 MAXIMUM = 100

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blockwise.kernels.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
+from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed import PAIR, Rules, components
+from blockwise.kernels.watershed.label import PAIR, Rules, components
 from tests.blockwise.kernels.volumes import label_blocks, noise
 
 LEAVES = 5

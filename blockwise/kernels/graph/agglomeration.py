@@ -16,8 +16,8 @@ import numpy as np
 
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.edges import merge_edges
-from blockwise.kernels.histograms import (
+from blockwise.kernels.graph.edges import merge_edges
+from blockwise.kernels.graph.histograms import (
     QUANTILES,
     Lists,
     make_lists,
@@ -26,8 +26,8 @@ from blockwise.kernels.histograms import (
     percent_of,
     weigh_lists,
 )
+from blockwise.kernels.graph.merging import Edges, merge_all
 from blockwise.kernels.lookup import MOST
-from blockwise.kernels.merging import Edges, merge_all
 
 STATISTICS = ("mean", "max", *(f"quantile_{percent}" for percent in QUANTILES))
 """What edges can be scored by; all of them merge in the same order however the graph is cut up."""

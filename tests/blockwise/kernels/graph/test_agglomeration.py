@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels import agglomeration, merging
-from blockwise.kernels.agglomeration import agglomerate, cut
-from blockwise.kernels.edges import EDGE, count_edges, merge_edges, rename_edges
-from blockwise.kernels.watershed import Rules
-from tests.blockwise.kernels.test_edges import random_edges
+from blockwise.kernels.graph import agglomeration, merging
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
+from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
+from blockwise.kernels.watershed.label import Rules
+from tests.blockwise.kernels.graph.test_edges import random_edges
 from tests.blockwise.kernels.volumes import NEAREST, fragments, noise
 
 

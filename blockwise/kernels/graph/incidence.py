@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.histograms import add_lists, weigh_list
+from blockwise.kernels.graph.histograms import add_lists, weigh_list
 from blockwise.kernels.lookup import DEAD
 
 

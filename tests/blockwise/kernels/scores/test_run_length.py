@@ -7,10 +7,10 @@ from dataclasses import astuple
 import numpy as np
 import pytest
 
-from blockwise.kernels.agglomeration import agglomerate, cut
-from blockwise.kernels.run_length import run_length, run_lengths
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
+from blockwise.kernels.scores.run_length import run_length, run_lengths
 from blockwise.kernels.tables import relabel
-from tests.blockwise.kernels.test_edges import random_edges
+from tests.blockwise.kernels.graph.test_edges import random_edges
 
 
 def slow_run_length(segment, skeleton, edges, lengths):

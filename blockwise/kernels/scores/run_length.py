@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.compiled import compiled
+from blockwise.kernels.graph.agglomeration import Dendrogram
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blockwise.kernels.chains import merge_chains
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.heap import drop_top, is_ahead, push, replace_top, tag, untag
-from blockwise.kernels.histograms import Lists
-from blockwise.kernels.incidence import add_edge, list_edges, record, split
+from blockwise.kernels.graph.chains import merge_chains
+from blockwise.kernels.graph.heap import drop_top, is_ahead, push, replace_top, tag, untag
+from blockwise.kernels.graph.histograms import Lists
+from blockwise.kernels.graph.incidence import add_edge, list_edges, record, split
 from blockwise.kernels.lookup import DEAD, empty_slots, find, insert, is_crowded, refill
 from blockwise.kernels.pairs import order_keys
 

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
-from blockwise.kernels import boxes, merging
-from blockwise.kernels.agglomeration import agglomerate
-from blockwise.kernels.boxes import WHERE, Graph, Rules, assemble, group, join, leaf
-from blockwise.kernels.edges import count_edges, count_histograms
-from blockwise.kernels.watershed import Rules as Watershed
+from blockwise.kernels.graph import boxes, merging
+from blockwise.kernels.graph.agglomeration import agglomerate
+from blockwise.kernels.graph.boxes import WHERE, Graph, Rules, assemble, group, join, leaf
+from blockwise.kernels.graph.edges import count_edges, count_histograms
+from blockwise.kernels.watershed.label import Rules as Watershed
 from tests.blockwise.kernels.volumes import NEAREST, box, fragments, noise
 
 SHAPE = (12, 15, 18)

@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from blockwise.kernels.agglomeration import Dendrogram, agglomerate
-from blockwise.kernels.false_merges import FalseMerge, both_sides, first_false_merges
-from blockwise.kernels.scores import score
+from blockwise.kernels.graph.agglomeration import Dendrogram, agglomerate
+from blockwise.kernels.scores.false_merges import FalseMerge, both_sides, first_false_merges
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import OVERLAP
-from tests.blockwise.kernels.test_edges import random_edges
-from tests.blockwise.kernels.test_scores import random_table
+from tests.blockwise.kernels.graph.test_edges import random_edges
+from tests.blockwise.kernels.scores.test_scores import random_table
 
 
 def slow_clusters(dendrogram):

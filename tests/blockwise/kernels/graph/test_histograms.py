@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import STATISTICS, agglomerate, cut
-from blockwise.kernels.edges import EDGE, HISTOGRAM, count_edges, count_histograms
-from blockwise.kernels.histograms import merge_histograms, percent_of, rename_histograms
-from blockwise.kernels.reference import waterz_reference
+from blockwise.kernels.graph.agglomeration import STATISTICS, agglomerate, cut
+from blockwise.kernels.graph.edges import EDGE, HISTOGRAM, count_edges, count_histograms
+from blockwise.kernels.graph.histograms import merge_histograms, percent_of, rename_histograms
+from blockwise.kernels.graph.reference import waterz_reference
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed import Rules
-from tests.blockwise.kernels.test_agglomeration import as_dict
+from blockwise.kernels.watershed.label import Rules
+from tests.blockwise.kernels.graph.test_agglomeration import as_dict
 from tests.blockwise.kernels.volumes import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
 
 ALL = pytest.mark.parametrize("statistic", STATISTICS)

@@ -15,10 +15,10 @@ import numpy as np
 
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.heights import heights, highest, kernel_weights, largest_affinity
-from blockwise.kernels.links import TO_X, TO_Y, TO_Z, label_links, link_voxels
 from blockwise.kernels.pairs import order_pairs
-from blockwise.kernels.steps import Bars
+from blockwise.kernels.watershed.heights import heights, highest, kernel_weights, largest_affinity
+from blockwise.kernels.watershed.links import TO_X, TO_Y, TO_Z, label_links, link_voxels
+from blockwise.kernels.watershed.steps import Bars
 
 PAIR = np.dtype([("u", "<u8"), ("v", "<u8")])
 """Two provisional ids of one fragment, u < v."""

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import Dendrogram
 from blockwise.kernels.compiled import compiled
+from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.lookup import is_crowded, refill
-from blockwise.kernels.scores import evaluated
-from blockwise.kernels.walk import begin, merge_clusters, root
+from blockwise.kernels.scores.tables import evaluated
+from blockwise.kernels.scores.walk import begin, merge_clusters, root
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from blockwise.kernels.agglomeration import Dendrogram, check_edges, check_rules, link, unique, weigh
-from blockwise.kernels.edges import HISTOGRAM, merge_edges
-from blockwise.kernels.histograms import merge_histograms, percent_of, unlist
+from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, check_rules, link, unique, weigh
+from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges
+from blockwise.kernels.graph.histograms import merge_histograms, percent_of, unlist
+from blockwise.kernels.graph.merging import Edges, merge_all
 from blockwise.kernels.lookup import DEAD
-from blockwise.kernels.merging import Edges, merge_all
 from blockwise.kernels.pairs import order_pairs
 
 LINK = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u8"), ("tie_u", "<u8"), ("tie_v", "<u8")])

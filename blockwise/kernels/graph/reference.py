@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from blockwise.errors import BadInput
-from blockwise.kernels.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.tables import relabel
 
 QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.edges import EDGE, count_edges, merge_edges, rename_edges
+from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.pairs import order_pairs
-from blockwise.kernels.watershed import Rules, components
+from blockwise.kernels.watershed.label import Rules, components
 from tests.blockwise.kernels.volumes import BLOCKS, LONG, NEAREST, edges_by_blocks, label_blocks, noise
 
 

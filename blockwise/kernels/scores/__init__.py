@@ -1,0 +1,1 @@
+"""Scores at every threshold from tables of shared voxels and skeletons."""

@@ -1,0 +1,1 @@
+"""From affinities to the fragments of a block: heights, steps, links, labels."""
