@@ -22,12 +22,12 @@ from contraband import figures
 from contraband.baselines import baseline_otsu
 from contraband.experiment import Experiment
 from contraband.params import load_params
-from contraband.plan import evaluation_path, load_volume_settings, stages
-from contraband.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-from contraband.request import Request
-from contraband.running import execute
 from contraband.synthetic import em_like
 from contraband.training import train_contrastive, train_seg
+from contraband.volumes.line import evaluation_path, load_volume_settings, stages
+from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
+from contraband.volumes.request import Request
+from contraband.volumes.run import execute
 
 SHAPE = (128, 160, 160)
 SPLIT = 64

@@ -14,7 +14,7 @@ import zarr
 from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.volume import SPATIAL, Volume, info
 from blockwise.errors import BadInput
-from contraband.output import check_folder
+from contraband.volumes.output import check_folder
 
 
 def check_target(target: Path) -> None:

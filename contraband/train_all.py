@@ -22,9 +22,9 @@ from contraband.building import contrastive_task, seg_task
 from contraband.experiment import Experiment
 from contraband.grid import Training, encoders, heads, state_of
 from contraband.params import Params, load_params
-from contraband.request import Request
 from contraband.training import train_one
 from contraband.validate import embed, validate
+from contraband.volumes.request import Request
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from contraband.checkpoints import load_checkpoint
 from contraband.experiment import Experiment, SegFolder
 from contraband.grid import heads
 from contraband.params import Params
-from contraband.plan import evaluation_path, stages
-from contraband.report import read_json
-from contraband.request import Request
-from contraband.running import execute
 from contraband.train_settings import RawAndLabels, SegSettings
-from contraband.volume_settings import (
+from contraband.volumes.line import evaluation_path, stages
+from contraband.volumes.report import read_json
+from contraband.volumes.request import Request
+from contraband.volumes.run import execute
+from contraband.volumes.settings import (
     AgglomerateSettings,
     Blocks,
     EvaluateSettings,

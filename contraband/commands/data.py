@@ -19,11 +19,11 @@ def demo(
 
     Example: contraband demo --output out/demo
     """
-    from contraband.output import check_folder
+    from contraband.volumes.output import check_folder
 
     check_folder(folder / "test.zarr", "--output")
     from contraband.demo import Demo, run_demo
-    from contraband.report import read_json
+    from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:
         state = Demo(folder=folder, say=warn, steps=steps.update, progress=blocks.update)

@@ -82,8 +82,8 @@ def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | 
     from blockwise.cluster.open import Cluster
     from blockwise.settings import read_yaml
     from contraband.grid import write_best_metrics
-    from contraband.request import Request
     from contraband.train_all import Everything
+    from contraband.volumes.request import Request
 
     params, experiment = _opened(dataset, exp)
     workers = None if cluster is None else Cluster.parse(read_yaml(cluster).get("cluster", {}), f"{cluster}: cluster")
@@ -145,7 +145,7 @@ def points(
 def _check_points(volume: Volume, target: Path, count: int) -> None:
     """Raise BadInput unless points can be drawn from the volume and written."""
     from blockwise.arrays.volume import info
-    from contraband.output import check_folder
+    from contraband.volumes.output import check_folder
 
     if count < 1:
         raise BadInput("--count", "no points", got=count, wanted="at least 1")
@@ -199,8 +199,8 @@ def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
 
 
 def _volume_report(settings_file: Path, as_json: bool) -> None:
-    from contraband.plan import evaluation_path, load_volume_settings, report_path
-    from contraband.report import nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.line import evaluation_path, load_volume_settings, report_path
+    from contraband.volumes.report import nearest_rows, print_scores, print_stages, read_json
 
     settings = load_volume_settings(settings_file)
     data: dict[str, Any] = read_json(report_path(settings))
@@ -213,9 +213,9 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
 
 
 def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
-    from contraband.request import Request
     from contraband.validate import embed as write_embeddings
     from contraband.validate import validate as write_metrics
+    from contraband.volumes.request import Request
 
     params, experiment = _opened(dataset, exp, index)
     work = write_embeddings if mode == "emb" else write_metrics

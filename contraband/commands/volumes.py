@@ -9,11 +9,11 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband.commands.common import AsJson, Assignments, SettingsFile, console, emit, meter, warn
-from contraband.request import Request
+from contraband.volumes.request import Request
 
 if TYPE_CHECKING:
     from blockwise.stage import Stage
-    from contraband.volume_settings import VolumeSettings
+    from contraband.volumes.settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
 Grown = Annotated[bool, typer.Option("--grown", help="Take my word that a volume that grew has its old voxels still.")]
@@ -35,7 +35,7 @@ def run(
 
     Example: contraband run configs/gala.yaml --set cluster.workers=4
     """
-    from contraband.plan import load_volume_settings, select, stages
+    from contraband.volumes.line import load_volume_settings, select, stages
 
     settings = load_volume_settings(settings_file, assignments or ())
     if dry_run:
@@ -60,7 +60,7 @@ def predict_blockwise(
 
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
-    from contraband.plan import load_volume_settings, stages, word
+    from contraband.volumes.line import load_volume_settings, stages, word
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
@@ -79,7 +79,7 @@ def segment(
 
     Example: contraband segment configs/gala.yaml --threshold 0.4
     """
-    from contraband.plan import load_volume_settings, select, stages
+    from contraband.volumes.line import load_volume_settings, select, stages
 
     extra = [f"segment.thresholds={sorted(threshold)}"] if threshold else []
     settings = load_volume_settings(settings_file, [*(assignments or ()), *extra])
@@ -91,8 +91,8 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
 
     Example: contraband evaluate configs/gala.yaml
     """
-    from contraband.plan import evaluation_path, load_volume_settings, stages
-    from contraband.report import print_false_merges, print_scores, read_json
+    from contraband.volumes.line import evaluation_path, load_volume_settings, stages
+    from contraband.volumes.report import print_false_merges, print_scores, read_json
 
     settings = load_volume_settings(settings_file, assignments or ())
     if not (settings.volume.labels or settings.volume.skeletons):
@@ -119,12 +119,12 @@ def plan(
     Example: contraband plan configs/gala.yaml
     """
     from blockwise.engine.preflight import check_stages
-    from contraband.forecast import totals
-    from contraband.outlook import outlook, print_forecast, print_outlook
-    from contraband.output import check_output
-    from contraband.plan import load_volume_settings, stages
-    from contraband.probe import probe
-    from contraband.running import opened_store
+    from contraband.volumes.line import load_volume_settings, stages
+    from contraband.volumes.output import check_output
+    from contraband.volumes.plan.estimate import outlook, print_forecast, print_outlook
+    from contraband.volumes.plan.forecast import totals
+    from contraband.volumes.plan.probe import probe
+    from contraband.volumes.run import opened_store
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = stages(settings)
@@ -147,8 +147,8 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
 
     Example: contraband status configs/gala.yaml
     """
-    from contraband.outlook import print_status, status_rows
-    from contraband.plan import load_volume_settings, stages
+    from contraband.volumes.line import load_volume_settings, stages
+    from contraband.volumes.plan.estimate import print_status, status_rows
 
     settings = load_volume_settings(settings_file, assignments or ())
     rows = status_rows(settings, stages(settings))
@@ -168,9 +168,9 @@ def audit(
 
     Example: contraband audit configs/gala.yaml --samples 200
     """
-    from contraband.audit import audit as compare
-    from contraband.findings import plain, print_findings, verdict
-    from contraband.plan import load_volume_settings, stages
+    from contraband.volumes.audit.auditor import audit as compare
+    from contraband.volumes.audit.findings import plain, print_findings, verdict
+    from contraband.volumes.line import load_volume_settings, stages
 
     for flag, value, least in (("--samples", samples, 1), ("--predicted", predicted, 0)):
         if value < least:
@@ -188,8 +188,8 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
     Example: contraband dashboard configs/gala.yaml
     """
     from blockwise.cluster.open import dashboard_address, open_cluster
-    from contraband.plan import load_volume_settings
-    from contraband.running import running_dashboard
+    from contraband.volumes.line import load_volume_settings
+    from contraband.volumes.run import running_dashboard
 
     settings = load_volume_settings(settings_file, assignments or ())
     if settings.cluster.address:
@@ -212,8 +212,8 @@ def view(
 
     Example: contraband view configs/gala.yaml
     """
-    from contraband.plan import load_volume_settings
-    from contraband.view import view as show
+    from contraband.volumes.line import load_volume_settings
+    from contraband.volumes.view import view as show
 
     settings = load_volume_settings(settings_file, assignments or ())
     given = {"raw": settings.volume.raw, "labels": settings.volume.labels, "affinities": settings.affinities}
@@ -227,9 +227,9 @@ def _run(
     request: Request | None = None,
     before: list[Stage] | None = None,
 ) -> None:
-    from contraband.plan import evaluation_path, report_path
-    from contraband.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-    from contraband.running import execute
+    from contraband.volumes.line import evaluation_path, report_path
+    from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.run import execute
 
     with meter("blocks") as display:
         heard = replace(request or Request(), progress=display.update, announce=warn)
@@ -254,7 +254,7 @@ def _print_job_script(settings: VolumeSettings) -> None:
 
 def _print_outlook(line: list[Stage]) -> None:
     from blockwise.engine.preflight import check_stages
-    from contraband.outlook import outlook, print_outlook
+    from contraband.volumes.plan.estimate import outlook, print_outlook
 
     check_stages(line)
     print_outlook(console(), outlook(line))

@@ -18,10 +18,10 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 from contraband.models.predictor import load_predictor
-from contraband.plan import stages
-from contraband.running import absolute
 from contraband.training import train_seg
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.run import absolute
+from contraband.volumes.settings import VolumeSettings
 from tests.benchmarks.report import Row
 from tests.contraband.tiny import tiny_experiment
 

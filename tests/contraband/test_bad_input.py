@@ -18,7 +18,7 @@ import yaml
 import zarr
 
 from contraband.cli import call
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.settings import VolumeSettings
 from tests.paths import ROOT
 from tests.volumes import cells, store_volume
 

@@ -12,12 +12,12 @@ from contraband.models.predictor import load_predictor
 from contraband.normalise import Levels, Percentiles, measure
 from contraband.params import parse_params
 from contraband.pipelines.sources import VolumeReader, ZarrVolume, raw_levels
-from contraband.plan import stages
-from contraband.predict import volume_levels
-from contraband.request import Request
-from contraband.running import execute
 from contraband.training import train_seg
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.predict import volume_levels
+from contraband.volumes.request import Request
+from contraband.volumes.run import execute
+from contraband.volumes.settings import VolumeSettings
 from tests.contraband.tiny import tiny_experiment
 
 

@@ -20,11 +20,11 @@ from blockwise.cluster.open import open_cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store
-from contraband.plan import report_path, stages
-from contraband.request import Request
-from contraband.running import absolute, execute
 from contraband.training import train_seg
-from contraband.volume_settings import load_volume_settings
+from contraband.volumes.line import report_path, stages
+from contraband.volumes.request import Request
+from contraband.volumes.run import absolute, execute
+from contraband.volumes.settings import load_volume_settings
 from tests.contraband.tiny import tiny_experiment
 from tests.end_to_end.waiting import waiting_line
 from tests.paths import ROOT
@@ -100,9 +100,9 @@ def test_a_chain_on_two_kinds_of_workers_gives_the_same_bytes(folder: Path, undi
 
 DRIVER = """
 import os, signal, sys
-from contraband.request import Request
-from contraband.running import execute
-from contraband.volume_settings import load_volume_settings
+from contraband.volumes.request import Request
+from contraband.volumes.run import execute
+from contraband.volumes.settings import load_volume_settings
 from pathlib import Path
 from tests.end_to_end.waiting import waiting_line
 def progress(name, done, *_):

@@ -17,11 +17,11 @@ from blockwise.engine.run import StageResult
 from blockwise.store import open_store
 from contraband.importers import import_volume
 from contraband.normalise import Percentiles
-from contraband.plan import stages
-from contraband.request import Request
-from contraband.running import execute
-from contraband.volume_settings import VolumeSettings, load_volume_settings
-from tests.contraband.test_foreground import untrained
+from contraband.volumes.line import stages
+from contraband.volumes.request import Request
+from contraband.volumes.run import execute
+from contraband.volumes.settings import VolumeSettings, load_volume_settings
+from tests.contraband.volumes.test_foreground import untrained
 from tests.end_to_end.test_run import blocks_done, done, kill_when
 from tests.faults.volume import sums
 from tests.servers import fresh_database, mongo_server

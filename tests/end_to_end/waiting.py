@@ -8,9 +8,9 @@ import numpy as np
 
 from blockwise.stage import Block, Stage
 from blockwise.store import open_store
-from contraband.plan import stages
-from contraband.predict import Predict
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.predict import Predict
+from contraband.volumes.settings import VolumeSettings
 
 PATIENCE_S = 60
 

@@ -36,7 +36,7 @@ Where = Callable[..., tuple[str, Sequence[int]]]
 STAGES = {
     "blockwise.stages.fragments": "Fragments", "blockwise.stages.edges": "Edges",
     "blockwise.stages.agglomerate.stage": "Agglomerate", "blockwise.stages.segment": "Segment",
-    "blockwise.stages.evaluate.stage": "Evaluate", "contraband.predict": "Predict",
+    "blockwise.stages.evaluate.stage": "Evaluate", "contraband.volumes.predict": "Predict",
 }  # fmt: skip
 _now = threading.local()
 
@@ -247,7 +247,7 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.executor.inprocess": wrap_executor,
     "blockwise.stages.agglomerate.boxes": wrap_boxes,
     "blockwise.stages.agglomerate.shelf": wrap_shelf,
-    "contraband.running": wrap_running,
+    "contraband.volumes.run": wrap_running,
     "contraband.cli": wrap_cli,
     "zarr.storage._local": wrap_files,
 }

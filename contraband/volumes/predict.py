@@ -18,9 +18,9 @@ from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, 
 from blockwise.errors import BadInput
 from blockwise.stage import Block, Grid, Overlapping
 from blockwise.store.base import Store
-from contraband.foreground import NAME
 from contraband.normalise import Levels, Percentiles, measure, slab_depth
-from contraband.volume_settings import Model, VolumeSettings
+from contraband.volumes.foreground import NAME
+from contraband.volumes.settings import Model, VolumeSettings
 
 if TYPE_CHECKING:
     from contraband.models.predictor import Predictor

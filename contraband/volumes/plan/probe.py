@@ -21,12 +21,12 @@ from blockwise.stage import Stage, unpack
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.store.base import Store
-from contraband.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
-from contraband.plan import stages
-from contraband.request import Request
-from contraband.running import absolute, opened_executor, opened_store
 from contraband.staging import staging
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
+from contraband.volumes.request import Request
+from contraband.volumes.run import absolute, opened_executor, opened_store
+from contraband.volumes.settings import VolumeSettings
 
 ENOUGH_S = 20.0
 """If the first blocks took this long, they are not repeated, but others are processed only."""

@@ -15,12 +15,12 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.store import open_store
 from contraband.models.predictor import quantise
-from contraband.plan import stages
-from contraband.predict import read_reflected, reflect, tiles
-from contraband.request import Request
 from contraband.training import train_contrastive, train_seg
 from contraband.validate import embed, validate
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.predict import read_reflected, reflect, tiles
+from contraband.volumes.request import Request
+from contraband.volumes.settings import VolumeSettings
 from tests.contraband.tiny import tiny_experiment
 from tests.volumes import digest, store_volume, whole
 

@@ -25,7 +25,7 @@ from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments, unpack_links
 from blockwise.stages.segment import Segment
 from blockwise.store.base import Store
-from contraband.differences import (
+from contraband.volumes.audit.differences import (
     Difference,
     fragment_differences,
     index_in,
@@ -33,11 +33,11 @@ from contraband.differences import (
     table_difference,
     unequal,
 )
-from contraband.findings import Findings, Mismatch
-from contraband.predict import Predict
-from contraband.running import absolute, opened_store, output_identity
-from contraband.seams import Place, places
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.audit.findings import Findings, Mismatch
+from contraband.volumes.audit.places import Place, places
+from contraband.volumes.predict import Predict
+from contraband.volumes.run import absolute, opened_store, output_identity
+from contraband.volumes.settings import VolumeSettings
 
 REACH = 24
 """Voxels on each side of a place that are looked at: more than most fragments are thick, so that many are whole."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from blockwise.errors import BadInput
 from blockwise.stage import Stage
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.settings import VolumeSettings
 
 ROOM = 80
 """Characters of the longest path within an output: arrays, shards, and the names of files being written."""

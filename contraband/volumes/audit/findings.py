@@ -12,7 +12,7 @@ from rich.table import Table
 from blockwise.arrays.volume import Voxels
 from blockwise.engine.preflight import word
 from blockwise.errors import WorkFailed
-from contraband.seams import Place, count_kinds
+from contraband.volumes.audit.places import Place, count_kinds
 
 SHOWN = 20
 """Mismatches that are printed; --json has them all."""

@@ -13,8 +13,8 @@ from blockwise.executor.base import Outcome
 from blockwise.stage import Block, Grid, unpack
 from blockwise.stages.segment import Segment
 from contraband.cli import call
-from contraband.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate, line_through
-from contraband.probe import here
+from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate, line_through
+from contraband.volumes.plan.probe import here
 from tests.volumes import cells, store_volume
 
 SHAPE, BLOCK = (12, 20, 48), (12, 20, 16)

@@ -16,8 +16,8 @@ from blockwise.executor import InProcess
 from blockwise.store import open_store
 from contraband.model_settings import ModelSettings
 from contraband.models.networks import SegmentationNet
-from contraband.plan import stages
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import stages
+from contraband.volumes.settings import VolumeSettings
 from tests.contraband.tiny import MODELS
 from tests.volumes import digest, store_volume, whole
 

@@ -14,8 +14,8 @@ from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
-from contraband.foreground import fragment_settings
-from contraband.volume_settings import VolumeSettings, load_volume_settings, volume_shape
+from contraband.volumes.foreground import fragment_settings
+from contraband.volumes.settings import VolumeSettings, load_volume_settings, volume_shape
 
 __all__ = ["ORDER", "evaluation_path", "load_volume_settings", "report_path", "select", "stages", "word"]
 
@@ -87,7 +87,7 @@ def _clip(block: Voxels, shape: Voxels) -> Voxels:
 def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[Stage]:
     if settings.model is None:
         return []
-    from contraband.predict import prediction_stage
+    from contraband.volumes.predict import prediction_stage
 
     return [prediction_stage(settings, shape, block)]
 

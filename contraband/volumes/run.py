@@ -23,11 +23,11 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store, another_run, masked
-from contraband.output import check_output
-from contraband.plan import report_path
-from contraband.report import write_report
-from contraband.request import Request
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import report_path
+from contraband.volumes.output import check_output
+from contraband.volumes.report import write_report
+from contraband.volumes.request import Request
+from contraband.volumes.settings import VolumeSettings
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from blockwise.arrays.volume import Volume, Voxels
 from blockwise.errors import BadInput
 from blockwise.stage import Stage
 from blockwise.stages.fragments import check_foreground
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.settings import VolumeSettings
 
 NAME = "foreground"
 """The array of the output that holds the predicted foreground, beside `affinities`."""

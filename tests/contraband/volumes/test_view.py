@@ -15,8 +15,8 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Info, Volume, create, info, write
 from blockwise.errors import BadInput
-from contraband import view as viewing
-from contraband.view import close_viewer, find_layers, open_viewer
+from contraband.volumes import view as viewing
+from contraband.volumes.view import close_viewer, find_layers, open_viewer
 
 
 def make(path, shape=(6, 7, 8), dtype="uint64", voxel_size=(40, 4, 4), offset=(80, 8, 0)):

@@ -15,10 +15,10 @@ from blockwise.arrays.volume import info
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
-from contraband.forecast import Forecast
-from contraband.plan import word
-from contraband.running import opened_store
-from contraband.volume_settings import VolumeSettings
+from contraband.volumes.line import word
+from contraband.volumes.plan.forecast import Forecast
+from contraband.volumes.run import opened_store
+from contraband.volumes.settings import VolumeSettings
 
 LIBRARIES_BYTES = 230_000_000
 """What a worker takes before it does anything."""

@@ -1,0 +1,1 @@
+"""One volume: its settings, its line of stages, its run, its reports."""
