@@ -13,10 +13,10 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.augment import Augmenter, Shape3
-from contraband.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.experiment import Experiment
-from contraband.model_settings import ModelSettings
+from contraband.models.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
 from contraband.params import Combination, Params, settings_hash
 from contraband.pipelines.contrastive import ContrastiveSamples

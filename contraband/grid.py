@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from contraband.checkpoints import load_checkpoint, write_whole
 from contraband.experiment import BASELINE, Experiment, RunFolder, SegFolder
+from contraband.models.checkpoints import load_checkpoint, write_whole
 from contraband.params import Params
 from contraband.train_settings import TrainSettings
 

@@ -15,7 +15,7 @@ from typing import Self
 from torch.utils.data import DataLoader
 
 from blockwise.errors import WorkFailed
-from contraband.hardware import Hardware
+from contraband.models.hardware import Hardware
 from contraband.tasks import Batch, Task
 from contraband.train_settings import TrainSettings
 

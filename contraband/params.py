@@ -19,7 +19,7 @@ from blockwise.errors import BadInput
 from blockwise.settings import Settings, explain
 from contraband.comments import read_commented_json
 from contraband.migration import migrated
-from contraband.model_settings import ModelSettings
+from contraband.models.settings import ModelSettings
 from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
 
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]

@@ -18,8 +18,8 @@ from pydantic import (
 
 from blockwise.settings import Settings
 from contraband.comments import parse_number
-from contraband.model_settings import ModelSettings
-from contraband.normalise import Percentiles
+from contraband.models.normalise import Percentiles
+from contraband.models.settings import ModelSettings
 
 
 def _as_tuple(value: object) -> object:

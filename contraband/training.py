@@ -18,11 +18,11 @@ import zarr
 
 from blockwise.errors import BadInput
 from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
-from contraband.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.experiment import Experiment, RunFolder
 from contraband.grid import Training, heads
-from contraband.hardware import Hardware, choose_hardware
 from contraband.loading import batches, supervised
+from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
+from contraband.models.hardware import Hardware, choose_hardware
 from contraband.params import Combination, Params, settings_hash
 from contraband.pipelines.samples import Pair
 from contraband.pipelines.sources import ZarrVolume

@@ -13,9 +13,9 @@ from typing import Any
 from blockwise.arrays.volume import Volume, info
 from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput
-from contraband.checkpoints import load_checkpoint
 from contraband.experiment import Experiment, SegFolder
 from contraband.grid import heads
+from contraband.models.checkpoints import load_checkpoint
 from contraband.params import Params
 from contraband.train_settings import RawAndLabels, SegSettings
 from contraband.volumes.line import evaluation_path, stages

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from contraband.model_settings import ModelSettings
 from contraband.models.heads import PointwiseMLP, ProjectionHead, SimpleSegHead, SparseSegHead, gather_points, per_point
+from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
 
 

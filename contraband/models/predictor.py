@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
-from contraband.checkpoints import averaged, latest_checkpoint, load_checkpoint
-from contraband.hardware import Hardware, choose_device, uses_bfloat16
-from contraband.model_settings import ModelSettings
+from contraband.models.checkpoints import averaged, latest_checkpoint, load_checkpoint
+from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.normalise import Percentiles
+from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
-from contraband.normalise import Percentiles
 
 Shape3 = tuple[int, int, int]
 

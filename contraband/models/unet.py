@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blockwise.errors import BadInput
-from contraband.model_settings import ModelSettings
+from contraband.models.settings import ModelSettings
 
 Shape = tuple[int, ...]
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from blockwise.errors import BadInput
 from contraband.augment import Augmenter, Shape3
-from contraband.normalise import Levels
+from contraband.models.normalise import Levels
 from contraband.pipelines.nodes import sub_seed
 from contraband.pipelines.sources import VolumeSource, ZarrVolume
 

@@ -16,7 +16,7 @@ import zarr
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
-from contraband.normalise import Levels, Percentiles, measure, slab_depth
+from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.points import Points
 
 KEPT_BYTES = 1 << 30

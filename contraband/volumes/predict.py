@@ -18,7 +18,7 @@ from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, 
 from blockwise.errors import BadInput
 from blockwise.stage import Block, Grid, Overlapping
 from blockwise.store.base import Store
-from contraband.normalise import Levels, Percentiles, measure, slab_depth
+from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.volumes.foreground import NAME
 from contraband.volumes.settings import Model, VolumeSettings
 
@@ -195,7 +195,7 @@ def cached_predictor(
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
     """The stage that predicts for a volume; loads the checkpoint on this machine to learn what it needs."""
-    from contraband.checkpoints import latest_checkpoint
+    from contraband.models.checkpoints import latest_checkpoint
     from contraband.models.predictor import load_predictor
 
     model: Model = settings.model  # type: ignore[assignment]

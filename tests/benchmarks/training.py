@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader
 
 from contraband.building import contrastive_task
 from contraband.experiment import Experiment
-from contraband.hardware import choose_hardware
 from contraband.losses import nt_xent
+from contraband.models.hardware import choose_hardware
 from contraband.models.networks import ContrastiveVolumeNet
 from contraband.params import Params, parse_params
 from contraband.tasks import ContrastiveTask

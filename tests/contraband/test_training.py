@@ -16,10 +16,10 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput, WorkFailed
-from contraband import checkpoints
 from contraband.building import seg_task
-from contraband.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.experiment import RunFolder
+from contraband.models import checkpoints
+from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.models.predictor import load_predictor
 from contraband.tasks import affinity_target
 from contraband.training import train_contrastive, train_seg
@@ -291,7 +291,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
 HOLDING = """
 import sys
 from pathlib import Path
-from contraband.checkpoints import only_trainer
+from contraband.models.checkpoints import only_trainer
 from contraband.experiment import RunFolder
 with only_trainer(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)

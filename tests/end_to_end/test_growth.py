@@ -16,7 +16,7 @@ from blockwise.arrays.volume import Volume, Voxels, info, open_array
 from blockwise.engine.run import StageResult
 from blockwise.store import open_store
 from contraband.importers import import_volume
-from contraband.normalise import Percentiles
+from contraband.models.normalise import Percentiles
 from contraband.volumes.line import stages
 from contraband.volumes.request import Request
 from contraband.volumes.run import execute

@@ -14,8 +14,8 @@ from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.store import open_store
-from contraband.model_settings import ModelSettings
 from contraband.models.networks import SegmentationNet
+from contraband.models.settings import ModelSettings
 from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
 from tests.contraband.tiny import MODELS

@@ -9,9 +9,9 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.building import network_shapes
-from contraband.model_settings import ModelSettings
 from contraband.models.heads import SparseSegHead
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
+from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
 
 

@@ -8,8 +8,8 @@ import zarr
 
 from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
+from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
-from contraband.normalise import Levels, Percentiles, measure
 from contraband.params import parse_params
 from contraband.pipelines.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.training import train_seg
