@@ -12,20 +12,20 @@ import numpy as np
 import torch
 
 from blockwise.errors import BadInput
-from contraband.augment import Augmenter, Shape3
 from contraband.experiment import Experiment
 from contraband.models.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
 from contraband.params import Combination, Params, settings_hash
-from contraband.pipelines.contrastive import ContrastiveSamples
-from contraband.pipelines.nodes import sub_seed
-from contraband.pipelines.samples import Pair
-from contraband.pipelines.segmentation import SegmentationSamples
-from contraband.pipelines.sources import VolumeReader, ZarrVolume, raw_levels
-from contraband.pipelines.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
-from contraband.points import Points, generate_points, read_points
+from contraband.samples.augment import Augmenter, Shape3
+from contraband.samples.base import Pair
+from contraband.samples.contrastive import ContrastiveSamples
+from contraband.samples.nodes import sub_seed
+from contraband.samples.points import Points, generate_points, read_points
+from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
+from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
 from contraband.targets import margin_for
 from contraband.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
 from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from contraband.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
 from contraband.losses import nt_xent, segmentation_loss
 from contraband.models.heads import gather_points
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.pictures import principal_colours
+from contraband.samples.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
+from contraband.samples.views import two_views
 from contraband.targets import Offset, affinities, foreground, grow_boundary
-from contraband.views import two_views
 
 Batch = dict[str, Tensor]
 Pictures = dict[str, np.ndarray]

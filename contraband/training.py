@@ -24,8 +24,8 @@ from contraband.loading import batches, supervised
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.models.hardware import Hardware, choose_hardware
 from contraband.params import Combination, Params, settings_hash
-from contraband.pipelines.samples import Pair
-from contraband.pipelines.sources import ZarrVolume
+from contraband.samples.base import Pair
+from contraband.samples.sources import ZarrVolume
 from contraband.tasks import Batch, Pictures, Task
 from contraband.train_settings import SegSettings, TrainSettings
 from contraband.training_state import Progress, Recorder, State, is_finished

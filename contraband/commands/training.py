@@ -132,7 +132,7 @@ def points(
     from funlib.geometry import Roi
 
     from blockwise.arrays.volume import Volume, info, read
-    from contraband.points import generate_points, write_points
+    from contraband.samples.points import generate_points, write_points
 
     volume = Volume(path=labels)
     _check_points(volume, target, count)

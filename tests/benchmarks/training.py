@@ -32,9 +32,9 @@ from contraband.losses import nt_xent
 from contraband.models.hardware import choose_hardware
 from contraband.models.networks import ContrastiveVolumeNet
 from contraband.params import Params, parse_params
+from contraband.samples.views import two_views
 from contraband.tasks import ContrastiveTask
 from contraband.training import batches, train_contrastive
-from contraband.views import two_views
 from tests.benchmarks.original.chain import Chain
 from tests.benchmarks.original.loss import loop_nt_xent
 from tests.benchmarks.original.trainer import original_training

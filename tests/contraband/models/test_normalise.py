@@ -11,7 +11,7 @@ from blockwise.errors import BadInput
 from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
 from contraband.params import parse_params
-from contraband.pipelines.sources import VolumeReader, ZarrVolume, raw_levels
+from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.training import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.predict import volume_levels

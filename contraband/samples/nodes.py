@@ -11,7 +11,7 @@ import gunpowder as gp
 import numpy as np
 import torch
 
-from contraband.augment import Augmenter, move, to_relative, to_voxels
+from contraband.samples.augment import Augmenter, move, to_relative, to_voxels
 
 ATTEMPTS = 50
 """Samples drawn before one with too few labels is accepted after all."""

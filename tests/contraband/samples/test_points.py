@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.points import generate_points, read_points, write_points
+from contraband.samples.points import generate_points, read_points, write_points
 
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 20, 30)).astype(np.uint32)
 

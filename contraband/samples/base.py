@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blockwise.errors import BadInput
-from contraband.augment import Augmenter, Shape3
 from contraband.models.normalise import Levels
-from contraband.pipelines.nodes import sub_seed
-from contraband.pipelines.sources import VolumeSource, ZarrVolume
+from contraband.samples.augment import Augmenter, Shape3
+from contraband.samples.nodes import sub_seed
+from contraband.samples.sources import VolumeSource, ZarrVolume
 
 RAW, LABELS, PLACE = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS"), gp.ArrayKey("PLACE")
 

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blockwise.errors import BadInput
-from contraband.pipelines.nodes import Augment, Normalise, centred
-from contraband.pipelines.samples import LABELS, RAW, chained, float_tensor, volume_branch
-from contraband.pipelines.segmentation import SegmentationSamples
-from contraband.pipelines.sources import PointSource, VolumeReader, ZarrVolume
-from contraband.points import Points
+from contraband.samples.base import LABELS, RAW, chained, float_tensor, volume_branch
+from contraband.samples.nodes import Augment, Normalise, centred
+from contraband.samples.points import Points
+from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.sources import PointSource, VolumeReader, ZarrVolume
 
 POINTS, NEAR = gp.GraphKey("POINTS"), gp.GraphKey("NEAR")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
-from contraband.points import Points
+from contraband.samples.points import Points
 
 KEPT_BYTES = 1 << 30
 """Arrays below this size are kept in memory."""

@@ -9,13 +9,13 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput
-from contraband.augment import Augmenter
-from contraband.pipelines.contrastive import ContrastiveSamples
-from contraband.pipelines.samples import Pair
-from contraband.pipelines.segmentation import SegmentationSamples
-from contraband.pipelines.sources import VolumeReader, ZarrVolume
-from contraband.pipelines.sparse import SparseSamples, embeddings_at, labels_around
-from contraband.points import Points, generate_points
+from contraband.samples.augment import Augmenter
+from contraband.samples.base import Pair
+from contraband.samples.contrastive import ContrastiveSamples
+from contraband.samples.points import Points, generate_points
+from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.sources import VolumeReader, ZarrVolume
+from contraband.samples.sparse import SparseSamples, embeddings_at, labels_around
 from contraband.train_settings import Augmentations
 
 DIMS = {2: ((1, 32, 32), (1, 16, 16), (1, 18, 18)), 3: ((20, 24, 24), (8, 12, 12), (10, 14, 14))}

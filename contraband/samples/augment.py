@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contraband.photometry import change_intensities, gaussian
+from contraband.samples.photometry import change_intensities, gaussian
 from contraband.train_settings import Augmentations
 
 Shape3 = tuple[int, int, int]

@@ -9,10 +9,10 @@ import gunpowder as gp
 import torch
 from torch import Tensor
 
-from contraband.augment import Augmenter, Shape3
-from contraband.pipelines.nodes import CPU, Normalise, around, centred
-from contraband.pipelines.samples import PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
-from contraband.views import two_views
+from contraband.samples.augment import Augmenter, Shape3
+from contraband.samples.base import PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
+from contraband.samples.nodes import CPU, Normalise, around, centred
+from contraband.samples.views import two_views
 
 VIEW_KEYS = ("raw_0", "raw_1", "points_0", "points_1", "valid")
 

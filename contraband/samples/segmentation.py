@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contraband.augment import Augmenter, Shape3
-from contraband.pipelines.nodes import Augment, Normalise, Redraw, around, centred
-from contraband.pipelines.samples import LABELS, PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
+from contraband.samples.augment import Augmenter, Shape3
+from contraband.samples.base import LABELS, PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
+from contraband.samples.nodes import Augment, Normalise, Redraw, around, centred
 
 
 class SegmentationSamples(Samples):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from contraband.augment import Augmenter, Geometry, Shape3, to_relative, to_voxels
+from contraband.samples.augment import Augmenter, Geometry, Shape3, to_relative, to_voxels
 
 SPARE = 3
 """Candidates drawn for each point wanted, where nothing zooms."""

@@ -1,1 +1,0 @@
-"""Gunpowder pipelines: where samples come from, where they lie, what comes with them."""

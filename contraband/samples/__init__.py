@@ -1,0 +1,1 @@
+"""What one training batch is made of: volumes, points, views, augmentations, as gunpowder pipelines."""
