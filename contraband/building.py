@@ -26,9 +26,9 @@ from contraband.samples.points import Points, generate_points, read_points
 from contraband.samples.segmentation import SegmentationSamples
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
-from contraband.targets import margin_for
-from contraband.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
-from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
+from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
+from contraband.training.targets import margin_for
+from contraband.training.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
 
 log = logging.getLogger(__name__)
 

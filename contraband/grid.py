@@ -16,7 +16,7 @@ from rich.table import Table
 from contraband.experiment import BASELINE, Experiment, RunFolder, SegFolder
 from contraband.models.checkpoints import load_checkpoint, write_whole
 from contraband.params import Params
-from contraband.train_settings import TrainSettings
+from contraband.training.settings import TrainSettings
 
 State = Literal["missing", "begun", "done"]
 

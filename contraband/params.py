@@ -20,7 +20,7 @@ from blockwise.settings import Settings, explain
 from contraband.comments import read_commented_json
 from contraband.migration import migrated
 from contraband.models.settings import ModelSettings
-from contraband.train_settings import ContrastiveSettings, SegSettings, TrainSettings
+from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 

@@ -22,7 +22,7 @@ from contraband.building import contrastive_task, seg_task
 from contraband.experiment import Experiment
 from contraband.grid import Training, encoders, heads, state_of
 from contraband.params import Params, load_params
-from contraband.training import train_one
+from contraband.training.loop import train_one
 from contraband.validate import embed, validate
 from contraband.volumes.request import Request
 

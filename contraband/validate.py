@@ -17,7 +17,7 @@ from contraband.experiment import Experiment, SegFolder
 from contraband.grid import heads
 from contraband.models.checkpoints import load_checkpoint
 from contraband.params import Params
-from contraband.train_settings import RawAndLabels, SegSettings
+from contraband.training.settings import RawAndLabels, SegSettings
 from contraband.volumes.line import evaluation_path, stages
 from contraband.volumes.report import read_json
 from contraband.volumes.request import Request

@@ -57,7 +57,7 @@ def train(
 
 
 def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
-    from contraband.training import train_contrastive, train_seg
+    from contraband.training.loop import train_contrastive, train_seg
     from contraband.validate import chosen_checkpoints
 
     params, experiment = _opened(dataset, exp, index)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from blockwise.errors import BadInput
-from contraband.train_settings import TrainSettings
+from contraband.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)

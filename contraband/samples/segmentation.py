@@ -1,7 +1,7 @@
 """The segmentation pipeline: raw and labels at a random place, moved by one map.
 
 Labels reach beyond the network's output by a margin, so that the affinities at its border are known too. Affinities are
-made from them on the device (`contraband.targets`), whichever side augments.
+made from them on the device (`contraband.training.targets`), whichever side augments.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 from contraband.models.predictor import load_predictor
-from contraband.training import train_seg
+from contraband.training.loop import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.run import absolute
 from contraband.volumes.settings import VolumeSettings

@@ -8,7 +8,7 @@ import pytest
 import torch
 import zarr
 
-from contraband.losses import nt_xent
+from contraband.training.losses import nt_xent
 from tests.benchmarks.original.chain import PLACES, RAW, Chain
 from tests.benchmarks.original.loss import loop_nt_xent
 

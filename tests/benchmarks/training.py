@@ -28,13 +28,13 @@ from torch.utils.data import DataLoader
 
 from contraband.building import contrastive_task
 from contraband.experiment import Experiment
-from contraband.losses import nt_xent
 from contraband.models.hardware import choose_hardware
 from contraband.models.networks import ContrastiveVolumeNet
 from contraband.params import Params, parse_params
 from contraband.samples.views import two_views
-from contraband.tasks import ContrastiveTask
-from contraband.training import batches, train_contrastive
+from contraband.training.loop import batches, train_contrastive
+from contraband.training.losses import nt_xent
+from contraband.training.tasks import ContrastiveTask
 from tests.benchmarks.original.chain import Chain
 from tests.benchmarks.original.loss import loop_nt_xent
 from tests.benchmarks.original.trainer import original_training

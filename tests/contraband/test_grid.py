@@ -18,7 +18,7 @@ from contraband.cli import call
 from contraband.grid import Training, encoders, grid_rows, heads, state_of, write_best_metrics
 from contraband.params import load_params
 from contraband.train_all import Everything
-from contraband.training import train_contrastive
+from contraband.training.loop import train_contrastive
 from tests.contraband.tiny import tiny_experiment
 
 VOLUME = {"raw": "raw", "gt": "labels"}

@@ -12,7 +12,7 @@ from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
 from contraband.params import parse_params
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
-from contraband.training import train_seg
+from contraband.training.loop import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.predict import volume_levels
 from contraband.volumes.request import Request

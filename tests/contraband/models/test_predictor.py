@@ -10,7 +10,7 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.models.predictor import load_predictor
-from contraband.training import train_contrastive, train_seg
+from contraband.training.loop import train_contrastive, train_seg
 from tests.contraband.tiny import tiny_experiment
 
 

@@ -9,8 +9,8 @@ import torch
 from contraband.samples.augment import Augmenter, move, to_relative, to_voxels
 from contraband.samples.photometry import change_intensities, gaussian
 from contraband.samples.views import two_views
-from contraband.targets import affinities, grow_boundary, margin_for
-from contraband.train_settings import Augmentations
+from contraband.training.settings import Augmentations
+from contraband.training.targets import affinities, grow_boundary, margin_for
 
 CPU = torch.device("cpu")
 SHAPES = [(1, 40, 40), (24, 30, 30)]

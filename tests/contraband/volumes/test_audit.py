@@ -16,7 +16,7 @@ from blockwise.arrays.volume import Volume, Voxels, read, write
 from blockwise.stage import Grid, pack
 from blockwise.store import Store, open_store
 from contraband.cli import call
-from contraband.training import train_seg
+from contraband.training.loop import train_seg
 from contraband.volumes.audit.differences import fragment_differences, prediction_differences
 from contraband.volumes.audit.places import Place, places
 from tests.contraband.tiny import tiny_experiment

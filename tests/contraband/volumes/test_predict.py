@@ -15,7 +15,7 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.store import open_store
 from contraband.models.predictor import quantise
-from contraband.training import train_contrastive, train_seg
+from contraband.training.loop import train_contrastive, train_seg
 from contraband.validate import embed, validate
 from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from blockwise.errors import WorkFailed
 from contraband.models.hardware import Hardware
-from contraband.tasks import Batch, Task
-from contraband.train_settings import TrainSettings
+from contraband.training.settings import TrainSettings
+from contraband.training.tasks import Batch, Task
 
 
 def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from contraband import losses
-from contraband.losses import affinity_loss, nt_xent, segmentation_loss
+from contraband.training import losses
+from contraband.training.losses import affinity_loss, nt_xent, segmentation_loss
 
 
 def slow_nt_xent(first, second, temperature, valid) -> float:

@@ -20,15 +20,15 @@ from blockwise.errors import BadInput
 from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
 from contraband.experiment import Experiment, RunFolder
 from contraband.grid import Training, heads
-from contraband.loading import batches, supervised
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.models.hardware import Hardware, choose_hardware
 from contraband.params import Combination, Params, settings_hash
 from contraband.samples.base import Pair
 from contraband.samples.sources import ZarrVolume
-from contraband.tasks import Batch, Pictures, Task
-from contraband.train_settings import SegSettings, TrainSettings
-from contraband.training_state import Progress, Recorder, State, is_finished
+from contraband.training.loading import batches, supervised
+from contraband.training.settings import SegSettings, TrainSettings
+from contraband.training.state import Progress, Recorder, State, is_finished
+from contraband.training.tasks import Batch, Pictures, Task
 
 log = logging.getLogger(__name__)
 

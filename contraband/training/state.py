@@ -13,9 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from blockwise.errors import WorkFailed
 from contraband.experiment import RunFolder
-from contraband.pictures import sections
-from contraband.tasks import Pictures, plain
-from contraband.train_settings import TrainSettings
+from contraband.training.pictures import sections
+from contraband.training.settings import TrainSettings
+from contraband.training.tasks import Pictures, plain
 
 
 class Progress(Protocol):

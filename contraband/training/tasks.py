@@ -1,6 +1,6 @@
 """The four things that are trained: what comes in, what the loss is, what a picture of it shows.
 
-A task joins a network, its samples and its loss; `contraband.training` runs any of them.
+A task joins a network, its samples and its loss; `contraband.training.loop` runs any of them.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from contraband.losses import nt_xent, segmentation_loss
 from contraband.models.heads import gather_points
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
-from contraband.pictures import principal_colours
 from contraband.samples.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
 from contraband.samples.views import two_views
-from contraband.targets import Offset, affinities, foreground, grow_boundary
+from contraband.training.losses import nt_xent, segmentation_loss
+from contraband.training.pictures import principal_colours
+from contraband.training.targets import Offset, affinities, foreground, grow_boundary
 
 Batch = dict[str, Tensor]
 Pictures = dict[str, np.ndarray]

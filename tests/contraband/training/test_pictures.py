@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from contraband.pictures import principal_colours, sections
+from contraband.training.pictures import principal_colours, sections
 
 
 @pytest.mark.parametrize("shape", [(6, 7), (4, 6, 7)])

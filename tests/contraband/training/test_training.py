@@ -21,8 +21,8 @@ from contraband.experiment import RunFolder
 from contraband.models import checkpoints
 from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.models.predictor import load_predictor
-from contraband.tasks import affinity_target
-from contraband.training import train_contrastive, train_seg
+from contraband.training.loop import train_contrastive, train_seg
+from contraband.training.tasks import affinity_target
 from tests.contraband.tiny import tiny_experiment
 from tests.paths import ROOT
 
@@ -162,8 +162,8 @@ import torch
 from contraband.experiment import Experiment
 from contraband.params import load_params
 from contraband.models.predictor import load_predictor
-from contraband.tasks import affinity_target
-from contraband.training import train_seg
+from contraband.training.tasks import affinity_target
+from contraband.training.loop import train_seg
 torch.set_num_threads(1)
 experiment = Experiment(Path(sys.argv[1]))
 def progress(step, total, loss, its):
