@@ -20,8 +20,8 @@ from blockwise.kernels.tables import count_overlap
 from blockwise.stages.evaluate.stage import as_row
 from contraband import figures
 from contraband.baselines import baseline_otsu
-from contraband.experiment import Experiment
-from contraband.params import load_params
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import load_params
 from contraband.synthetic import em_like
 from contraband.training.loop import train_contrastive, train_seg
 from contraband.volumes.line import evaluation_path, load_volume_settings, stages

@@ -12,8 +12,8 @@ from contraband.commands.common import AsJson, console, emit, meter, warn
 
 if TYPE_CHECKING:
     from blockwise.arrays.volume import Volume
-    from contraband.experiment import Experiment
-    from contraband.params import Params
+    from contraband.experiments.folders import Experiment
+    from contraband.experiments.params import Params
 
 Dataset = Annotated[str, typer.Option("--dataset", "-dataset", help="Folder under experiments/.")]
 Number = Annotated[int, typer.Option("--exp", "-exp", help="The n of EXPn-....")]
@@ -57,8 +57,8 @@ def train(
 
 
 def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
+    from contraband.experiments.validate import chosen_checkpoints
     from contraband.training.loop import train_contrastive, train_seg
-    from contraband.validate import chosen_checkpoints
 
     params, experiment = _opened(dataset, exp, index)
     with meter("steps") as display:
@@ -81,8 +81,8 @@ def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[in
 def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:
     from blockwise.cluster.open import Cluster
     from blockwise.settings import read_yaml
-    from contraband.grid import write_best_metrics
-    from contraband.train_all import Everything
+    from contraband.experiments.grid import write_best_metrics
+    from contraband.experiments.train_all import Everything
     from contraband.volumes.request import Request
 
     params, experiment = _opened(dataset, exp)
@@ -175,8 +175,8 @@ def report(
     if what is not None and not what.is_dir():
         _volume_report(what, as_json)
         return
-    from contraband.experiment import Experiment
-    from contraband.params import load_params
+    from contraband.experiments.folders import Experiment
+    from contraband.experiments.params import load_params
 
     if what is not None:
         experiment = Experiment(what)
@@ -188,7 +188,7 @@ def report(
 
 
 def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
-    from contraband.grid import grid_rows, print_grid, write_best_metrics
+    from contraband.experiments.grid import grid_rows, print_grid, write_best_metrics
 
     rows = grid_rows(params, experiment)
     print_grid(console(), rows)
@@ -213,8 +213,8 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
 
 
 def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
-    from contraband.validate import embed as write_embeddings
-    from contraband.validate import validate as write_metrics
+    from contraband.experiments.validate import embed as write_embeddings
+    from contraband.experiments.validate import validate as write_metrics
     from contraband.volumes.request import Request
 
     params, experiment = _opened(dataset, exp, index)
@@ -228,8 +228,8 @@ def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[
 
 def _opened(dataset: str, exp: int, index: int = 0) -> tuple[Params, Experiment]:
     """The parameters and the place of an experiment that has a combination of that index."""
-    from contraband.experiment import find_experiment
-    from contraband.params import load_params
+    from contraband.experiments.folders import find_experiment
+    from contraband.experiments.params import load_params
 
     experiment = find_experiment(dataset, exp)
     params = load_params(experiment.param_dict)

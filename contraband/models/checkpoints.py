@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from blockwise.errors import BadInput
-from contraband.experiment import RunFolder
+from contraband.experiments.folders import RunFolder
 
 FORMAT = 1
 

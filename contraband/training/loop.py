@@ -17,12 +17,12 @@ import torch
 import zarr
 
 from blockwise.errors import BadInput
-from contraband.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
-from contraband.experiment import Experiment, RunFolder
-from contraband.grid import Training, heads
+from contraband.experiments.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
+from contraband.experiments.folders import Experiment, RunFolder
+from contraband.experiments.grid import Training, heads
+from contraband.experiments.params import Combination, Params, settings_hash
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.models.hardware import Hardware, choose_hardware
-from contraband.params import Combination, Params, settings_hash
 from contraband.samples.base import Pair
 from contraband.samples.sources import ZarrVolume
 from contraband.training.loading import batches, supervised

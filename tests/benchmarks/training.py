@@ -26,11 +26,11 @@ import torch
 import zarr
 from torch.utils.data import DataLoader
 
-from contraband.building import contrastive_task
-from contraband.experiment import Experiment
+from contraband.experiments.building import contrastive_task
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import Params, parse_params
 from contraband.models.hardware import choose_hardware
 from contraband.models.networks import ContrastiveVolumeNet
-from contraband.params import Params, parse_params
 from contraband.samples.views import two_views
 from contraband.training.loop import batches, train_contrastive
 from contraband.training.losses import nt_xent

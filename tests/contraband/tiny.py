@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import zarr
 
-from contraband.experiment import Experiment
-from contraband.params import Params, load_params
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import Params, load_params
 
 MODELS = {
     2: {"in_shape": [32, 32], "num_fmaps": 8, "downsample_factors": [[2, 2]]},

@@ -60,7 +60,7 @@ def test_shipped_volume_settings_load(name):
 @pytest.mark.parametrize("name", [name for name in tracked() if name.endswith("/param_dict.json")])
 def test_shipped_experiments_load(name):
     """Every param_dict.json in experiments/ is accepted as it is."""
-    from contraband.params import load_params
+    from contraband.experiments.params import load_params
 
     assert load_params(ROOT / name)
 

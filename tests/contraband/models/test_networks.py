@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blockwise.errors import BadInput
-from contraband.building import network_shapes
+from contraband.experiments.building import network_shapes
 from contraband.models.heads import SparseSegHead
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings

@@ -16,8 +16,8 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput, WorkFailed
-from contraband.building import seg_task
-from contraband.experiment import RunFolder
+from contraband.experiments.building import seg_task
+from contraband.experiments.folders import RunFolder
 from contraband.models import checkpoints
 from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.models.predictor import load_predictor
@@ -159,8 +159,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from contraband.experiment import Experiment
-from contraband.params import load_params
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import load_params
 from contraband.models.predictor import load_predictor
 from contraband.training.tasks import affinity_target
 from contraband.training.loop import train_seg
@@ -292,7 +292,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from contraband.models.checkpoints import only_trainer
-from contraband.experiment import RunFolder
+from contraband.experiments.folders import RunFolder
 with only_trainer(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

@@ -14,9 +14,9 @@ from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.store import open_store
+from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.training.loop import train_contrastive, train_seg
-from contraband.validate import embed, validate
 from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles
 from contraband.volumes.request import Request

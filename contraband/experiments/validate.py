@@ -13,10 +13,10 @@ from typing import Any
 from blockwise.arrays.volume import Volume, info
 from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput
-from contraband.experiment import Experiment, SegFolder
-from contraband.grid import heads
+from contraband.experiments.folders import Experiment, SegFolder
+from contraband.experiments.grid import heads
+from contraband.experiments.params import Params
 from contraband.models.checkpoints import load_checkpoint
-from contraband.params import Params
 from contraband.training.settings import RawAndLabels, SegSettings
 from contraband.volumes.line import evaluation_path, stages
 from contraband.volumes.report import read_json

@@ -15,9 +15,9 @@ import zarr
 from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput, WorkFailed
 from contraband.cli import call
-from contraband.grid import Training, encoders, grid_rows, heads, state_of, write_best_metrics
-from contraband.params import load_params
-from contraband.train_all import Everything
+from contraband.experiments.grid import Training, encoders, grid_rows, heads, state_of, write_best_metrics
+from contraband.experiments.params import load_params
+from contraband.experiments.train_all import Everything
 from contraband.training.loop import train_contrastive
 from tests.contraband.tiny import tiny_experiment
 
@@ -81,7 +81,7 @@ def kill_a_worker(killed: list[psutil.Process], end: threading.Event) -> None:
     while not killed and not end.wait(0.02):
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if "contraband.train_all" in process.cmdline():
+                if "contraband.experiments.train_all" in process.cmdline():
                     killed.append(process)
                     process.parent().kill()
                     return

@@ -18,12 +18,12 @@ from typing import Any
 
 from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
-from contraband.building import contrastive_task, seg_task
-from contraband.experiment import Experiment
-from contraband.grid import Training, encoders, heads, state_of
-from contraband.params import Params, load_params
+from contraband.experiments.building import contrastive_task, seg_task
+from contraband.experiments.folders import Experiment
+from contraband.experiments.grid import Training, encoders, heads, state_of
+from contraband.experiments.params import Params, load_params
+from contraband.experiments.validate import embed, validate
 from contraband.training.loop import train_one
-from contraband.validate import embed, validate
 from contraband.volumes.request import Request
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ def train_there(folder: str, experiment: str, training: Training) -> str:
     which has no children by multiprocessing. It ends with the worker, whose end closes its standard input.
     """
     numbers = [training.index, -1 if training.seg_index is None else training.seg_index, training.checkpoint]
-    command = [sys.executable, "-m", "contraband.train_all", experiment, *map(str, numbers)]
+    command = [sys.executable, "-m", "contraband.experiments.train_all", experiment, *map(str, numbers)]
     where = folder if Path(folder).is_dir() else None  # data files may be named relative to it
     with subprocess.Popen(command, cwd=where, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

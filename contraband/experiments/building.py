@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from blockwise.errors import BadInput
-from contraband.experiment import Experiment
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import Combination, Params, settings_hash
 from contraband.models.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
-from contraband.params import Combination, Params, settings_hash
 from contraband.samples.augment import Augmenter, Shape3
 from contraband.samples.base import Pair
 from contraband.samples.contrastive import ContrastiveSamples

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError, model_validator
 from blockwise.errors import BadInput
 from blockwise.settings import Settings, explain
 from contraband.comments import read_commented_json
-from contraband.migration import migrated
+from contraband.experiments.migration import migrated
 from contraband.models.settings import ModelSettings
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 

@@ -10,7 +10,7 @@ import pytest
 
 from blockwise.errors import BadInput
 from contraband.comments import parse_commented_json, parse_number
-from contraband.params import load_params, parse_params, settings_hash
+from contraband.experiments.params import load_params, parse_params, settings_hash
 from tests.paths import ROOT
 
 MODEL = {"in_shape": [84, 84, 84], "num_fmaps": 2}

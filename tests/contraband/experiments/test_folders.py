@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.experiment import Experiment, find_experiment
+from contraband.experiments.folders import Experiment, find_experiment
 
 
 def test_the_layout_is_the_documented_one(tmp_path):

@@ -1,0 +1,1 @@
+"""Experiments on disk: param_dict.json, grids of trainings, their folders, their scores."""
