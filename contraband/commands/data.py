@@ -53,7 +53,7 @@ def import_volume(
 
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
-    from contraband.importers import import_volume as convert
+    from contraband.importing.volume import import_volume as convert
 
     options: dict[str, object] = {
         "name": name, "axes": axes, "units": units, "crop": crop, "quantise": quantise, "boundaries": boundaries,

@@ -15,7 +15,7 @@ from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, Voxels, info, open_array
 from blockwise.engine.run import StageResult
 from blockwise.store import open_store
-from contraband.importers import import_volume
+from contraband.importing.volume import import_volume
 from contraband.models.normalise import Percentiles
 from contraband.volumes.line import stages
 from contraband.volumes.request import Request

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
-from contraband.importers import import_volume
+from contraband.importing.volume import import_volume
 from tests.paths import ROOT, real_data
 from tests.servers import fresh_database, mongo_server
 from tests.volumes import cells, digest, store_volume

@@ -21,7 +21,7 @@ from blockwise.stage import Stage, unpack
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.store.base import Store
-from contraband.staging import staging
+from contraband.importing.staging import staging
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.volumes.request import Request

@@ -15,7 +15,7 @@ import zarr
 from blockwise.arrays import content
 from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
-from contraband.importers import import_volume
+from contraband.importing.volume import import_volume
 from tests.paths import real_data
 
 SHAPE = (5, 6, 7)

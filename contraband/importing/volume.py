@@ -15,9 +15,9 @@ from blockwise.arrays.volume import SPATIAL, Info, Volume, Voxels, create, info,
 from blockwise.errors import BadInput
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
-from contraband.sources import Source, open_source
-from contraband.staging import check_target, publish, staging
-from contraband.values import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
+from contraband.importing.conversion import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
+from contraband.importing.formats import Source, open_source
+from contraband.importing.staging import check_target, publish, staging
 
 USUAL_AXES = {2: "yx", 3: "zyx", 4: "czyx"}
 MAX_CHANNELS = 64

@@ -20,7 +20,7 @@ import tifffile
 import zarr
 
 from blockwise.errors import BadInput
-from contraband.n5 import N5Array
+from contraband.importing.n5 import N5Array
 
 Slices = tuple[slice, ...]
 

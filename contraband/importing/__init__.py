@@ -1,0 +1,1 @@
+"""Volumes of other programs, read into zarr."""
