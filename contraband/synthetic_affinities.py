@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.spatial import cKDTree
 
-from contraband.noise import smooth, uniform
-from contraband.synthetic import depth_in_cell
+from contraband.demo.noise import smooth, uniform
+from contraband.demo.synthetic import depth_in_cell
 
 OFFSETS = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 COARSE = 2

@@ -22,7 +22,7 @@ def demo(
     from contraband.volumes.output import check_folder
 
     check_folder(folder / "test.zarr", "--output")
-    from contraband.demo import Demo, run_demo
+    from contraband.demo.demo import Demo, run_demo
     from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:

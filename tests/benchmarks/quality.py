@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from blockwise.arrays.volume import SPATIAL, Volume, open_array
-from contraband.synthetic import neurites
+from contraband.demo.synthetic import neurites
 from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
 from tests.benchmarks.report import Row
 from tests.paths import ROOT

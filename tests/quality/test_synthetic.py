@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blockwise.kernels.watershed.label import Rules
-from contraband.synthetic import neurites
+from contraband.demo.synthetic import neurites
 from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
 from tests.quality.measuring import merged_voi, ours, waterz_best
 

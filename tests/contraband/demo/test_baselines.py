@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contraband.baselines import baseline_otsu, otsu_threshold
+from contraband.demo.baselines import baseline_otsu, otsu_threshold
 from tests.paths import real_data
 from tests.scores import variation_of_information
 

@@ -18,11 +18,11 @@ from blockwise.files import write_json
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stages.evaluate.stage import as_row
-from contraband import figures
-from contraband.baselines import baseline_otsu
+from contraband.demo import figures
+from contraband.demo.baselines import baseline_otsu
+from contraband.demo.synthetic import em_like
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
-from contraband.synthetic import em_like
 from contraband.training.loop import train_contrastive, train_seg
 from contraband.volumes.line import evaluation_path, load_volume_settings, stages
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from contraband.noise import smooth, uniform
+from contraband.demo.noise import smooth, uniform
 
 CYTOPLASM, MEMBRANE, OUTLINE, MATRIX = 0.68, 0.2, 0.22, 0.36
 

@@ -1,0 +1,1 @@
+"""A made-up volume, taken through the whole line."""
