@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.common import AsJson, console, emit, meter, warn
+from contraband.commands.screen import AsJson, console, emit, meter, warn
 
 if TYPE_CHECKING:
     from blockwise.arrays.volume import Volume

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.common import AsJson, Assignments, SettingsFile, console, emit, meter, warn
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, meter, warn
 from contraband.volumes.request import Request
 
 if TYPE_CHECKING:
