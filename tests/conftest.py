@@ -11,7 +11,7 @@ import pytest
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-from tests.paths import SHARED_DATA  # noqa: E402 - it may import what reads them
+from tests.support.paths import SHARED_DATA  # noqa: E402 - it may import what reads them
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

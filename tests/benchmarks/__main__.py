@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.benchmarks.machine import describe
 from tests.benchmarks.report import Section, as_markdown, as_text, between, from_json, to_json
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 SECTIONS = {
     "segmentation": "segmentation", "growth": "growth", "edges": "stores", "agglomeration": "merging",

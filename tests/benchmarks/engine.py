@@ -23,9 +23,9 @@ from blockwise.executor.ondask.batching import LIMIT
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.chain import measure_chain
 from tests.benchmarks.report import Row
-from tests.paths import ROOT
-from tests.servers import fresh_database, mongo_server
-from tests.toys import Idle
+from tests.support.paths import ROOT
+from tests.support.servers import fresh_database, mongo_server
+from tests.support.toys import Idle
 
 NAME = "engine"
 

@@ -23,7 +23,7 @@ from contraband.volumes.line import stages
 from contraband.volumes.run import absolute
 from contraband.volumes.settings import VolumeSettings
 from tests.benchmarks.report import Row
-from tests.contraband.tiny import tiny_experiment
+from tests.support.tiny import tiny_experiment
 
 TILE = (32, 64, 64)
 BLOCK = (64, 128, 128)

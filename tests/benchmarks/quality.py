@@ -8,10 +8,10 @@ import numpy as np
 
 from blockwise.arrays.volume import SPATIAL, Volume, open_array
 from contraband.demo.synthetic import neurites
-from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
 from tests.benchmarks.report import Row
-from tests.paths import ROOT
-from tests.quality.measuring import Ours, merged_voi, ours, waterz_best
+from tests.support.measuring import Ours, merged_voi, ours, waterz_best
+from tests.support.paths import ROOT
+from tests.support.synthetic_affinities import affinities_from_labels, thin_affinities
 
 NAME = "quality"
 SMALL, LARGE = (64, 96, 96), (128, 192, 192)

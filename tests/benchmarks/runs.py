@@ -16,7 +16,7 @@ from blockwise.arrays.volume import Volume, Voxels, create, write
 from blockwise.stage import Grid
 from blockwise.stages.affinity import NEAREST
 from blockwise.store import open_store
-from contraband.synthetic_affinities import em_like_affinities
+from tests.support.synthetic_affinities import em_like_affinities
 
 SEED = 3
 

@@ -17,7 +17,7 @@ from blockwise.stage import Block, Grid
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.machine import copy_bytes_a_second
 from tests.benchmarks.report import Row
-from tests.servers import fresh_database, mongo_server
+from tests.support.servers import fresh_database, mongo_server
 
 NAME = "edges"
 EDGES_A_BLOCK = 50_000

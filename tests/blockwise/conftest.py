@@ -12,7 +12,7 @@ from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.store import Store, open_store
-from tests.toys import source_volume
+from tests.support.toys import source_volume
 
 
 @pytest.fixture(scope="session")

@@ -19,8 +19,8 @@ from funlib.geometry import Roi
 from blockwise.errors import BadInput
 from blockwise.stage import Grid
 from blockwise.store import Failure, Record, StageInfo, Store, Totals, masked, mongo, open_store
-from tests.paths import ROOT
-from tests.servers import EXTERNAL, MongoServer, free_port, fresh_database, mongo_server
+from tests.support.paths import ROOT
+from tests.support.servers import EXTERNAL, MongoServer, free_port, fresh_database, mongo_server
 
 EDGE = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u4")])
 GRID = Grid("fragments", (10, 8, 7), (4, 4, 4))

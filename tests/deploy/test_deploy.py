@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.house.sources import imported, modules, tracked
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 DEPLOY = ROOT / "deploy"
 OPTIONAL = {"dask-jobqueue"}

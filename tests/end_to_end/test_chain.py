@@ -25,10 +25,10 @@ from contraband.volumes.line import report_path, stages
 from contraband.volumes.request import Request
 from contraband.volumes.run import absolute, execute
 from contraband.volumes.settings import load_volume_settings
-from tests.contraband.tiny import tiny_experiment
-from tests.end_to_end.waiting import waiting_line
-from tests.paths import ROOT
-from tests.volumes import digest, store_volume
+from tests.support.paths import ROOT
+from tests.support.tiny import tiny_experiment
+from tests.support.volumes import digest, store_volume
+from tests.support.waiting import waiting_line
 
 SHAPE = (96, 24, 24)
 BLOCKS = 24
@@ -104,7 +104,7 @@ from contraband.volumes.request import Request
 from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 from pathlib import Path
-from tests.end_to_end.waiting import waiting_line
+from tests.support.waiting import waiting_line
 def progress(name, done, *_):
     if name == "edges" and done:
         os.kill(os.getpid(), signal.SIGKILL)

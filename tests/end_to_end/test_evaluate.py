@@ -13,7 +13,7 @@ from blockwise.arrays.volume import Volume
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from tests.end_to_end.test_run import contraband, done
-from tests.volumes import cells, store_volume, whole
+from tests.support.volumes import cells, store_volume, whole
 
 SHAPE = (24, 40, 48)
 BOX = (slice(5, 19), slice(7, 33), slice(26, 48))

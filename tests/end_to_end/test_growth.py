@@ -24,8 +24,8 @@ from contraband.volumes.settings import VolumeSettings, load_volume_settings
 from tests.contraband.volumes.test_foreground import untrained
 from tests.end_to_end.test_run import blocks_done, done, kill_when
 from tests.faults.volume import sums
-from tests.servers import fresh_database, mongo_server
-from tests.volumes import NEAREST, cells, store_volume
+from tests.support.servers import fresh_database, mongo_server
+from tests.support.volumes import NEAREST, cells, store_volume
 
 OLD: Voxels = (24, 20, 20)
 DEEPER: Voxels = (31, 20, 20)

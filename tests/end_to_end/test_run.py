@@ -16,9 +16,9 @@ import pytest
 
 from blockwise.arrays.volume import Volume
 from contraband.importing.volume import import_volume
-from tests.paths import ROOT, real_data
-from tests.servers import fresh_database, mongo_server
-from tests.volumes import cells, digest, store_volume
+from tests.support.paths import ROOT, real_data
+from tests.support.servers import fresh_database, mongo_server
+from tests.support.volumes import cells, digest, store_volume
 
 SHAPE = (24, 40, 48)
 SETTINGS = """

@@ -21,8 +21,8 @@ from tests.faults.play import Play, Result, last, play
 from tests.faults.points import Point, all_points
 from tests.faults.scenes import BEFORE, DURING, nothing
 from tests.faults.volume import BLOCK, RAW_SHAPE, SHAPE, make_checkpoint, make_volume, sums
-from tests.paths import ROOT
-from tests.servers import mongo_server
+from tests.support.paths import ROOT
+from tests.support.servers import mongo_server
 
 HEAD = f"{'where':<62} {'executor':<9} {'store':<10} {'first':>5} {'starts':>6} {'s':>6}  result"
 SHAPES = (SHAPE, (9, 14, 30), BLOCK)

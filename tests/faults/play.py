@@ -17,8 +17,8 @@ from pathlib import Path
 from tests.faults.points import Point
 from tests.faults.strike import VARIABLE, struck, write_plan
 from tests.faults.volume import BLOCK, PREDICTED, SETTINGS, sums
-from tests.paths import ROOT
-from tests.servers import MongoServer, fresh_database
+from tests.support.paths import ROOT
+from tests.support.servers import MongoServer, fresh_database
 
 LIMIT_S = 180
 _STARTS = 4

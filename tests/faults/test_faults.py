@@ -13,7 +13,7 @@ from tests.faults.points import Point, all_points
 from tests.faults.scenes import nothing
 from tests.faults.strike import Strike
 from tests.faults.volume import make_volume
-from tests.servers import mongo_server
+from tests.support.servers import mongo_server
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import zarr
 
 from blockwise.arrays.volume import Voxels
 from blockwise.stage import pack
-from tests.contraband.tiny import tiny_experiment
-from tests.volumes import cells, store_volume
+from tests.support.tiny import tiny_experiment
+from tests.support.volumes import cells, store_volume
 
 SHAPE: Voxels = (18, 27, 30)
 BLOCK: Voxels = (7, 10, 11)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 
 @cache

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.house.sources import tracked
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 FOLDERS = {"contraband", "blockwise", "configs", "experiments", "deploy", "tests"}
 # Written in pieces, or this file would break its own rule.

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.house.sources import dotted, imported, modules, tree
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 BARRED = {"torch", "gunpowder", "contraband"}
 FILE_LINES = 300

@@ -7,8 +7,8 @@ import pytest
 
 from blockwise.kernels.watershed.label import Rules
 from contraband.demo.synthetic import neurites
-from contraband.synthetic_affinities import affinities_from_labels, thin_affinities
-from tests.quality.measuring import merged_voi, ours, waterz_best
+from tests.support.measuring import merged_voi, ours, waterz_best
+from tests.support.synthetic_affinities import affinities_from_labels, thin_affinities
 
 
 def test_thick_membranes_are_segmented_better_than_by_waterz() -> None:

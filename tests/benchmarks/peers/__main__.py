@@ -18,7 +18,7 @@ from tests.benchmarks.peers.environment import prepared
 from tests.benchmarks.peers.measuring import Measured, Places, compare
 from tests.benchmarks.report import between
 from tests.benchmarks.runs import Case
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 VOLUMES = {"small": ((128, 192, 256), (64, 96, 128)), "large": ((200, 256, 256), (100, 256, 256))}
 """Shape and block; volara runs on the small one only, for it needs minutes there."""

@@ -14,8 +14,8 @@ import zarr
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Grid
-from contraband.synthetic_affinities import em_like_affinities
 from tests.benchmarks.runs import SEED, Case, affinities_of, call, ready, tiny
+from tests.support.synthetic_affinities import em_like_affinities
 
 HERE = Path(__file__).parent
 CONTEXT = (8, 8, 8)

@@ -14,7 +14,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume, create, write
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 
 def test_every_shard_and_its_folders_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,8 +20,8 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.stage import Grid
 from blockwise.store import Store
-from tests.toys import Smear, source_volume
-from tests.volumes import cells, line, store_volume, whole
+from tests.support.toys import Smear, source_volume
+from tests.support.volumes import cells, line, store_volume, whole
 
 WRITERS = 4
 SHAPE, BLOCK = (9, 32, 31), (8, 8, 8)

@@ -21,9 +21,9 @@ from blockwise.cluster.open import Cluster, dashboard_address, job_script, open_
 from blockwise.errors import BadInput
 from blockwise.executor import OnDask
 from blockwise.executor.ondask.pool import is_here, slots_of
-from tests.paths import ROOT
-from tests.servers import free_port
-from tests.toys import Idle
+from tests.support.paths import ROOT
+from tests.support.servers import free_port
+from tests.support.toys import Idle
 
 
 def fake_client(*workers: dict[str, object], address: str = "tcp://127.0.0.1:1") -> SimpleNamespace:

@@ -19,10 +19,10 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
 from blockwise.stage import Grid, Stage, unpack
 from blockwise.store import open_store
-from tests import volumes
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
-from tests.paths import ROOT
-from tests.toys import Blur, Idle, Smear, source_volume
+from tests.support import volumes
+from tests.support.paths import ROOT
+from tests.support.toys import Blur, Idle, Smear, source_volume
 
 SHAPE = (8, 9, 10)
 BLOCKS = 2 * 3 * 3

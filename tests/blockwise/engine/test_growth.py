@@ -22,7 +22,7 @@ from blockwise.stages import fragments as fragments_module
 from blockwise.store import Store, open_store
 from blockwise.store.sqlite import SqliteStore
 from tests.faults.volume import sums
-from tests.volumes import cells, line, store_volume
+from tests.support.volumes import cells, line, store_volume
 
 OLD, MIDDLE, NEW = (15, 13, 10), (17, 13, 10), (20, 13, 10)
 WIDER = (15, 15, 10)

@@ -13,9 +13,9 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.stage import Grid
 from blockwise.store import Store, open_store
-from tests.blockwise.lines import BLOCKS, expected, key_of, line, one, smear, voxels
 from tests.faults.planned import ALWAYS, RAISE, attempts, plan
-from tests.toys import Idle
+from tests.support.lines import BLOCKS, expected, key_of, line, one, smear, voxels
+from tests.support.toys import Idle
 
 
 def test_a_line_of_stages_makes_its_volume(source, store, executor):
@@ -106,7 +106,7 @@ def test_broken_code_ends_the_run_at_once(source, store, executor, tmp_path):
 
 def test_a_store_can_be_a_server(source, tmp_path, new_executor):
     """The same line with MongoDB's protocol instead of a file."""
-    from tests.servers import fresh_database, mongo_server
+    from tests.support.servers import fresh_database, mongo_server
 
     with mongo_server(tmp_path / "server") as address:
         store = open_store(fresh_database(address))

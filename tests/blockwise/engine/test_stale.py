@@ -9,9 +9,9 @@ from blockwise.arrays.volume import open_array
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput, Stale
 from blockwise.executor import InProcess
-from tests.blockwise.lines import BLOCKS, expected, key_of, line, one, smear, voxels
 from tests.faults.planned import INTERRUPT, plan
-from tests.toys import Idle, Smear
+from tests.support.lines import BLOCKS, expected, key_of, line, one, smear, voxels
+from tests.support.toys import Idle, Smear
 
 
 def test_changed_settings_make_blocks_stale(source, store, executor):

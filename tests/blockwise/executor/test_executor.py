@@ -15,7 +15,7 @@ from blockwise.executor.ondask.worker import Task, as_task
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, HANG, RAISE, attempts, plan
-from tests.toys import Idle
+from tests.support.toys import Idle
 
 
 def run_all(executor: Executor, stage: Stage, keys: list[int], attempt: int = 1) -> dict[int, Outcome]:

@@ -17,11 +17,11 @@ from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
-from tests.blockwise.lines import BLOCKS, expected, key_of, one, smear, voxels
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, HOLD_GIL, INTERRUPT, STOP, attempts, plan
-from tests.paths import ROOT
-from tests.servers import free_port, wait_for_port
-from tests.toys import Idle
+from tests.support.lines import BLOCKS, expected, key_of, one, smear, voxels
+from tests.support.paths import ROOT
+from tests.support.servers import free_port, wait_for_port
+from tests.support.toys import Idle
 
 
 def test_interrupting_keeps_what_is_done(source, store, tmp_path):
@@ -130,7 +130,7 @@ from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.executor import OnDask
 from blockwise.engine.run import run_stages
 from blockwise.store import open_store
-from tests.toys import Idle
+from tests.support.toys import Idle
 if __name__ == "__main__":
     store = open_store(sys.argv[1])
     with open_cluster(Cluster(dashboard=False)) as client, OnDask(client, store.url) as executor:

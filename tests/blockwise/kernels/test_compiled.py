@@ -12,8 +12,8 @@ import numpy as np
 from blockwise.kernels.compiled import mix64
 from blockwise.kernels.graph.merging import merge_queue
 from blockwise.kernels.watershed.links import _label, link_voxels
-from tests.blockwise.kernels.volumes import slow_mix64
-from tests.paths import ROOT
+from tests.support.affinities import slow_mix64
+from tests.support.paths import ROOT
 
 LABEL = """
 import sys

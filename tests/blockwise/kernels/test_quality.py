@@ -11,8 +11,8 @@ from blockwise.kernels.graph.edges import count_edges
 from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
 from blockwise.kernels.watershed.label import Rules
-from tests.blockwise.kernels.volumes import NEAREST, fragments
-from tests.paths import real_data
+from tests.support.affinities import NEAREST, fragments
+from tests.support.paths import real_data
 
 
 def to_affinities(boundary):

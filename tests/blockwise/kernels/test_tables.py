@@ -7,7 +7,7 @@ import pytest
 
 from blockwise.errors import BadInput
 from blockwise.kernels.tables import count_overlap, distinct, merge_overlaps, relabel
-from tests.blockwise.kernels.volumes import blocks, box
+from tests.support.affinities import blocks, box
 
 
 def volumes(seed=0, shape=(9, 10, 11)):

@@ -18,7 +18,7 @@ from blockwise.stages.agglomerate.region_graph import split
 from blockwise.stages.agglomerate.shelf import TABLES
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.store import Store, open_store
-from tests.volumes import cells, line, store_volume
+from tests.support.volumes import cells, line, store_volume
 
 SHAPE, BLOCK = (26, 33, 40), (9, 11, 14)
 

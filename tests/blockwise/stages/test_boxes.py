@@ -20,7 +20,7 @@ from blockwise.stages.agglomerate.shelf import TABLES
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
-from tests.volumes import cells, digest, line, store_volume
+from tests.support.volumes import cells, digest, line, store_volume
 
 SHAPE: Voxels = (26, 33, 40)
 BLOCK: Voxels = (9, 11, 14)

@@ -17,7 +17,7 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.stage import Evaluate
 from tests.blockwise.kernels.scores.test_run_length import slow_run_length
 from tests.blockwise.stages.test_line import run
-from tests.volumes import cells, line, store_volume, whole
+from tests.support.volumes import cells, line, store_volume, whole
 
 SHAPE = (22, 30, 34)
 BLOCKS: list[Voxels] = [SHAPE, (11, 15, 17), (7, 11, 34), (3, 30, 9)]

@@ -14,7 +14,7 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.stages.fragments import check_foreground, is_foreground
 from blockwise.store import open_store
-from tests.volumes import cells, digest, line, store_volume, whole
+from tests.support.volumes import cells, digest, line, store_volume, whole
 
 SHAPE = (14, 20, 22)
 BLOCKS: list[Voxels] = [SHAPE, (7, 10, 11), (5, 9, 22), (3, 20, 8)]

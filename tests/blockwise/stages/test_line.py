@@ -17,7 +17,7 @@ from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.store import open_store
-from tests.volumes import cells, digest, line, store_volume, whole
+from tests.support.volumes import cells, digest, line, store_volume, whole
 
 SHAPE = (26, 33, 40)
 BLOCKS: list[Voxels] = [SHAPE, (13, 17, 20), (9, 11, 14), (5, 33, 7), (2, 16, 40)]

@@ -12,7 +12,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.stage import Grid
 from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
-from tests.volumes import store_volume
+from tests.support.volumes import store_volume
 
 SWC = """# made by hand
 1 0 30.5 20 10 1.0 -1

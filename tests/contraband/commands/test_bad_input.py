@@ -19,8 +19,8 @@ import zarr
 
 from contraband.cli import call
 from contraband.volumes.settings import VolumeSettings
-from tests.paths import ROOT
-from tests.volumes import cells, store_volume
+from tests.support.paths import ROOT
+from tests.support.volumes import cells, store_volume
 
 SHAPE = (6, 8, 10)
 SETTINGS: dict[str, Any] = {

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from contraband.cli import COMMANDS, call, repeat_flags
-from tests.volumes import cells, store_volume
+from tests.support.volumes import cells, store_volume
 
 SHAPE = (12, 20, 24)
 

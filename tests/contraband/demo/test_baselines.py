@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from contraband.demo.baselines import baseline_otsu, otsu_threshold
-from tests.paths import real_data
-from tests.scores import variation_of_information
+from tests.support.paths import real_data
+from tests.support.scores import variation_of_information
 
 
 def test_two_bright_rooms_are_two_segments():

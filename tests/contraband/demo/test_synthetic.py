@@ -11,8 +11,8 @@ import pytest
 from contraband.demo.baselines import baseline_otsu
 from contraband.demo.noise import smooth, uniform
 from contraband.demo.synthetic import depth_in_cell, em_like, whole_pieces
-from contraband.synthetic_affinities import affinities_from_labels, em_like_affinities
-from tests.scores import variation_of_information
+from tests.support.scores import variation_of_information
+from tests.support.synthetic_affinities import affinities_from_labels, em_like_affinities
 
 
 @pytest.fixture(scope="module")

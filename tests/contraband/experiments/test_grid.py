@@ -19,7 +19,7 @@ from contraband.experiments.grid import Training, encoders, grid_rows, heads, st
 from contraband.experiments.params import load_params
 from contraband.experiments.train_all import Everything
 from contraband.training.loop import train_contrastive
-from tests.contraband.tiny import tiny_experiment
+from tests.support.tiny import tiny_experiment
 
 VOLUME = {"raw": "raw", "gt": "labels"}
 

@@ -11,7 +11,7 @@ import pytest
 from blockwise.errors import BadInput
 from contraband.comments import parse_commented_json, parse_number
 from contraband.experiments.params import load_params, parse_params, settings_hash
-from tests.paths import ROOT
+from tests.support.paths import ROOT
 
 MODEL = {"in_shape": [84, 84, 84], "num_fmaps": 2}
 CONTRASTIVE = {"data_file": ["a.zarr"], "dataset": [["train/raw"]]}

@@ -16,7 +16,7 @@ from blockwise.arrays import content
 from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
 from contraband.importing.volume import import_volume
-from tests.paths import real_data
+from tests.support.paths import real_data
 
 SHAPE = (5, 6, 7)
 BLOCK = (2, 4, 4)

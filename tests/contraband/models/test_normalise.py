@@ -18,7 +18,7 @@ from contraband.volumes.predict import volume_levels
 from contraband.volumes.request import Request
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
-from tests.contraband.tiny import tiny_experiment
+from tests.support.tiny import tiny_experiment
 
 
 def levels_of(raw: np.ndarray, per: str, depth: int = 2) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from blockwise.errors import BadInput
 from contraband.models.predictor import load_predictor
 from contraband.training.loop import train_contrastive, train_seg
-from tests.contraband.tiny import tiny_experiment
+from tests.support.tiny import tiny_experiment
 
 
 @pytest.fixture(scope="module", params=[2, 3])

@@ -23,8 +23,8 @@ from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, sa
 from contraband.models.predictor import load_predictor
 from contraband.training.loop import train_contrastive, train_seg
 from contraband.training.tasks import affinity_target
-from tests.contraband.tiny import tiny_experiment
-from tests.paths import ROOT
+from tests.support.paths import ROOT
+from tests.support.tiny import tiny_experiment
 
 
 @pytest.fixture(autouse=True)

@@ -19,8 +19,8 @@ from contraband.cli import call
 from contraband.training.loop import train_seg
 from contraband.volumes.audit.differences import fragment_differences, prediction_differences
 from contraband.volumes.audit.places import Place, places
-from tests.contraband.tiny import tiny_experiment
-from tests.volumes import cells, store_volume
+from tests.support.tiny import tiny_experiment
+from tests.support.volumes import cells, store_volume
 
 SHAPE, BLOCK = (60, 72, 80), (20, 36, 40)
 GRID = Grid("segment", SHAPE, BLOCK)

@@ -18,8 +18,8 @@ from contraband.models.networks import SegmentationNet
 from contraband.models.settings import ModelSettings
 from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
-from tests.contraband.tiny import MODELS
-from tests.volumes import digest, store_volume, whole
+from tests.support.tiny import MODELS
+from tests.support.volumes import digest, store_volume, whole
 
 SHAPE = (16, 20, 24)
 OFFSETS = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]

@@ -15,7 +15,7 @@ from blockwise.stages.segment import Segment
 from contraband.cli import call
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate, line_through
 from contraband.volumes.plan.probe import here
-from tests.volumes import cells, store_volume
+from tests.support.volumes import cells, store_volume
 
 SHAPE, BLOCK = (12, 20, 48), (12, 20, 16)
 STAGES = ["fragments", "edges", "agglomerate", "segment/0.5", "evaluate"]

@@ -21,8 +21,8 @@ from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles
 from contraband.volumes.request import Request
 from contraband.volumes.settings import VolumeSettings
-from tests.contraband.tiny import tiny_experiment
-from tests.volumes import digest, store_volume, whole
+from tests.support.tiny import tiny_experiment
+from tests.support.volumes import digest, store_volume, whole
 
 
 def predicted(

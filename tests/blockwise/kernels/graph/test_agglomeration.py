@@ -13,7 +13,7 @@ from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.graph.test_edges import random_edges
-from tests.blockwise.kernels.volumes import NEAREST, fragments, noise
+from tests.support.affinities import NEAREST, fragments, noise
 
 
 def slow_graph(edges):

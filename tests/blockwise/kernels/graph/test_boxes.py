@@ -12,7 +12,7 @@ from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.boxes import WHERE, Graph, Rules, assemble, group, join, leaf
 from blockwise.kernels.graph.edges import count_edges, count_histograms
 from blockwise.kernels.watershed.label import Rules as Watershed
-from tests.blockwise.kernels.volumes import NEAREST, box, fragments, noise
+from tests.support.affinities import NEAREST, box, fragments, noise
 
 SHAPE = (12, 15, 18)
 LEAVES = [(6, 8, 9), (4, 15, 6), (3, 5, 18), (12, 15, 1), (5, 4, 7)]

@@ -9,7 +9,7 @@ from blockwise.errors import BadInput
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.pairs import order_pairs
 from blockwise.kernels.watershed.label import Rules, components
-from tests.blockwise.kernels.volumes import BLOCKS, LONG, NEAREST, edges_by_blocks, label_blocks, noise
+from tests.support.affinities import BLOCKS, LONG, NEAREST, edges_by_blocks, label_blocks, noise
 
 
 def slow_edges(ids, affinities, offsets):

@@ -16,7 +16,7 @@ from blockwise.kernels.graph.reference import waterz_reference
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.graph.test_agglomeration import as_dict
-from tests.blockwise.kernels.volumes import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
+from tests.support.affinities import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
 
 ALL = pytest.mark.parametrize("statistic", STATISTICS)
 NOT_REDUCIBLE = {"sum": sum, "contact area": len, "range": lambda ordered: ordered[-1] - ordered[0]}

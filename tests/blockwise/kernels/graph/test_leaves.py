@@ -8,7 +8,7 @@ import pytest
 from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.label import PAIR, Rules, components
-from tests.blockwise.kernels.volumes import label_blocks, noise
+from tests.support.affinities import label_blocks, noise
 
 LEAVES = 5
 

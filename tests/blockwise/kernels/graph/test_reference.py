@@ -12,7 +12,7 @@ from blockwise.kernels.graph.reference import check_statistic, scoring_functions
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap, relabel
 from blockwise.kernels.watershed.label import Rules
-from tests.blockwise.kernels.volumes import NEAREST, fragments, noise
+from tests.support.affinities import NEAREST, fragments, noise
 
 THRESHOLDS = (0.6, 0.45, 0.5, 0.4, 0.55)
 

@@ -8,7 +8,7 @@ import pytest
 from blockwise.errors import BadInput
 from blockwise.kernels.watershed.heights import UNITS, kernel_weights
 from blockwise.kernels.watershed.label import PAIR, Rules, components, halo, joins, label_block, window
-from tests.blockwise.kernels.volumes import BLOCKS, cells, fragments, label_blocks, noise, slow_fragments
+from tests.support.affinities import BLOCKS, cells, fragments, label_blocks, noise, slow_fragments
 
 SHAPE = (9, 10, 11)
 SETTINGS = {

@@ -10,7 +10,7 @@ import numpy as np
 from blockwise.arrays.volume import Volume, open_array
 from blockwise.engine.run import StageResult
 from blockwise.stage import Stage
-from tests.toys import Count, Smear
+from tests.support.toys import Count, Smear
 
 BLOCKS = 2 * 3 * 3
 """Of each stage."""

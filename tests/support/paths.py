@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 """The checkout."""
 SHARED_DATA = ROOT.parent / "shared" / "data"
 """Published data sets, in a folder beside the checkout; never part of it."""
