@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blockwise.arrays.volume import METADATA, Volume, Voxels, info, read
-from blockwise.stage import between
+from blockwise.arrays.volume import METADATA, Volume, info, read
+from blockwise.grid import Voxels, between
 
 SLAB_BYTES = 256 << 20
 

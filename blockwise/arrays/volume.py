@@ -19,9 +19,8 @@ from funlib.geometry import Roi
 from blockwise.arrays.durable import flush, flush_shards
 from blockwise.arrays.ome import describe_multiscale
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.settings import Settings
-
-Voxels = tuple[int, int, int]
 
 SPATIAL = ("z", "y", "x")
 

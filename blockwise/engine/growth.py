@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.content import content_identity
-from blockwise.arrays.volume import Volume, Voxels, as_shard, can_grow, info
+from blockwise.arrays.volume import Volume, as_shard, can_grow, info
 from blockwise.engine.fingerprint import explain, external, fingerprint, metadata
 from blockwise.errors import Stale
-from blockwise.stage import Grid, Stage, as_voxels
+from blockwise.grid import Grid, Voxels, as_voxels
+from blockwise.stage import Stage
 from blockwise.store.base import StageInfo, Store
 
 _ASIDE = ("identity", "source")

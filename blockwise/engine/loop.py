@@ -17,7 +17,7 @@ from blockwise.engine.schedule import Schedule
 from blockwise.errors import WorkFailed
 from blockwise.executor.base import Executor, Outcome
 from blockwise.executor.work import last_line
-from blockwise.stage import Grid, unpack
+from blockwise.grid import Grid, unpack
 from blockwise.store.base import Failure, Record, Store
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from blockwise.engine.fingerprint import explain, fingerprint, sources
 from blockwise.engine.growth import Growth
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
-from blockwise.stage import Grid, Stage
+from blockwise.grid import Grid
+from blockwise.stage import Stage
 from blockwise.store.base import StageInfo, Store
 
 MOST_BLOCKS = 1 << 21

@@ -15,7 +15,8 @@ from blockwise.engine.preflight import Job, Preflight, check_outputs, examine, p
 from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
-from blockwise.stage import Stage, unpack
+from blockwise.grid import unpack
+from blockwise.stage import Stage
 from blockwise.store.base import Failure, Store, mask_of
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,7 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.arrays.volume import Voxels
-from blockwise.stage import Grid, as_voxels, pack
+from blockwise.grid import Grid, Voxels, as_voxels, pack
 
 
 class Part:

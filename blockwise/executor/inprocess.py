@@ -9,7 +9,8 @@ from typing import Self
 
 from blockwise.executor.base import Outcome
 from blockwise.executor.overlap import run_blocks
-from blockwise.stage import Grid, Stage
+from blockwise.grid import Grid
+from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from blockwise.executor.base import Outcome
 from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
-from blockwise.stage import Block, Grid, Overlapping, Stage, unpack
+from blockwise.grid import Block, Grid, unpack
+from blockwise.stage import Overlapping, Stage
 from blockwise.store import Store
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from blockwise.executor.base import Outcome
 from blockwise.executor.memory import enter
-from blockwise.stage import Grid, Stage, unpack
+from blockwise.grid import Grid, unpack
+from blockwise.stage import Stage
 from blockwise.store import Store
 
 log = logging.getLogger(__name__)

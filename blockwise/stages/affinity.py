@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from blockwise.arrays.volume import Info, Volume, Voxels, info
+from blockwise.arrays.volume import Info, Volume, info
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 
 NEAREST: tuple[Voxels, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 

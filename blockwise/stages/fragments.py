@@ -7,10 +7,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, read, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
+from blockwise.grid import Block, Grid, Voxels, as_voxels
 from blockwise.kernels.watershed.label import Rules, halo, label_block, window
-from blockwise.stage import Block, Grid, Stage, as_voxels
+from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.stages.renaming import carry_numbers, is_counted_after
 from blockwise.store.base import Store

@@ -11,10 +11,9 @@ from __future__ import annotations
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Voxels
+from blockwise.grid import Block, Grid, Voxels, unpack
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.label import components, concatenate_pairs
-from blockwise.stage import Block, Grid, unpack
 from blockwise.store.base import Store
 
 _NODE = np.dtype([("fragment", "<u8")])

@@ -7,11 +7,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, read, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.tables import relabel
-from blockwise.stage import Block, Grid, Stage
+from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.store.base import Store

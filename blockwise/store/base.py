@@ -12,7 +12,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
-from blockwise.stage import Block, Grid, unpack
+from blockwise.grid import Block, Grid, unpack
 
 Rows = np.ndarray[Any, Any]
 

@@ -14,7 +14,7 @@ from funlib.geometry import Roi
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from blockwise.errors import BadInput, WorkFailed, one_line
-from blockwise.stage import Block, Grid
+from blockwise.grid import Block, Grid
 from blockwise.store.base import (
     EdgeTables,
     Failure,

@@ -13,7 +13,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.stage import Block, Grid
+from blockwise.grid import Block, Grid
 from blockwise.store.base import (
     EdgeTables,
     Failure,

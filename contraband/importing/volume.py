@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from blockwise.arrays.content import checksum
-from blockwise.arrays.volume import SPATIAL, Info, Volume, Voxels, create, info, open_array
+from blockwise.arrays.volume import SPATIAL, Info, Volume, create, info, open_array
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
 from contraband.importing.conversion import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.stage import Stage
 from blockwise.stages.fragments import check_foreground
 from contraband.volumes.settings import VolumeSettings

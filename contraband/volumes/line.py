@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import word
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities

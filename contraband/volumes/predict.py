@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, open_array, read, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, read, write
 from blockwise.errors import BadInput
-from blockwise.stage import Block, Grid, Overlapping
+from blockwise.grid import Block, Grid, Voxels
+from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.volumes.foreground import NAME

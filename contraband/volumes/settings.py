@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blockwise.arrays.volume import Voxels
 from blockwise.cluster.open import Cluster
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.settings import Settings, amount_of_memory, override, read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1)]

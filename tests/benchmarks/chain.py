@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from blockwise.engine.schedule import Schedule
-from blockwise.stage import Grid, Voxels
+from blockwise.grid import Grid, Voxels
 from tests.benchmarks.report import Row
 
 BLOCK = (64, 128, 128)

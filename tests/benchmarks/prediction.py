@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, create, write
+from blockwise.arrays.volume import Volume, create, write
 from blockwise.cluster.open import Cluster, open_cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import Executor, InProcess, OnDask
+from blockwise.grid import Voxels
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 from contraband.models.predictor import load_predictor

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from blockwise.arrays.volume import Volume, Voxels, create, write
-from blockwise.stage import Grid
+from blockwise.arrays.volume import Volume, create, write
+from blockwise.grid import Grid, Voxels
 from blockwise.stages.affinity import NEAREST
 from blockwise.store import open_store
 from tests.support.synthetic_affinities import em_like_affinities

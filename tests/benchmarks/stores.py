@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.grid import Block, Grid
 from blockwise.kernels.graph.edges import EDGE
-from blockwise.stage import Block, Grid
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.machine import copy_bytes_a_second
 from tests.benchmarks.report import Row

@@ -17,7 +17,7 @@ import pytest
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
-from blockwise.stage import Grid
+from blockwise.grid import Grid
 from blockwise.store import Failure, Record, StageInfo, Store, Totals, masked, mongo, open_store
 from tests.support.paths import ROOT
 from tests.support.servers import EXTERNAL, MongoServer, free_port, fresh_database, mongo_server

@@ -12,8 +12,9 @@ import pymongo
 import pytest
 
 from blockwise.arrays.content import content_identity
-from blockwise.arrays.volume import Volume, Voxels, info, open_array
+from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.engine.run import StageResult
+from blockwise.grid import Voxels
 from blockwise.store import open_store
 from contraband.importing.volume import import_volume
 from contraband.models.normalise import Percentiles

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from blockwise.arrays.volume import Voxels
-from blockwise.stage import pack
+from blockwise.grid import Voxels, pack
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import cells, store_volume
 

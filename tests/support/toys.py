@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, create, info, read, write
-from blockwise.stage import Block, Grid, Stage
+from blockwise.arrays.volume import Volume, create, info, read, write
+from blockwise.grid import Block, Grid, Voxels
+from blockwise.stage import Stage
 from blockwise.store.base import Store
 from tests.faults.planned import strike
 

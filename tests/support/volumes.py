@@ -9,7 +9,8 @@ import numpy as np
 from funlib.geometry import Roi
 from scipy import ndimage
 
-from blockwise.arrays.volume import Volume, Voxels, create, info, read, write
+from blockwise.arrays.volume import Volume, create, info, read, write
+from blockwise.grid import Voxels
 from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate

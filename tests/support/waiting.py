@@ -6,7 +6,8 @@ import time
 
 import numpy as np
 
-from blockwise.stage import Block, Stage
+from blockwise.grid import Block
+from blockwise.stage import Stage
 from blockwise.store import open_store
 from contraband.volumes.line import stages
 from contraband.volumes.predict import Predict

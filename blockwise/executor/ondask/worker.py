@@ -17,7 +17,8 @@ from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.batching import LONGEST_S, TARGET_S
 from blockwise.executor.ondask.watchdog import watchdog
 from blockwise.executor.overlap import run_blocks
-from blockwise.stage import Grid, Overlapping, Stage
+from blockwise.grid import Grid
+from blockwise.stage import Overlapping, Stage
 from blockwise.store import Store, open_store
 
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.grid import Block, Grid, pack, unpack
 from blockwise.kernels.graph.boxes import Span
 from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges, rename_edges
 from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
-from blockwise.stage import Block, Grid, pack, unpack
 from blockwise.store.base import Store
 
 GROWTH = 8

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.grid import Block
 from blockwise.kernels.graph.boxes import LINK, WHERE, Graph
 from blockwise.kernels.graph.edges import HISTOGRAM
-from blockwise.stage import Block
 from blockwise.store.base import Store
 
 TABLES = "boxes of agglomerate"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from funlib.geometry import Coordinate
 
-from blockwise.arrays.volume import Volume, Voxels, read
+from blockwise.arrays.volume import Volume, read
+from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
-from blockwise.stage import Grid, as_voxels
 from blockwise.store.base import Store
 
 AT_ONCE = 64

@@ -12,7 +12,7 @@ import numpy as np
 
 from blockwise.arrays.volume import Info
 from blockwise.errors import BadInput
-from blockwise.stage import Block, Grid
+from blockwise.grid import Block, Grid
 
 if TYPE_CHECKING:
     import networkx

@@ -12,15 +12,16 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
-from blockwise.arrays.volume import Volume, Voxels, info, read
+from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.files import write_json
+from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import first_false_merges
 from blockwise.kernels.scores.run_length import RunLength, run_lengths
 from blockwise.kernels.scores.tables import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
-from blockwise.stage import Block, Grid, Stage
+from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.contacts import contacts
 from blockwise.stages.evaluate.skeletons import inside_volume, nodes_by_block, read_skeletons

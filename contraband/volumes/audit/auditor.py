@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, info, open_array, read
+from blockwise.arrays.volume import Volume, info, open_array, read
 from blockwise.engine.preflight import examine, word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Block, Voxels, as_voxels, pack, unpack
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.graph.edges import count_edges, count_histograms, rename_edges
 from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.label import label_block, window
-from blockwise.stage import Block, Stage, as_voxels, pack, unpack
+from blockwise.stage import Stage
 from blockwise.stages.affinity import nearest_channels, pick
 from blockwise.stages.agglomerate.stage import NAME, read_dendrogram
 from blockwise.stages.edges import Edges

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.arrays.volume import Voxels
+from blockwise.grid import Voxels
 from blockwise.kernels.tables import count_overlap, relabel
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blockwise.arrays.volume import Voxels
 from blockwise.engine.preflight import word
 from blockwise.errors import WorkFailed
+from blockwise.grid import Voxels
 from contraband.volumes.audit.places import Place, count_kinds
 
 SHOWN = 20

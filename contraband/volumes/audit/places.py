@@ -10,8 +10,7 @@ from itertools import combinations
 
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.arrays.volume import Voxels
-from blockwise.stage import Grid, as_voxels
+from blockwise.grid import Grid, Voxels, as_voxels
 
 KINDS = ("inside", "face", "edge", "corner")
 """What a place is, by the number of axes on which a block begins there."""

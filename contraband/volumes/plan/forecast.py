@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from blockwise.executor.base import Outcome
-from blockwise.stage import Grid
+from blockwise.grid import Grid
 
 
 @dataclass

@@ -17,7 +17,8 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
-from blockwise.stage import Stage, unpack
+from blockwise.grid import unpack
+from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.store.base import Store

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from blockwise.grid import Grid
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
-from blockwise.stage import Grid
 from tests.benchmarks.runs import SEED, Case, affinities_of, call, ready, tiny
 from tests.support.synthetic_affinities import em_like_affinities
 

@@ -13,12 +13,12 @@ import pytest
 import zarr
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, check_whole_shards, create, info, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, write
 from blockwise.engine.preflight import check_outputs, examine
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
-from blockwise.stage import Grid
+from blockwise.grid import Grid, Voxels
 from blockwise.store import Store
 from tests.support.toys import Smear, source_volume
 from tests.support.volumes import cells, line, store_volume, whole

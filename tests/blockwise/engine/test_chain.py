@@ -17,7 +17,8 @@ from blockwise.engine.run import chains, run_stages
 from blockwise.engine.schedule import Schedule, reach
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
-from blockwise.stage import Grid, Stage, unpack
+from blockwise.grid import Grid, unpack
+from blockwise.stage import Stage
 from blockwise.store import open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
 from tests.support import volumes

@@ -13,11 +13,11 @@ import pytest
 import zarr
 
 from blockwise.arrays.content import content_identity
-from blockwise.arrays.volume import Volume, Voxels, open_array
+from blockwise.arrays.volume import Volume, open_array
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import Stale
 from blockwise.executor import InProcess
-from blockwise.stage import Grid
+from blockwise.grid import Grid, Voxels
 from blockwise.stages import fragments as fragments_module
 from blockwise.store import Store, open_store
 from blockwise.store.sqlite import SqliteStore

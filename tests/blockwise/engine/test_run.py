@@ -11,7 +11,7 @@ from blockwise.arrays.volume import Volume
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
-from blockwise.stage import Grid
+from blockwise.grid import Grid
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, RAISE, attempts, plan
 from tests.support.lines import BLOCKS, expected, key_of, line, one, smear, voxels

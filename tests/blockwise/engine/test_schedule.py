@@ -10,7 +10,7 @@ import pytest
 
 from blockwise.engine.schedule import Schedule
 from blockwise.executor.ondask.batching import LIMIT, WINDOW, Batching
-from blockwise.stage import Grid
+from blockwise.grid import Grid
 
 GRID = Grid("toy", (10, 7, 5), (4, 3, 5))
 

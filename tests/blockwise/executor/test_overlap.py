@@ -14,7 +14,8 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, Outcome
 from blockwise.executor.ondask.batching import OVERLAPPED, Batching
 from blockwise.executor.overlap import run_blocks
-from blockwise.stage import Block, Grid, Overlapping
+from blockwise.grid import Block, Grid
+from blockwise.stage import Overlapping
 from blockwise.store import Store
 
 BLOCKS = 6

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Block, Voxels, pack
 from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.stage import Block, pack
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.region_graph import split
 from blockwise.stages.agglomerate.shelf import TABLES

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
+from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.stage import Block, Grid, Stage
+from blockwise.stage import Stage
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.shelf import TABLES
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram

@@ -10,8 +10,9 @@ import networkx
 import numpy as np
 import pytest
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
+from blockwise.grid import Voxels
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.stage import Evaluate

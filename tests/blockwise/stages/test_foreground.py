@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Voxels
 from blockwise.stages.fragments import check_foreground, is_foreground
 from blockwise.store import open_store
 from tests.support.volumes import cells, digest, line, store_volume, whole

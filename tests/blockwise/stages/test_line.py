@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blockwise.arrays.volume import Volume, Voxels
+from blockwise.arrays.volume import Volume
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Voxels
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stage import Stage

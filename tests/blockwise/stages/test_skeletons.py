@@ -10,7 +10,7 @@ import pytest
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.stage import Grid
+from blockwise.grid import Grid
 from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
 from tests.support.volumes import store_volume
 

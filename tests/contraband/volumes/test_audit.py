@@ -12,8 +12,8 @@ import pytest
 import yaml
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, read, write
-from blockwise.stage import Grid, pack
+from blockwise.arrays.volume import Volume, read, write
+from blockwise.grid import Grid, Voxels, pack
 from blockwise.store import Store, open_store
 from contraband.cli import call
 from contraband.training.loop import train_seg

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.arrays.volume import Volume, info
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Voxels
 from blockwise.store import open_store
 from contraband.models.networks import SegmentationNet
 from contraband.models.settings import ModelSettings

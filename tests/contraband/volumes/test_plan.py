@@ -10,7 +10,7 @@ import yaml
 
 from blockwise.cluster.open import Cluster
 from blockwise.executor.base import Outcome
-from blockwise.stage import Block, Grid, unpack
+from blockwise.grid import Block, Grid, unpack
 from blockwise.stages.segment import Segment
 from contraband.cli import call
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate, line_through

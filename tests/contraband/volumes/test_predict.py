@@ -9,10 +9,11 @@ import pytest
 import torch
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, Voxels, info
+from blockwise.arrays.volume import Volume, info
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
+from blockwise.grid import Voxels
 from blockwise.store import open_store
 from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
