@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from blockwise.errors import BadInput, one_line
 
 if TYPE_CHECKING:
-    from blockwise.cluster.open import Cluster
+    from blockwise.cluster.settings import Cluster
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 

@@ -79,7 +79,7 @@ def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[in
 
 
 def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:
-    from blockwise.cluster.open import Cluster
+    from blockwise.cluster.settings import Cluster
     from blockwise.settings import read_yaml
     from contraband.experiments.grid import write_best_metrics
     from contraband.experiments.train_all import Everything

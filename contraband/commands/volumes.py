@@ -246,7 +246,8 @@ def _run(
 
 
 def _print_job_script(settings: VolumeSettings) -> None:
-    from blockwise.cluster.open import BATCH_SYSTEMS, job_script
+    from blockwise.cluster.open import job_script
+    from blockwise.cluster.settings import BATCH_SYSTEMS
 
     if settings.cluster.kind in BATCH_SYSTEMS:
         typer.echo(job_script(settings.cluster))

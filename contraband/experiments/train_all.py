@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
 from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.folders import Experiment

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.volume import Volume, info
-from blockwise.cluster.open import Cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from blockwise.cluster.open import Cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, amount_of_memory, override, read_yaml

@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.preflight import examine
 from blockwise.engine.run import Progress, run_stages
 from blockwise.executor import InProcess, OnDask

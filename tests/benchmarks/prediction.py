@@ -12,7 +12,8 @@ import torch
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, create, write
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.grid import Voxels

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from blockwise.arrays.volume import Volume
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.store import Store, open_store
 from tests.support.toys import source_volume

@@ -11,7 +11,7 @@ from math import prod
 
 import psutil
 
-from blockwise.cluster.open import Cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.loop import voxels_of
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor

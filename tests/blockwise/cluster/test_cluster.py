@@ -17,7 +17,8 @@ from distributed import Status, Worker
 from distributed.comm import CommClosedError
 
 from blockwise.cluster import open as cluster
-from blockwise.cluster.open import Cluster, dashboard_address, job_script, open_cluster
+from blockwise.cluster.open import dashboard_address, job_script, open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from blockwise.executor import OnDask
 from blockwise.executor.ondask.pool import is_here, slots_of

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from blockwise.cluster import open as cluster
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import zarr
 
-from blockwise.cluster.open import Cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, WorkFailed
 from contraband.cli import call
 from contraband.experiments.grid import Training, encoders, grid_rows, heads, state_of, write_best_metrics

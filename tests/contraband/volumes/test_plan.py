@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from blockwise.cluster.open import Cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.executor.base import Outcome
 from blockwise.grid import Block, Grid, unpack
 from blockwise.stages.segment import Segment
