@@ -9,9 +9,9 @@ import numpy as np
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import WorkFailed
 from blockwise.grid import Block, Grid, Voxels
+from blockwise.kernels.components import concatenate_pairs, joins
 from blockwise.kernels.graph.edges import count_edges, count_histograms
 from blockwise.kernels.tables import distinct
-from blockwise.kernels.watershed.label import concatenate_pairs, joins
 from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links

@@ -12,8 +12,8 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.grid import Block, Grid, Voxels, unpack
+from blockwise.kernels.components import components, concatenate_pairs
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import components, concatenate_pairs
 from blockwise.store.base import Store
 
 _NODE = np.dtype([("fragment", "<u8")])

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from blockwise.kernels.components import components, concatenate_pairs, joins
 from blockwise.kernels.graph.edges import count_edges, merge_edges, rename_edges
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.heights import UNITS, height_shift, kernel_weights
-from blockwise.kernels.watershed.label import components, concatenate_pairs, joins, label_block, window
+from blockwise.kernels.watershed.label import label_block, window
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 LONG = (*NEAREST, (-2, 0, 0), (0, -3, -1), (-1, 0, -4))

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from blockwise.kernels.components import PAIR, components, unique_pairs
 from blockwise.kernels.graph.boxes import WHERE
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import PAIR, components, unique_pairs
 
 ROOT = np.dtype([("number", "<u8"), ("root", "<u8")])
 """A provisional number, and the smallest one that it is joined with inside of a leaf."""

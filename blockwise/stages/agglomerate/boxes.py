@@ -20,11 +20,11 @@ from itertools import count
 import numpy as np
 
 from blockwise.grid import Block, Grid, Voxels, unpack
+from blockwise.kernels.components import concatenate_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.graph.boxes import MERGE, Graph, Rules, Span, assemble, group, join, leaf, solve_box
 from blockwise.kernels.graph.histograms import percent_of
 from blockwise.kernels.graph.leaves import NAMED, ROOT, elsewhere, final_names, find_roots, join_inside, shared, unite
-from blockwise.kernels.watershed.label import concatenate_pairs
 from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split

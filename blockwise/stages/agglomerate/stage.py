@@ -12,11 +12,11 @@ from pydantic import Field
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels
+from blockwise.kernels.components import components, concatenate_pairs
 from blockwise.kernels.graph.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
 from blockwise.kernels.graph.boxes import Rules
 from blockwise.kernels.graph.histograms import percent_of
 from blockwise.kernels.graph.reference import check_statistic, waterz_dendrogram
-from blockwise.kernels.watershed.label import components, concatenate_pairs
 from blockwise.stage import Stage
 from blockwise.stages.affinity import full_affinity, nearest_channels
 from blockwise.stages.agglomerate import boxes

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
+from blockwise.kernels.components import components
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.pairs import order_pairs
-from blockwise.kernels.watershed.label import Rules, components
+from blockwise.kernels.watershed.label import Rules
 from tests.support.affinities import BLOCKS, LONG, NEAREST, edges_by_blocks, label_blocks, noise
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from blockwise.kernels.components import PAIR, components
 from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import PAIR, Rules, components
+from blockwise.kernels.watershed.label import Rules
 from tests.support.affinities import label_blocks, noise
 
 LEAVES = 5

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
+from blockwise.kernels.components import PAIR, components, joins
 from blockwise.kernels.watershed.heights import UNITS, kernel_weights
-from blockwise.kernels.watershed.label import PAIR, Rules, components, halo, joins, label_block, window
+from blockwise.kernels.watershed.label import Rules, halo, label_block, window
 from tests.support.affinities import BLOCKS, cells, fragments, label_blocks, noise, slow_fragments
 
 SHAPE = (9, 10, 11)
