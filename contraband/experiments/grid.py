@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from contraband.experiments.folders import BASELINE, Experiment, RunFolder, SegFolder
+from contraband.experiments.folders import BASELINE, Experiment, SegFolder
 from contraband.experiments.params import Params
 from contraband.models.checkpoints import load_checkpoint, write_whole
+from contraband.models.folder import RunFolder
 from contraband.training.settings import TrainSettings
 
 State = Literal["missing", "begun", "done"]

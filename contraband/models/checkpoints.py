@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from blockwise.errors import BadInput
-from contraband.experiments.folders import RunFolder
+from contraband.models.folder import RunFolder
 
 FORMAT = 1
 

@@ -18,10 +18,11 @@ import zarr
 
 from blockwise.errors import BadInput
 from contraband.experiments.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
-from contraband.experiments.folders import Experiment, RunFolder
+from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, heads
 from contraband.experiments.params import Combination, Params, settings_hash
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
+from contraband.models.folder import RunFolder
 from contraband.models.hardware import Hardware, choose_hardware
 from contraband.samples.base import Pair
 from contraband.samples.sources import ZarrVolume

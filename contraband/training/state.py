@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from blockwise.errors import WorkFailed
-from contraband.experiments.folders import RunFolder
+from contraband.models.folder import RunFolder
 from contraband.training.pictures import sections
 from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Pictures, plain
