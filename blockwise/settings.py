@@ -61,8 +61,11 @@ def explain(error: ValidationError, where: object) -> BadInput:
     return BadInput(place, f"{message}{more}", got=_short(first["input"]))
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; raises BadInput if it is missing, unreadable or not a mapping."""
+def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
+    """The mapping in a YAML file; raises BadInput if it is missing, unreadable or not a mapping.
+
+    tabs_are_spaces: for JSON, which may be indented with tabs.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -70,7 +73,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, f"cannot be read ({error})") from None
     try:
-        data = parse_yaml(text)
+        data = parse_yaml(text.replace("\t", " ") if tabs_are_spaces else text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(path, f"is not YAML that can be used ({shortened(one_line(str(error)), 300)})") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):

@@ -16,8 +16,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from blockwise.errors import BadInput
-from blockwise.settings import Settings, explain
-from contraband.comments import read_commented_json
+from blockwise.settings import Settings, explain, read_yaml
 from contraband.experiments.migration import migrated
 from contraband.models.settings import ModelSettings
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
@@ -95,7 +94,8 @@ class Params(Settings):
 
 def load_params(path: Path) -> Params:
     """The settings in a `param_dict.json`; BadInput names the file and the key of the first fault."""
-    return parse_params(read_commented_json(path), path)
+    # JSON with comments is YAML but for its tabs, which JSON has between values only.
+    return parse_params(read_yaml(path, tabs_are_spaces=True), path)
 
 
 def parse_params(data: Mapping[str, Any], where: object) -> Params:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from contraband.samples.photometry import change_intensities, gaussian
-from contraband.training.settings import Augmentations
+from contraband.samples.settings import Augmentations
 
 Shape3 = tuple[int, int, int]
 

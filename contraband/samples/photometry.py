@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from contraband.training.settings import Augmentations, IntensityParams
+from contraband.samples.settings import Augmentations, IntensityParams
 
 
 def change_intensities(raw: Tensor, settings: Augmentations, seeds: Sequence[int], view: int = 0) -> Tensor:

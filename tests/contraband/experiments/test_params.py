@@ -7,10 +7,11 @@ import math
 from pathlib import Path
 
 import pytest
+from contraband.comments import parse_commented_json
 
 from blockwise.errors import BadInput
-from contraband.comments import parse_commented_json, parse_number
 from contraband.experiments.params import load_params, parse_params, settings_hash
+from contraband.samples.arithmetic import parse_number
 from tests.support.paths import ROOT
 
 MODEL = {"in_shape": [84, 84, 84], "num_fmaps": 2}

@@ -8,8 +8,8 @@ import torch
 
 from contraband.samples.augment import Augmenter, move, to_relative, to_voxels
 from contraband.samples.photometry import change_intensities, gaussian
+from contraband.samples.settings import Augmentations
 from contraband.samples.views import two_views
-from contraband.training.settings import Augmentations
 from contraband.training.targets import affinities, grow_boundary, margin_for
 
 CPU = torch.device("cpu")

@@ -14,9 +14,9 @@ from contraband.samples.base import Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.points import Points, generate_points
 from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.settings import Augmentations
 from contraband.samples.sources import VolumeReader, ZarrVolume
 from contraband.samples.sparse import SparseSamples, embeddings_at, labels_around
-from contraband.training.settings import Augmentations
 
 DIMS = {2: ((1, 32, 32), (1, 16, 16), (1, 18, 18)), 3: ((20, 24, 24), (8, 12, 12), (10, 14, 14))}
 ALL = {"simple": True, "elastic": True, "blur": True, "noise": True, "intensity": True,
