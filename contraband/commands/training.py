@@ -57,8 +57,8 @@ def train(
 
 
 def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
+    from contraband.experiments.train import train_contrastive, train_seg
     from contraband.experiments.validate import chosen_checkpoints
-    from contraband.training.loop import train_contrastive, train_seg
 
     params, experiment = _opened(dataset, exp, index)
     with meter("steps") as display:

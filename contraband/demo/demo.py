@@ -23,7 +23,7 @@ from contraband.demo.baselines import baseline_otsu
 from contraband.demo.synthetic import em_like
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
-from contraband.training.loop import train_contrastive, train_seg
+from contraband.experiments.train import train_contrastive, train_seg
 from contraband.volumes.line import evaluation_path, load_volume_settings, stages
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
 from contraband.volumes.request import Request

@@ -23,8 +23,8 @@ from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, encoders, heads, state_of
 from contraband.experiments.params import Params, load_params
+from contraband.experiments.train import train_one
 from contraband.experiments.validate import embed, validate
-from contraband.training.loop import train_one
 from contraband.volumes.request import Request
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from blockwise.errors import BadInput
-from contraband.training.settings import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,18 @@ class Hardware:
                     getattr(module, name).data = parameter.data.contiguous(memory_format=layout)
         return network.to(self.device)
 
-    def workers(self, settings: TrainSettings) -> int:
-        """Loader processes: on a CPU none, for they would compete with the network."""
-        if settings.workers is not None:
-            return settings.workers
+    def workers(self, wanted: int | None) -> int:
+        """Loader processes: so many if a number is given, else on a CPU none, for they would compete with the network."""
+        if wanted is not None:
+            return wanted
         return min(4, max(1, (os.cpu_count() or 1) - 1)) if self.is_gpu else 0
 
 
-def choose_hardware(settings: TrainSettings) -> Hardware:
-    """A GPU where there is one, and what goes with it."""
+def choose_hardware(augment: str, precision: str) -> Hardware:
+    """A GPU where there is one, and what goes with it; both words as in the settings of a training."""
     device = choose_device("auto")
-    in_loader = settings.augment == "loader" or (settings.augment == "auto" and device.type != "cuda")
-    return Hardware(device, uses_bfloat16(settings.precision, device), in_loader)
+    in_loader = augment == "loader" or (augment == "auto" and device.type != "cuda")
+    return Hardware(device, uses_bfloat16(precision, device), in_loader)
 
 
 def choose_device(name: str) -> torch.device:

@@ -28,7 +28,7 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
     size = settings.batch_size
     loader = DataLoader(
         task.samples, batch_size=size, sampler=range(done * size, settings.num_iterations * size),
-        num_workers=hardware.workers(settings), pin_memory=hardware.is_gpu,
+        num_workers=hardware.workers(settings.workers), pin_memory=hardware.is_gpu,
     )  # fmt: skip
     before = set(active_children())
     iterator = iter(loader)

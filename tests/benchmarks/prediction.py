@@ -19,8 +19,8 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.grid import Voxels
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
+from contraband.experiments.train import train_seg
 from contraband.models.predictor import load_predictor
-from contraband.training.loop import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.run import absolute
 from contraband.volumes.settings import VolumeSettings

@@ -29,10 +29,11 @@ from torch.utils.data import DataLoader
 from contraband.experiments.building import contrastive_task
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import Params, parse_params
+from contraband.experiments.train import train_contrastive
 from contraband.models.hardware import choose_hardware
 from contraband.models.networks import ContrastiveVolumeNet
 from contraband.samples.views import two_views
-from contraband.training.loop import batches, train_contrastive
+from contraband.training.loop import batches
 from contraband.training.losses import nt_xent
 from contraband.training.tasks import ContrastiveTask
 from tests.benchmarks.original.chain import Chain

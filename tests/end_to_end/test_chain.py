@@ -20,7 +20,7 @@ from blockwise.cluster.open import open_cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store
-from contraband.training.loop import train_seg
+from contraband.experiments.train import train_seg
 from contraband.volumes.line import report_path, stages
 from contraband.volumes.request import Request
 from contraband.volumes.run import absolute, execute

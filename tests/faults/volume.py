@@ -49,7 +49,7 @@ def make_volume(folder: Path) -> None:
 
 def make_checkpoint(folder: Path) -> None:
     """A network trained for some steps, and a raw image it can predict."""
-    from contraband.training.loop import train_seg
+    from contraband.experiments.train import train_seg
 
     experiment, params = tiny_experiment(folder / "training", 3, baseline=True, seg_head="Simple")
     (folder / "checkpoint").symlink_to(train_seg(params, experiment, 0)[0])

@@ -17,8 +17,8 @@ from blockwise.errors import BadInput, WorkFailed
 from contraband.cli import call
 from contraband.experiments.grid import Training, encoders, grid_rows, heads, state_of, write_best_metrics
 from contraband.experiments.params import load_params
+from contraband.experiments.train import train_contrastive
 from contraband.experiments.train_all import Everything
-from contraband.training.loop import train_contrastive
 from tests.support.tiny import tiny_experiment
 
 VOLUME = {"raw": "raw", "gt": "labels"}

@@ -9,10 +9,10 @@ import zarr
 from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from contraband.experiments.params import parse_params
+from contraband.experiments.train import train_seg
 from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
-from contraband.training.loop import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.predict import volume_levels
 from contraband.volumes.request import Request

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from blockwise.errors import BadInput
+from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models.predictor import load_predictor
-from contraband.training.loop import train_contrastive, train_seg
 from tests.support.tiny import tiny_experiment
 
 

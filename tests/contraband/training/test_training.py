@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput, WorkFailed
 from contraband.experiments.building import seg_task
+from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models import checkpoints
 from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
 from contraband.models.folder import RunFolder
 from contraband.models.predictor import load_predictor
-from contraband.training.loop import train_contrastive, train_seg
 from contraband.training.tasks import affinity_target
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment

@@ -16,7 +16,7 @@ from blockwise.arrays.volume import Volume, read, write
 from blockwise.grid import Grid, Voxels, pack
 from blockwise.store import Store, open_store
 from contraband.cli import call
-from contraband.training.loop import train_seg
+from contraband.experiments.train import train_seg
 from contraband.volumes.audit.differences import fragment_differences, prediction_differences
 from contraband.volumes.audit.places import Place, places
 from tests.support.tiny import tiny_experiment

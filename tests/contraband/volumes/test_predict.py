@@ -15,9 +15,9 @@ from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Voxels
 from blockwise.store import open_store
+from contraband.experiments.train import train_contrastive, train_seg
 from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
-from contraband.training.loop import train_contrastive, train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles
 from contraband.volumes.request import Request

@@ -1,0 +1,110 @@
+"""Trainings of an experiment: which task, on what, into which folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from blockwise.errors import BadInput
+from contraband.experiments.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
+from contraband.experiments.folders import Experiment
+from contraband.experiments.grid import Training, heads
+from contraband.experiments.params import Combination, Params, settings_hash
+from contraband.models.hardware import choose_hardware
+from contraband.samples.base import Pair
+from contraband.samples.sources import ZarrVolume
+from contraband.training.loop import train
+from contraband.training.settings import SegSettings, TrainSettings
+from contraband.training.state import Progress
+
+log = logging.getLogger(__name__)
+
+
+def train_contrastive(
+    params: Params, experiment: Experiment, index: int, progress: Progress | None = None
+) -> Path:
+    """Train the base encoder of one combination, or go on training it; the newest checkpoint."""
+    combination = params.combination(index)
+    settings = combination.contrastive
+    if settings is None:
+        raise BadInput(experiment.param_dict, "has no contrastive section", todo="add one, or use --mode seg")
+    hardware = choose_hardware(settings.augment, settings.precision)
+    task = contrastive_task(combination.model, settings, hardware.augments_in_loader)
+    header = {
+        "kind": "contrastive",
+        "model": combination.model.model_dump(mode="json"),
+        "head": {"projection_channels": combination.model.projection_channels},
+        "offsets": [],
+        "norm_factor": norm_factor(settings, _first_raw(settings.data_file, settings.dataset)),
+        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
+        "settings_hash": settings_hash(combination.model, settings),
+        "seed": settings.seed,
+    }
+    return train(task, settings, experiment.contrastive(index), header, hardware, progress)
+
+
+def train_seg(
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int] = (),
+    progress: Progress | None = None,
+) -> list[Path]:  # fmt: skip
+    """Train every seg combination on each contrastive checkpoint (baselines once, without); the newest checkpoints."""
+    params.combination(index)
+    if not params.seg:
+        raise BadInput(experiment.param_dict, "has no seg section", todo="add one")
+    if not checkpoints and not all(settings.baseline for settings in params.seg):
+        there = ", ".join(map(str, experiment.contrastive(index).saved_steps())) or "none"
+        raise BadInput("--checkpoints", "a head needs contrastive checkpoints", todo=f"there are: {there}")
+    return [train_one(params, experiment, head, progress) for head in heads(params, experiment, index, checkpoints)]
+
+
+def train_one(params: Params, experiment: Experiment, training: Training, progress: Progress | None = None) -> Path:
+    """Train one point of the grid, or go on training it; the newest checkpoint."""
+    if training.seg_index is None:
+        return train_contrastive(params, experiment, training.index, progress)
+    combination, settings = params.combination(training.index), params.seg[training.seg_index]
+    return _train_one_seg(params, experiment, combination, settings, training, progress)
+
+
+def _train_one_seg(
+    params: Params, experiment: Experiment, combination: Combination, settings: SegSettings, training: Training,
+    progress: Progress | None,
+) -> Path:  # fmt: skip
+    checkpoint = training.checkpoint
+    base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)
+    if base is not None and combination.contrastive is not None:
+        _warn_of_other_raw(combination.contrastive, settings, training)
+    embeddings = None
+    if params.pipeline == "sparse_sh":
+        embeddings = experiment.embeddings(combination.index, checkpoint, settings.dataset.train.raw)
+        if not embeddings.exists():
+            raise BadInput(embeddings, "no embeddings", todo="make them with --mode emb first")
+    hardware = choose_hardware(settings.augment, settings.precision)
+    task = seg_task(params, combination.model, settings, hardware.augments_in_loader, base, embeddings)
+    offsets = settings.offsets_for(combination.model.dims)
+    header = {
+        "kind": "segmentation",
+        "model": combination.model.model_dump(mode="json"),
+        "head": {"seg_head": settings.seg_head, "out_channels": len(offsets) + settings.has_background},
+        "offsets": [list(offset) for offset in offsets],
+        "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
+        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
+        "settings_hash": _seg_hash(params, combination, settings, checkpoint),
+        "seed": settings.seed,
+    }
+    return train(task, settings, training.folder(experiment), header, hardware, progress)
+
+
+def _warn_of_other_raw(encoder: TrainSettings, head: TrainSettings, training: Training) -> None:
+    if (encoder.norm_factor, encoder.percentiles) != (head.norm_factor, head.percentiles):
+        log.warning("%s: raw is normalised otherwise than for its encoder; give both sections the same", training.name)
+
+
+def _seg_hash(params: Params, combination: Combination, settings: SegSettings, checkpoint: int) -> str:
+    origin = None if settings.baseline else combination.contrastive
+    parts = [settings_hash(combination.model, settings, origin), params.pipeline, str(checkpoint)]
+    return "-".join([*parts, *(["foreground"] if settings.has_background else [])])
+
+
+def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:
+    return Pair(ZarrVolume(files[0], datasets[0]))
