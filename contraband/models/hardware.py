@@ -39,7 +39,7 @@ class Hardware:
         return network.to(self.device)
 
     def workers(self, wanted: int | None) -> int:
-        """Loader processes: so many if a number is given, else on a CPU none, for they would compete with the network."""
+        """Loader processes: the wanted number, else on a CPU none, for they would compete with the network."""
         if wanted is not None:
             return wanted
         return min(4, max(1, (os.cpu_count() or 1) - 1)) if self.is_gpu else 0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
-from contraband.comments import parse_commented_json
 
 from blockwise.errors import BadInput
+from blockwise.settings import read_yaml
 from contraband.experiments.params import load_params, parse_params, settings_hash
 from contraband.samples.arithmetic import parse_number
+from tests.house.sources import tracked
 from tests.support.paths import ROOT
 
 MODEL = {"in_shape": [84, 84, 84], "num_fmaps": 2}
@@ -19,10 +21,20 @@ CONTRASTIVE = {"data_file": ["a.zarr"], "dataset": [["train/raw"]]}
 SEG = {"data_file": ["a.zarr"], "dataset": [{"train": {"raw": "raw", "gt": "gt"}}], "baseline": [True]}
 
 
-def test_comments_and_trailing_commas_are_dropped_outside_texts_only():
-    """A `#` or a comma inside a text stays."""
-    text = '{"a": "x # y, ]", # comment "with" quotes\n "b": [1, 2,], # more\n}'
-    assert parse_commented_json(text, "f") == {"a": "x # y, ]", "b": [1, 2]}
+def test_comments_and_trailing_commas_are_dropped_outside_texts_only(tmp_path):
+    """A `#` or a comma inside a text stays; tabs may indent."""
+    path = tmp_path / "param_dict.json"
+    path.write_text('{\t"a": "x # y, ]", # comment "with" quotes\n\t"b": [1, 2,],# more\n}')
+    assert read_yaml(path, tabs_are_spaces=True) == {"a": "x # y, ]", "b": [1, 2]}
+
+
+@pytest.mark.parametrize("name", [name for name in tracked() if name.endswith("param_dict.json")])
+def test_shipped_files_say_the_same_as_json(name):
+    """Without its comments each shipped file is JSON, and the YAML loader reads the same data."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    bare = re.sub(r'("(?:\\.|[^"\\\n])*")|#[^\n]*', lambda match: match.group(1) or "", text)
+    bare = re.sub(r'("(?:\\.|[^"\\\n])*")|,(?=\s*[}\]])', lambda match: match.group(1) or "", bare)
+    assert read_yaml(ROOT / name, tabs_are_spaces=True) == json.loads(bare)
 
 
 @pytest.mark.parametrize(
@@ -45,15 +57,18 @@ def test_what_is_no_sum_is_refused(text):
     ("text", "part"),
     [
         ('{\n"a": 1\n"b": 2}', "line 3"),
-        ("[1]", "not an object"),
+        ("[1]", "not a mapping"),
         ('{"a": 1, "a": 2}', "twice"),
-        ('{"a": NaN}', "NaN"),
+        ('{"model": {"in_shape": [84, 84, 84]}, "contrastive": {"data_file": "a", "dataset": "b", "lr": NaN}}', "NaN"),
+        ('{"model": {"in_shape": [84, 84, 84]}, "contrastive": {"lr": .nan}}', "not JSON compliant"),
     ],
 )
-def test_broken_files_are_one_line(text, part):
+def test_broken_files_are_one_line(text, part, tmp_path):
     """What is wrong and where, in one line."""
+    path = tmp_path / "param_dict.json"
+    path.write_text(text)
     with pytest.raises(BadInput, match=part) as caught:
-        parse_commented_json(text, "f")
+        load_params(path)
     assert "\n" not in str(caught.value)
 
 
