@@ -148,7 +148,7 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
     Example: contraband status configs/gala.yaml
     """
     from contraband.volumes.line import load_volume_settings, stages
-    from contraband.volumes.plan.estimate import print_status, status_rows
+    from contraband.volumes.status import print_status, status_rows
 
     settings = load_volume_settings(settings_file, assignments or ())
     rows = status_rows(settings, stages(settings))

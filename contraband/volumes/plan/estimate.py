@@ -1,24 +1,19 @@
-"""What a run would do, and what one has done: the tables of `plan` and `status`."""
+"""What a run would do: the tables of `plan`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from blockwise.arrays.volume import info
-from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
 from contraband.volumes.line import word
 from contraband.volumes.plan.forecast import Forecast
-from contraband.volumes.run import opened_store
-from contraband.volumes.settings import VolumeSettings
 
 LIBRARIES_BYTES = 230_000_000
 """What a worker takes before it does anything."""
@@ -115,45 +110,3 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
         )
     console.print(table)
     console.print(f"from {forecast.probes} blocks; {forecast.workers} at a time")
-
-
-def status_rows(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:
-    """A row a stage: blocks in all, done, failed and the failures' last words; zeros where nothing ran yet."""
-    if not _store_exists(settings):
-        return [_status_row(stage, 0, []) for stage in line]
-    with opened_store(settings) as store:
-        rows = []
-        for stage in line:
-            done = int(np.count_nonzero(store.done_mask(stage.name, stage.grid())))
-            failures = [
-                {"block": failure.key, "attempts": failure.attempt, "error": last_line(failure.error)}
-                for failure in store.failures(stage.name)
-            ]
-            rows.append(_status_row(stage, done, failures))
-        return rows
-
-
-def _store_exists(settings: VolumeSettings) -> bool:
-    prefix = "sqlite:///"
-    url = settings.store_url
-    return not url.startswith(prefix) or Path(url.removeprefix(prefix)).exists()
-
-
-def _status_row(stage: Stage, done: int, failures: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"stage": stage.name, "blocks": stage.grid().count, "done": done, "failures": failures}
-
-
-def print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """The rows of `status_rows` as a table, failures below."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("stage")
-    for name in ("blocks", "done", "failed", "state"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        failed = len(row["failures"])
-        state = "done" if row["done"] >= row["blocks"] else "failed" if failed else f"{row['done'] / row['blocks']:.0%}"
-        table.add_row(row["stage"], f"{row['blocks']:,}", f"{row['done']:,}", str(failed), state)
-    console.print(table)
-    for row in rows:
-        for failure in row["failures"][:10]:
-            console.print(f"{word(row['stage'])}: block {failure['block']} failed: {failure['error']}")
