@@ -83,13 +83,13 @@ def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | 
     from blockwise.settings import read_yaml
     from contraband.experiments.grid import write_best_metrics
     from contraband.experiments.train_all import Everything
-    from contraband.volumes.request import Request
+    from contraband.volumes.run import RunOptions
 
     params, experiment = _opened(dataset, exp)
     workers = None if cluster is None else Cluster.parse(read_yaml(cluster).get("cluster", {}), f"{cluster}: cluster")
     with meter("steps") as display:
-        request = Request(progress=display.update, announce=warn)
-        whole = Everything(params, experiment, checkpoints, workers, display.update, request)
+        options = RunOptions(progress=display.update, announce=warn)
+        whole = Everything(params, experiment, checkpoints, workers, display.update, options)
         try:
             trained = whole.run()
         finally:
@@ -215,12 +215,12 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
 def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
     from contraband.experiments.validate import embed as write_embeddings
     from contraband.experiments.validate import validate as write_metrics
-    from contraband.volumes.request import Request
+    from contraband.volumes.run import RunOptions
 
     params, experiment = _opened(dataset, exp, index)
     work = write_embeddings if mode == "emb" else write_metrics
     with meter("blocks") as display:
-        made = work(params, experiment, index, checkpoints, Request(progress=display.update, announce=warn))
+        made = work(params, experiment, index, checkpoints, RunOptions(progress=display.update, announce=warn))
     for path in made:
         typer.echo(str(path))
     emit(as_json, {"files": [str(path) for path in made]})

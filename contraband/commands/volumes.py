@@ -9,10 +9,10 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, meter, warn
-from contraband.volumes.request import Request
 
 if TYPE_CHECKING:
     from blockwise.stage import Stage
+    from contraband.volumes.run import RunOptions
     from contraband.volumes.settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
@@ -36,6 +36,7 @@ def run(
     Example: contraband run configs/gala.yaml --set cluster.workers=4
     """
     from contraband.volumes.line import load_volume_settings, select, stages
+    from contraband.volumes.run import RunOptions
 
     settings = load_volume_settings(settings_file, assignments or ())
     if dry_run:
@@ -46,7 +47,7 @@ def run(
         _print_outlook(line)
         return
     before = everything[: everything.index(line[0])]
-    _run(settings, line, as_json, Request(redo=redo, redo_failed=redo_failed, grown=grown), before)
+    _run(settings, line, as_json, RunOptions(redo=redo, redo_failed=redo_failed, grown=grown), before)
 
 
 def predict_blockwise(
@@ -61,12 +62,13 @@ def predict_blockwise(
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
     from contraband.volumes.line import load_volume_settings, stages, word
+    from contraband.volumes.run import RunOptions
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
     if not line:
         raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
-    _run(settings, line, as_json, Request(redo=redo, grown=grown))
+    _run(settings, line, as_json, RunOptions(redo=redo, grown=grown))
 
 
 def segment(
@@ -224,15 +226,15 @@ def _run(
     settings: VolumeSettings,
     line: list[Stage],
     as_json: bool,
-    request: Request | None = None,
+    options: RunOptions | None = None,
     before: list[Stage] | None = None,
 ) -> None:
     from contraband.volumes.line import evaluation_path, report_path
     from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-    from contraband.volumes.run import execute
+    from contraband.volumes.run import RunOptions, execute
 
     with meter("blocks") as display:
-        heard = replace(request or Request(), progress=display.update, announce=warn)
+        heard = replace(options or RunOptions(), progress=display.update, announce=warn)
         results = execute(settings, line, heard, before or ())
     screen = console()
     print_stages(screen, by_stage(results))

@@ -26,8 +26,7 @@ from contraband.experiments.params import load_params
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.volumes.line import evaluation_path, load_volume_settings, stages
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-from contraband.volumes.request import Request
-from contraband.volumes.run import execute
+from contraband.volumes.run import RunOptions, execute
 
 SHAPE = (128, 160, 160)
 SPLIT = 64
@@ -160,7 +159,7 @@ def run_half(demo: Demo, half: str, threshold: float | None) -> list[StageResult
     }
     path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     loaded = load_volume_settings(path)
-    return execute(loaded, stages(loaded), Request(progress=demo.progress, announce=demo.say))
+    return execute(loaded, stages(loaded), RunOptions(progress=demo.progress, announce=demo.say))
 
 
 def baseline(demo: Demo) -> tuple[np.ndarray, dict[str, Any]]:

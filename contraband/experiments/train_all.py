@@ -25,7 +25,7 @@ from contraband.experiments.grid import Training, encoders, heads, state_of
 from contraband.experiments.params import Params, load_params
 from contraband.experiments.train import train_one
 from contraband.experiments.validate import embed, validate
-from contraband.volumes.request import Request
+from contraband.volumes.run import RunOptions
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Everything:
     cluster: Cluster | None = None
     """Where trainings run; None: here, one after the other."""
     tell: Tell = lambda *_: None
-    request: Request = field(default_factory=Request)
+    options: RunOptions = field(default_factory=RunOptions)
     """Passed on to the blockwise modes."""
     failed: dict[Training, str] = field(default_factory=dict)
 
@@ -58,13 +58,13 @@ class Everything:
         lost = {training.index for training in self.failed}
         left = [one.index for one in self.params.combinations if one.index not in lost]
         for index in left if self.params.save_embs is not None else ():
-            embed(self.params, self.experiment, index, self.checkpoints, self.request)
+            embed(self.params, self.experiment, index, self.checkpoints, self.options)
         wanted = [head for index in left for head in heads(self.params, self.experiment, index, self.checkpoints)]
         done += self._train(wanted)
         if all(seg.dataset.validate_ is not None and seg.dataset.validate_.gt for seg in self.params.seg):
             for index in left if self.params.seg else ():
                 if any(head.folder(self.experiment).saved_steps() for head in wanted if head.index == index):
-                    validate(self.params, self.experiment, index, self.checkpoints, self.request, again=False)
+                    validate(self.params, self.experiment, index, self.checkpoints, self.options, again=False)
         if self.failed:
             faults = "; ".join(f"{training.name}: {error}" for training, error in self.failed.items())
             raise WorkFailed(f"{len(self.failed)} of {len(done)} trainings failed, the others are kept: {faults}")

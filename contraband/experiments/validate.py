@@ -20,8 +20,7 @@ from contraband.models.checkpoints import load_checkpoint
 from contraband.training.settings import RawAndLabels, SegSettings
 from contraband.volumes.line import evaluation_path, stages
 from contraband.volumes.report import read_json
-from contraband.volumes.request import Request
-from contraband.volumes.run import execute
+from contraband.volumes.run import RunOptions, execute
 from contraband.volumes.settings import (
     AgglomerateSettings,
     Blocks,
@@ -44,7 +43,7 @@ BLOCK_3D = (64, 128, 128)
 
 
 def embed(
-    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], options: RunOptions
 ) -> list[Path]:
     """Write the embeddings of every data set of `save_embs` for each contrastive checkpoint; their containers."""
     wanted = params.save_embs
@@ -63,13 +62,13 @@ def embed(
                     ),
                     output=output, blocks=_blocks(dims), cluster=_cluster(Path(container) / dataset, _blocks(dims)),
                 )
-                execute(settings, stages(settings), request)
+                execute(settings, stages(settings), options)
                 made.append(output)
     return made
 
 
 def validate(
-    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], request: Request,
+    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], options: RunOptions,
     again: bool = True,
 ) -> list[Path]:  # fmt: skip
     """Predict, segment and score the validation set with every head; the metrics files of all.
@@ -87,7 +86,7 @@ def validate(
             if not again and _is_newer(folder.metrics(step), folder.checkpoint(step)):
                 continue
             settings = validation_settings(seg, folder, step, dims, experiment.param_dict)
-            execute(settings, stages(settings), request)
+            execute(settings, stages(settings), options)
             write_metrics(folder.metrics(step), read_json(evaluation_path(settings))["thresholds"])
     if not made:
         raise BadInput(experiment.path, "nothing to validate", todo="train heads first, with --mode seg")

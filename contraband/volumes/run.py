@@ -6,8 +6,9 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume, is_there
 from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.preflight import check_stages, examine
-from blockwise.engine.run import StageResult, run_stages
+from blockwise.engine.run import Progress, StageResult, run_stages
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
@@ -26,14 +27,28 @@ from blockwise.store.base import Store, another_run, masked
 from contraband.volumes.line import report_path
 from contraband.volumes.output import check_output
 from contraband.volumes.report import write_report
-from contraband.volumes.request import Request
 from contraband.volumes.settings import VolumeSettings
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run deals with what is there, and whom it tells."""
+
+    redo: str | None = None
+    """This stage and what depends on it are made anew."""
+    redo_failed: bool = False
+    """Blocks that were given up are tried again."""
+    grown: bool = False
+    """The user's word that no old voxel of a larger volume has changed."""
+    progress: Progress | None = None
+    announce: Callable[[str], None] = log.info
+    """Gets the dashboard's address as soon as there is one."""
+
+
 def execute(
-    settings: VolumeSettings, line: Sequence[Stage], request: Request, before: Sequence[Stage] = ()
+    settings: VolumeSettings, line: Sequence[Stage], options: RunOptions, before: Sequence[Stage] = ()
 ) -> list[StageResult]:
     """Run the stages and write report.json; raises BadInput before anything is written, or WorkFailed.
 
@@ -42,11 +57,11 @@ def execute(
     check_output(settings, line)
     check_stages(line)
     results: list[StageResult] = []
-    with opened_store(settings) as store, opened_executor(settings, request) as executor:
+    with opened_store(settings) as store, opened_executor(settings, options) as executor:
         placed = [absolute(stage) for stage in line]
         # Everything that can be refused is refused here, before the first byte is written.
         earlier = [absolute(stage) for stage in before]
-        examine(placed, store, executor, redo=request.redo, before=earlier, grown=request.grown)
+        examine(placed, store, executor, redo=options.redo, before=earlier, grown=options.grown)
         check_owner(store, settings.output)
         with only_run(settings.output):
             # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
@@ -56,9 +71,9 @@ def execute(
             try:
                 with noted_dashboard(settings, executor):
                     run_stages(
-                        placed, store, executor, redo=request.redo, redo_failed=request.redo_failed,
-                        progress=request.progress, before=earlier, on_result=results.append,
-                        chain=settings.cluster.chain, grown=request.grown, announce=request.announce,
+                        placed, store, executor, redo=options.redo, redo_failed=options.redo_failed,
+                        progress=options.progress, before=earlier, on_result=results.append,
+                        chain=settings.cluster.chain, grown=options.grown, announce=options.announce,
                     )
                 tidy(settings.output, results)
             finally:
@@ -111,14 +126,14 @@ def opened_store(settings: VolumeSettings) -> Iterator[Store]:
 
 
 @contextmanager
-def opened_executor(settings: VolumeSettings, request: Request) -> Iterator[Executor]:
+def opened_executor(settings: VolumeSettings, options: RunOptions) -> Iterator[Executor]:
     """Blocks run in this process (cluster.kind none) or on Dask workers."""
     if settings.cluster.in_process:
         with InProcess(settings.store_url) as executor:
             yield executor
         return
     with open_cluster(settings.cluster) as client:
-        request.announce(f"dashboard: {dashboard_address(client) or 'none'}")
+        options.announce(f"dashboard: {dashboard_address(client) or 'none'}")
         with OnDask(
             client, settings.store_url, settings.cluster.promised(), deadline_s=settings.cluster.deadline_s,
             lost_s=settings.cluster.lost_s,

@@ -22,8 +22,7 @@ from blockwise.executor import OnDask
 from blockwise.store import open_store
 from contraband.experiments.train import train_seg
 from contraband.volumes.line import report_path, stages
-from contraband.volumes.request import Request
-from contraband.volumes.run import absolute, execute
+from contraband.volumes.run import RunOptions, absolute, execute
 from contraband.volumes.settings import load_volume_settings
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment
@@ -73,7 +72,7 @@ def written(folder: Path, name: str) -> list[str]:
 def undisturbed(folder: Path) -> list[str]:
     """Digests of a run in one process, one stage after the other, in other blocks."""
     settings = load_volume_settings(settings_of(folder, "undisturbed", "kind: none", 32))
-    execute(settings, stages(settings), Request())
+    execute(settings, stages(settings), RunOptions())
     return written(folder, "undisturbed")
 
 
@@ -100,7 +99,7 @@ def test_a_chain_on_two_kinds_of_workers_gives_the_same_bytes(folder: Path, undi
 
 DRIVER = """
 import os, signal, sys
-from contraband.volumes.request import Request
+from contraband.volumes.run import RunOptions
 from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 from pathlib import Path
@@ -110,7 +109,7 @@ def progress(name, done, *_):
         os.kill(os.getpid(), signal.SIGKILL)
 if __name__ == "__main__":
     settings = load_volume_settings(Path(sys.argv[1]))
-    execute(settings, waiting_line(settings), Request(progress=progress))
+    execute(settings, waiting_line(settings), RunOptions(progress=progress))
 """
 
 
@@ -124,7 +123,7 @@ def test_a_killed_chain_ends_the_same(folder: Path, undisturbed: list[str]) -> N
     before = {name: store.totals(name).done for name in CHAIN}
     store.close()
     assert all(0 < done < BLOCKS for done in before.values())
-    execute(settings, stages(settings), Request())
+    execute(settings, stages(settings), RunOptions())
     rows = json.loads(report_path(settings).read_text())["stages"]
     assert {name: rows[name]["blocks_skipped"] for name in CHAIN} == before
     assert {name: rows[name]["blocks_done"] + before[name] for name in CHAIN} == dict.fromkeys(CHAIN, BLOCKS)

@@ -19,8 +19,7 @@ from blockwise.store import open_store
 from contraband.importing.volume import import_volume
 from contraband.models.normalise import Percentiles
 from contraband.volumes.line import stages
-from contraband.volumes.request import Request
-from contraband.volumes.run import execute
+from contraband.volumes.run import RunOptions, execute
 from contraband.volumes.settings import VolumeSettings, load_volume_settings
 from tests.contraband.volumes.test_foreground import untrained
 from tests.end_to_end.test_run import blocks_done, done, kill_when
@@ -69,7 +68,7 @@ def predicted(folder: Path, name: str, block: Voxels, checkpoint: Path, **change
 
 def ran(settings: VolumeSettings, told: list[str] | None = None, **wishes: object) -> dict[str, StageResult]:
     """Run a volume in this process; the results by stage."""
-    request = Request(announce=(told if told is not None else []).append, **wishes)  # type: ignore[arg-type]
+    request = RunOptions(announce=(told if told is not None else []).append, **wishes)  # type: ignore[arg-type]
     return {result.name: result for result in execute(settings, stages(settings), request)}
 
 

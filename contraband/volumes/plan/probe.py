@@ -25,8 +25,7 @@ from blockwise.store.base import Store
 from contraband.importing.staging import staging
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
-from contraband.volumes.request import Request
-from contraband.volumes.run import absolute, opened_executor, opened_store
+from contraband.volumes.run import RunOptions, absolute, opened_executor, opened_store
 from contraband.volumes.settings import VolumeSettings
 
 ENOUGH_S = 20.0
@@ -47,7 +46,7 @@ def probe(settings: VolumeSettings) -> Forecast:
         places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
         scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
         line = [absolute(stage) for stage in stages(scratch)]
-        with opened_store(scratch) as store, opened_executor(scratch, Request()) as executor:
+        with opened_store(scratch) as store, opened_executor(scratch, RunOptions()) as executor:
             ready = time.time()
             trial = Trial(line, store, executor, scratch.cluster)
             trial.run()

@@ -15,8 +15,7 @@ from contraband.models.predictor import load_predictor
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.volumes.line import stages
 from contraband.volumes.predict import volume_levels
-from contraband.volumes.request import Request
-from contraband.volumes.run import execute
+from contraband.volumes.run import RunOptions, execute
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 
@@ -73,7 +72,7 @@ def test_a_prediction_stretches_as_training_did(tmp_path):
             "model": {"checkpoint": str(checkpoint), "tile": [1, 16, 16], "precision": "float32", "device": "cpu"},
             "blocks": {"shape": block}, "cluster": {"kind": "none"},
         }, "test")  # fmt: skip
-        execute(settings, stages(settings)[:1], Request())
+        execute(settings, stages(settings)[:1], RunOptions())
         written[name] = zarr.open_array(str(tmp_path / f"{name}.zarr" / "affinities"))[:]
     assert (written["a"] == written["b"]).all()
     raw = zarr.open_array(str(tmp_path / "data.zarr" / "raw"))[:]

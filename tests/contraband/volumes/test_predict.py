@@ -20,7 +20,7 @@ from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles
-from contraband.volumes.request import Request
+from contraband.volumes.run import RunOptions
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
@@ -85,9 +85,9 @@ def test_an_experiment_is_embedded_and_validated(tmp_path: Path, monkeypatch: py
     params = type(params).model_validate({**dict(params), "save_embs": wanted})
     checkpoint = int(train_contrastive(params, experiment, 0).name.rpartition("_")[2])
     train_seg(params, experiment, 0, [checkpoint])
-    made = embed(params, experiment, 0, [checkpoint], Request())
+    made = embed(params, experiment, 0, [checkpoint], RunOptions())
     assert info(Volume(path=made[0] / "embeddings")).shape == (8, 40, 40, 40)
-    metrics = validate(params, experiment, 0, [checkpoint], Request())
+    metrics = validate(params, experiment, 0, [checkpoint], RunOptions())
     lines = metrics[-1].read_text().splitlines()
     assert {"threshold", "voi_split", "voi_merge", "voi_sum", "arand"} <= set(lines[0].split(","))
     assert len(lines) > 50
