@@ -56,8 +56,8 @@ demo: setup ## the whole line on a small made-up volume
 test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
 	@$(RUN) -m pytest -q --durations=10 $(TESTFLAGS) $(TESTS) </dev/null
 
-check: setup ## ruff and mypy --strict
-	@$(RUN) -m ruff check . && $(RUN) -m mypy
+check: setup ## ruff (rules and format) and mypy --strict
+	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
 
 bench: setup ## figures of speed and memory (BENCHFLAGS="--quick", "--only edges", "--readme")
 	@$(RUN) -m tests.benchmarks $(BENCHFLAGS)

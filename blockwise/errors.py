@@ -23,9 +23,7 @@ class BadInput(BlockwiseError):
 
     exit_code = 2
 
-    def __init__(
-        self, where: object, what: str, *, got: object = None, wanted: object = None, todo: str = ""
-    ) -> None:
+    def __init__(self, where: object, what: str, *, got: object = None, wanted: object = None, todo: str = "") -> None:
         parts = [f"{where}: {what}"]
         if got is not None or wanted is not None:
             parts.append(f"got {got}, wanted {wanted}" if wanted is not None else f"got {got}")

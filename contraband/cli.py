@@ -23,7 +23,10 @@ TYPER_INTERRUPTED = 130
 INTERRUPTED = "interrupted; what is finished is kept, the same command goes on"
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

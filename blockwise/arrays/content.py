@@ -28,15 +28,21 @@ def _checksum(path: Path, shape: Voxels, stamps: tuple[int, ...]) -> str:  # noq
     volume = Volume(path=path)
     found = info(volume)
     return checksum(
-        found.dtype, (*found.shape[:-3], *shape), found.unit_of_writing[:2], found.dtype.itemsize,
+        found.dtype,
+        (*found.shape[:-3], *shape),
+        found.unit_of_writing[:2],
+        found.dtype.itemsize,
         lambda begin, end: read(volume, between(begin, end)),
     )
 
 
 def checksum(
-    dtype: np.dtype, shape: Sequence[int], unit: Sequence[int], itemsize: int,
+    dtype: np.dtype,
+    shape: Sequence[int],
+    unit: Sequence[int],
+    itemsize: int,
     slab: Callable[[Voxels, Voxels], np.ndarray],
-) -> str:  # fmt: skip
+) -> str:
     """The checksum of an array ([channel,] z, y, x), which is asked for slab by slab: (begin, end) to voxels.
 
     It knows type, shape and voxels, and nothing of chunks: each section of each channel is summed, then the sums.

@@ -32,7 +32,8 @@ def describe_multiscale(
         {"type": "translation", "translation": zeros + [float(value) for value in offset]},
     ]
     image = {
-        "name": path.name, "axes": axes,
+        "name": path.name,
+        "axes": axes,
         "datasets": [{"path": path.name, "coordinateTransformations": transforms}],
     }
     ome: Any = group.attrs.get("ome", {})

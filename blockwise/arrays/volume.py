@@ -87,9 +87,7 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
         return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
-        raise BadInput(
-            path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind
-        ) from None
+        raise BadInput(path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind) from None
 
 
 @lru_cache(maxsize=64)
@@ -114,7 +112,10 @@ def info(volume: Volume) -> Info:
     where = volume.path
     if array.ndim not in (3, 4):
         raise BadInput(
-            where, "wrong number of axes", got=array.shape, wanted="(z, y, x) or (channel, z, y, x)",
+            where,
+            "wrong number of axes",
+            got=array.shape,
+            wanted="(z, y, x) or (channel, z, y, x)",
             todo="import it again with `contraband import --axes`",
         )
     if min(array.shape) == 0:
@@ -176,10 +177,18 @@ def create(
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
     group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
     group.create_array(
-        volume.path.name, shape=tuple(shape), dtype=dtype, chunks=chunks, shards=shards, fill_value=0,
-        compressors=zarr.codecs.ZstdCodec(level=1, checksum=True), dimension_names=names,
+        volume.path.name,
+        shape=tuple(shape),
+        dtype=dtype,
+        chunks=chunks,
+        shards=shards,
+        fill_value=0,
+        compressors=zarr.codecs.ZstdCodec(level=1, checksum=True),
+        dimension_names=names,
         attributes={
-            "voxel_size": list(scale), "offset": list(offset), "units": list(units),
+            "voxel_size": list(scale),
+            "offset": list(offset),
+            "units": list(units),
             "axis_names": [f"{name}^" if name == "channel" else name for name in names],
             "types": ["channel" if name == "channel" else "space" for name in names],
             **(attributes or {}),
@@ -216,8 +225,11 @@ def check_whole_shards(volume: Volume, block: Voxels, key: str = "blocks.shape")
     if not all(fits):
         better = [math.ceil(step / one) * one for step, one in zip(block, unit, strict=True)]
         raise BadInput(
-            key, f"a block is not a whole number of shards of {volume.path}", got=list(block),
-            wanted=f"multiples of {list(unit)}", todo=f"use {better}, or write to another output",
+            key,
+            f"a block is not a whole number of shards of {volume.path}",
+            got=list(block),
+            wanted=f"multiples of {list(unit)}",
+            todo=f"use {better}, or write to another output",
         )
 
 
@@ -227,8 +239,11 @@ def _fit(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> N
     smaller = can_grow(found, shape, shard)
     if (found.shape != shape and not smaller) or found.dtype != np.dtype(dtype):
         raise BadInput(
-            volume.path, "exists already and is different", got=f"{found.shape} {found.dtype}",
-            wanted=f"{shape} {dtype}", todo="choose another output, or remove it",
+            volume.path,
+            "exists already and is different",
+            got=f"{found.shape} {found.dtype}",
+            wanted=f"{shape} {dtype}",
+            todo="choose another output, or remove it",
         )
     check_whole_shards(volume, shard)
     if smaller:
@@ -259,7 +274,10 @@ def _axis_names(attributes: dict[str, Any], ndim: int, where: Path) -> tuple[str
     if len(plain) == ndim and plain[-3:] == SPATIAL:
         return plain
     raise BadInput(
-        where, "wrong axis order", got=list(plain), wanted=list(expected),
+        where,
+        "wrong axis order",
+        got=list(plain),
+        wanted=list(expected),
         todo="import it again with `contraband import --axes`",
     )
 
@@ -268,8 +286,10 @@ def _numbers(attributes: dict[str, Any], key: str, default: float, where: Path) 
     values = attributes.get(key)
     if values is None:
         return (default,) * 3
-    if not isinstance(values, list) or len(values) < 3 or not all(
-        isinstance(value, int | float) and math.isfinite(value) for value in values
+    if (
+        not isinstance(values, list)
+        or len(values) < 3
+        or not all(isinstance(value, int | float) and math.isfinite(value) for value in values)
     ):
         raise BadInput(where, f"attribute {key} is not three numbers", got=values, wanted="[z, y, x]")
     if key == "voxel_size" and min(values[-3:]) <= 0:

@@ -47,8 +47,12 @@ def options(settings: Cluster, has_gpu: bool) -> dict[str, Any]:
     directives = [*settings.directives, *(settings.gpu_directives if has_gpu else ())]
     threads = [f"export {name}={settings.threads}" for name in THREAD_VARIABLES]
     chosen: dict[str, Any] = {
-        "cores": settings.threads, "processes": 1, "memory": settings.memory, "walltime": settings.walltime,
-        "queue": settings.queue, "job_extra_directives": directives,
+        "cores": settings.threads,
+        "processes": 1,
+        "memory": settings.memory,
+        "walltime": settings.walltime,
+        "queue": settings.queue,
+        "job_extra_directives": directives,
         "job_script_prologue": [*threads, *settings.prologue],
         "worker_extra_args": ["--resources", "GPU=1"] if has_gpu else [],
         "job_name": "blockwise-gpu" if has_gpu else "blockwise",

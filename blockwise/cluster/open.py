@@ -96,8 +96,13 @@ def _local_cluster(settings: Cluster, folder: str) -> Any:
         place: {
             "cls": Nanny,
             "options": {
-                "host": "127.0.0.1", "nthreads": settings.threads, "local_directory": folder, "dashboard": False,
-                "memory_limit": _memory_limit(settings), "silence_logs": logging.ERROR, "preload": [_PRELOAD],
+                "host": "127.0.0.1",
+                "nthreads": settings.threads,
+                "local_directory": folder,
+                "dashboard": False,
+                "memory_limit": _memory_limit(settings),
+                "silence_logs": logging.ERROR,
+                "preload": [_PRELOAD],
                 **_gpu_of(place, settings),
             },
         }
@@ -148,7 +153,9 @@ def _ssh_cluster(settings: Cluster) -> Any:
 
     options = {"nthreads": settings.threads, "memory_limit": settings.memory or "auto"}
     return SSHCluster(
-        list(settings.hosts), worker_options=options, scheduler_options=_scheduler_options(settings),
+        list(settings.hosts),
+        worker_options=options,
+        scheduler_options=_scheduler_options(settings),
         remote_python=sys.executable,
     )
 

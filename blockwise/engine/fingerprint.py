@@ -12,9 +12,7 @@ from blockwise.arrays.volume import METADATA, Volume
 from blockwise.stage import Stage
 
 
-def fingerprint(
-    stage: Stage, upstream: Mapping[str, str], made: Collection[str] = ()
-) -> tuple[str, dict[str, Any]]:
+def fingerprint(stage: Stage, upstream: Mapping[str, str], made: Collection[str] = ()) -> tuple[str, dict[str, Any]]:
     """The sha256 of all that the stage's result depends on, and its parts as plain data.
 
     upstream: fingerprints of the stages it depends on. made: absolute paths of what those write: no inputs.
@@ -33,7 +31,8 @@ def fingerprint(
 def external(stage: Stage, made: Collection[str] = ()) -> dict[str, Volume]:
     """The arrays that no stage of the run makes, by their key among the parts."""
     return {
-        f"input {place} ({volume.path.name})": volume for place, volume in enumerate(stage.inputs())
+        f"input {place} ({volume.path.name})": volume
+        for place, volume in enumerate(stage.inputs())
         if str(volume.path.absolute()) not in made
     }
 

@@ -25,10 +25,19 @@ from blockwise.store.base import StageInfo, Store
 _ASIDE = ("identity", "source")
 """Attributes that an import gives to what it has read, other than what the voxels mean."""
 
-_LAYOUT = frozenset((
-    "chunk_grid", "chunk_key_encoding", "chunks", "codecs", "compressor", "dimension_separator", "filters", "order",
-    "storage_transformers",
-))
+_LAYOUT = frozenset(
+    (
+        "chunk_grid",
+        "chunk_key_encoding",
+        "chunks",
+        "codecs",
+        "compressor",
+        "dimension_separator",
+        "filters",
+        "order",
+        "storage_transformers",
+    )
+)
 """How voxels lie in files."""
 
 
@@ -145,7 +154,8 @@ class Growth:
             doubt = doubtful(old.sources.get(key), volume, before, after, self.trusted)
             if doubt:
                 return Stale(
-                    stage.name, f"its volume has grown from {list(before)} to {list(after)}, and {key} {doubt}",
+                    stage.name,
+                    f"its volume has grown from {list(before)} to {list(after)}, and {key} {doubt}",
                     todo=f"use --grown if no old voxel has changed, else --redo {stage.name}",
                 )
             self.sources[volume.path] = (before, after)
@@ -167,9 +177,7 @@ def as_it_was(stage: Stage, old: StageInfo, made: set[str]) -> dict[str, Any] | 
     return fingerprint(stage.model_copy(update=changes), {}, made)[1]
 
 
-def doubtful(
-    old: list[dict[str, Any]] | None, volume: Volume, before: Voxels, after: Voxels, trusted: bool
-) -> str:
+def doubtful(old: list[dict[str, Any]] | None, volume: Volume, before: Voxels, after: Voxels, trusted: bool) -> str:
     """Why an array is not known to hold the voxels it held when its metadata were `old`; empty if it is."""
     if old is None:
         return "was read by an earlier version"

@@ -53,7 +53,12 @@ class Loop:
     """
 
     def __init__(
-        self, jobs: Sequence[Job], tallies: Sequence[Tally], store: Store, executor: Executor, policy: Policy,
+        self,
+        jobs: Sequence[Job],
+        tallies: Sequence[Tally],
+        store: Store,
+        executor: Executor,
+        policy: Policy,
         tell: Callable[[int], None],
     ) -> None:
         """tell: is called with the place of the stage whose tally has changed."""
@@ -136,8 +141,12 @@ class Loop:
             attempt, again = schedule.attempt(one.key, place), schedule.release(one.key, False, place)
             self.tallies[place].errors[one.key] = one.error
             log.warning(
-                "%s: block %s failed, attempt %d, %s: %s", name, unpack(one.key), attempt,
-                "tried again" if again else "given up", last_line(one.error),
+                "%s: block %s failed, attempt %d, %s: %s",
+                name,
+                unpack(one.key),
+                attempt,
+                "tried again" if again else "given up",
+                last_line(one.error),
             )
 
     def _check_first(self, place: int) -> None:
@@ -160,7 +169,11 @@ class Loop:
 def record(job: Job, outcome: Outcome) -> Record:
     """What the store keeps of a finished block."""
     return Record(
-        outcome.key, job.info.fingerprint, voxels_of(job.grid, outcome.key), outcome.wall_seconds, outcome.cpu_seconds,
+        outcome.key,
+        job.info.fingerprint,
+        voxels_of(job.grid, outcome.key),
+        outcome.wall_seconds,
+        outcome.cpu_seconds,
         outcome.peak_rss_bytes,
     )
 

@@ -110,8 +110,11 @@ def check_size(grid: Grid) -> None:
     """Raise BadInput if keys of blocks or numbers of fragments would not fit into 64 bits."""
     if max(grid.counts) > MOST_BLOCKS:
         raise BadInput(
-            "blocks.shape", f"{grid.stage}: too many blocks along an axis", got=list(grid.counts),
-            wanted=f"at most {MOST_BLOCKS}", todo="use larger blocks",
+            "blocks.shape",
+            f"{grid.stage}: too many blocks along an axis",
+            got=list(grid.counts),
+            wanted=f"at most {MOST_BLOCKS}",
+            todo="use larger blocks",
         )
     if prod(grid.volume) >= 2**63:
         raise BadInput("volume", "too many voxels to number them", got=list(grid.volume), wanted="fewer than 2**63")
@@ -196,7 +199,8 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
     """Stages in the store that this run leaves alone and that were not made from one of its own; no parts of stages."""
     names = {stage.name for stage in stages}
     return {
-        name: info for name, info in known.items()
+        name: info
+        for name, info in known.items()
         if name not in names and not names & set(_made_from(info)) and not (name != word(name) and word(name) in known)
     }
 
@@ -219,19 +223,22 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
     missing = [volume.path for volume in stage.outputs() if not volume.path.exists()]
     if missing:
         raise BadInput(
-            missing[0], f"is gone, but {done} blocks of {stage.name} are marked as done",
+            missing[0],
+            f"is gone, but {done} blocks of {stage.name} are marked as done",
             todo=f"put it back, or use --redo {word(stage.name)}",
         )
     other = done - int(np.count_nonzero(store.done_mask(stage.name, new.grid, new.fingerprint)))
     if other:
         raise Stale(
-            stage.name, f"{other} finished blocks were made with other settings",
+            stage.name,
+            f"{other} finished blocks were made with other settings",
             todo=f"use --redo {word(stage.name)} to make it and all after it anew",
         )
 
 
 def _stale(name: str, old: StageInfo, parts: Mapping[str, Any]) -> Stale:
     return Stale(
-        name, f"its finished blocks were made otherwise: {explain(old.parts, parts)}",
+        name,
+        f"its finished blocks were made otherwise: {explain(old.parts, parts)}",
         todo=f"use --redo {word(name)} to make it and all after it anew, or change it back",
     )

@@ -149,7 +149,11 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool)
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
         loop = Loop(
-            [run.job for run in todo], [run.tally for run in todo], first.store, executor, first.policy,
+            [run.job for run in todo],
+            [run.tally for run in todo],
+            first.store,
+            executor,
+            first.policy,
             lambda place: todo[place].tell(),
         )
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
@@ -230,9 +234,7 @@ class _StageRun:
     def result(self) -> StageResult:
         """What was done so far."""
         totals = self.store.totals(self.name)
-        parts = [
-            self.store.totals(info.name) for info in self.store.stages() if info.name.startswith(f"{self.name}/")
-        ]
+        parts = [self.store.totals(info.name) for info in self.store.stages() if info.name.startswith(f"{self.name}/")]
         return StageResult(
             name=self.name,
             blocks_done=self.tally.done,

@@ -118,8 +118,14 @@ class Schedule:
         whole, step = Roi((0, 0, 0), part.grid.counts), Roi((0, 0, 0), (1, 1, 1))
         around = Coordinate(reach(part.grid) if place else (0, 0, 0))
         return daisy.Task(  # type: ignore[no-untyped-call]
-            part.grid.stage, whole.grow(around, around), step.grow(around, around), step, read_write_conflict=False,
-            fit="shrink", max_retries=self._max_attempts - 1, skip_mask=part.skip,
+            part.grid.stage,
+            whole.grow(around, around),
+            step.grow(around, around),
+            step,
+            read_write_conflict=False,
+            fit="shrink",
+            max_retries=self._max_attempts - 1,
+            skip_mask=part.skip,
         )
 
     def _orphans(self, place: int) -> int:

@@ -105,7 +105,9 @@ class _Overlap:
         wall, cpu = time.perf_counter(), time.process_time()
         spent, (self.wall_s, self.cpu_s) = (wall - self.wall_s, cpu - self.cpu_s), (wall, cpu)
         return replace(
-            outcome, wall_seconds=outcome.wall_seconds + spent[0], peak_rss_bytes=peak_rss_bytes(),
+            outcome,
+            wall_seconds=outcome.wall_seconds + spent[0],
+            peak_rss_bytes=peak_rss_bytes(),
             cpu_seconds=outcome.cpu_seconds + spent[1] if self.alone else cpu_seconds,
         )
 

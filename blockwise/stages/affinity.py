@@ -15,18 +15,22 @@ def check_affinities(volume: Volume, per_section: bool) -> Info:
     """The description of an affinity volume; raises BadInput if it cannot be segmented exactly."""
     found = info(volume)
     if found.channels is None:
-        raise BadInput(
-            volume.path, "affinities need a channel axis", got=found.shape, wanted="(channel, z, y, x)"
-        )
+        raise BadInput(volume.path, "affinities need a channel axis", got=found.shape, wanted="(channel, z, y, x)")
     if found.dtype not in (np.dtype("uint8"), np.dtype("uint16")):
         raise BadInput(
-            volume.path, "affinities must be stored as integers, since sums of floats depend on their order",
-            got=found.dtype, wanted="uint8 or uint16", todo="import them with `contraband import --quantise`",
+            volume.path,
+            "affinities must be stored as integers, since sums of floats depend on their order",
+            got=found.dtype,
+            wanted="uint8 or uint16",
+            todo="import them with `contraband import --quantise`",
         )
     if not found.offsets:
         raise BadInput(
-            volume.path, "has no attribute offsets", wanted=[list(offset) for offset in NEAREST],
-            got=None, todo="import it with `contraband import --offsets`",
+            volume.path,
+            "has no attribute offsets",
+            wanted=[list(offset) for offset in NEAREST],
+            got=None,
+            todo="import it with `contraband import --offsets`",
         )
     for offset in found.offsets:
         if max(offset) > 0 or min(offset) == 0:
@@ -41,8 +45,11 @@ def nearest_channels(volume: Volume, offsets: tuple[Voxels, ...], per_section: b
     missing = [list(offset) for offset in needed if offset not in offsets]
     if missing:
         raise BadInput(
-            volume.path, "a nearest-neighbour channel is missing", got=[list(offset) for offset in offsets],
-            wanted=missing, todo="set fragments.per_section: true for 2D data" if not per_section else "",
+            volume.path,
+            "a nearest-neighbour channel is missing",
+            got=[list(offset) for offset in offsets],
+            wanted=missing,
+            todo="set fragments.per_section: true for 2D data" if not per_section else "",
         )
     return [offsets.index(offset) for offset in needed]
 

@@ -60,8 +60,13 @@ class Fragments(Stage):
     def rules(self) -> Rules:
         """The settings as the kernel wants them."""
         return Rules(
-            per_section=self.per_section, smooth=self.smooth, affinity_weight=self.affinity_weight, dip=self.dip,
-            low=self.low, cap=self.cap, background=self.background,
+            per_section=self.per_section,
+            smooth=self.smooth,
+            affinity_weight=self.affinity_weight,
+            dip=self.dip,
+            low=self.low,
+            cap=self.cap,
+            background=self.background,
         )
 
     def grid(self) -> Grid:

@@ -52,8 +52,11 @@ class Segment(Stage):
     def check(self) -> None:
         if self.threshold < self.stop:
             raise BadInput(
-                "segment.thresholds", "a threshold lies below agglomerate.stop", got=self.threshold,
-                wanted=f"at least {self.stop}", todo="raise the threshold or lower agglomerate.stop",
+                "segment.thresholds",
+                "a threshold lies below agglomerate.stop",
+                got=self.threshold,
+                wanted=f"at least {self.stop}",
+                todo="raise the threshold or lower agglomerate.stop",
             )
         check_whole_shards(self.target, self.block)
 

@@ -27,6 +27,4 @@ def open_store(url: str) -> Store:
 
         mongo: Store = MongoStore(url)
         return mongo
-    raise BadInput(
-        "store", "unknown kind of store", got=masked(url), wanted="sqlite:///... or mongodb://..."
-    )
+    raise BadInput("store", "unknown kind of store", got=masked(url), wanted="sqlite:///... or mongodb://...")

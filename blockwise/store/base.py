@@ -196,6 +196,9 @@ def masked(url: str) -> str:
 def another_run(where: str, found: str, wanted: str) -> BadInput:
     """The error of a store that belongs to another output."""
     return BadInput(
-        where, "this store belongs to another output", got=found, wanted=wanted,
+        where,
+        "this store belongs to another output",
+        got=found,
+        wanted=wanted,
         todo="give each output its own store, e.g. store: sqlite:///out/NAME.db",
     )

@@ -126,8 +126,13 @@ class MongoStore(EdgeTables):
         self._replace(
             "failures",
             [
-                {"_id": f"{stage}:{one.key}", "stage": stage, "key": Int64(one.key), "attempt": one.attempt,
-                 "error": one.error}
+                {
+                    "_id": f"{stage}:{one.key}",
+                    "stage": stage,
+                    "key": Int64(one.key),
+                    "attempt": one.attempt,
+                    "error": one.error,
+                }
                 for one in failures
             ],
         )
@@ -165,7 +170,11 @@ class MongoStore(EdgeTables):
         if not len(rows):
             return Totals(failed=failed)
         return Totals(
-            len(rows), failed, int(rows["voxels"].sum()), float(rows["wall"].sum()), float(rows["cpu"].sum()),
+            len(rows),
+            failed,
+            int(rows["voxels"].sum()),
+            float(rows["wall"].sum()),
+            float(rows["cpu"].sum()),
             int(rows["rss"].max()),
         )
 
@@ -250,8 +259,13 @@ class MongoStore(EdgeTables):
                     [{**common, "place": place, "data": part} for place, part in enumerate(parts)]
                 )
         return {
-            "_id": f"{kind}:{block.key}", "kind": kind, "key": Int64(block.key), "stage": block.stage,
-            **dict(zip(_BOUNDS, bounds(block), strict=True)), "generation": generation, "parts": len(parts),
+            "_id": f"{kind}:{block.key}",
+            "kind": kind,
+            "key": Int64(block.key),
+            "stage": block.stage,
+            **dict(zip(_BOUNDS, bounds(block), strict=True)),
+            "generation": generation,
+            "parts": len(parts),
             "data": b"" if parts else data,
         }
 

@@ -86,8 +86,7 @@ class SqliteStore(EdgeTables):
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""
         statement = (
-            "insert into stages (name, info) values (?, ?)"
-            " on conflict (name) do update set info = excluded.info"
+            "insert into stages (name, info) values (?, ?) on conflict (name) do update set info = excluded.info"
         )
         with self._writing() as connection:
             connection.execute(statement, (info.name, info_to_json(info)))
@@ -109,8 +108,15 @@ class SqliteStore(EdgeTables):
     def mark(self, stage: str, records: Sequence[Record]) -> None:
         """Remember blocks as done, for good when this returns; replaces, and forgets their failures."""
         rows = [
-            (stage, int(one.key), one.fingerprint, int(one.voxels), one.wall_seconds, one.cpu_seconds,
-             int(one.peak_rss_bytes))
+            (
+                stage,
+                int(one.key),
+                one.fingerprint,
+                int(one.voxels),
+                one.wall_seconds,
+                one.cpu_seconds,
+                int(one.peak_rss_bytes),
+            )
             for one in records
         ]
         with self._writing() as connection:
@@ -224,9 +230,7 @@ class SqliteStore(EdgeTables):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise BadInput(self._path, f"the folder of the store cannot be made ({error})") from None
-            connection = sqlite3.connect(
-                self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-            )
+            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             connection.execute("pragma journal_mode = wal")
             connection.executescript(_SCHEMA)
             self._connection = connection

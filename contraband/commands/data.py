@@ -56,8 +56,14 @@ def import_volume(
     from contraband.importing.volume import import_volume as convert
 
     options: dict[str, object] = {
-        "name": name, "axes": axes, "units": units, "crop": crop, "quantise": quantise, "boundaries": boundaries,
-        "voxel_size": _three("--voxel-size", voxel_size, float), "offset": _three("--offset", offset, float),
+        "name": name,
+        "axes": axes,
+        "units": units,
+        "crop": crop,
+        "quantise": quantise,
+        "boundaries": boundaries,
+        "voxel_size": _three("--voxel-size", voxel_size, float),
+        "offset": _three("--offset", offset, float),
         "block": _three("--block", block, int),
         "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
     }

@@ -42,8 +42,13 @@ class Meter:
         self.unit = unit
         self.live = sys.stderr.isatty()
         self.bars = Progress(
-            TextColumn("{task.description:<14}"), BarColumn(), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), Remaining(), console=Console(stderr=True),
+            TextColumn("{task.description:<14}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeElapsedColumn(),
+            Remaining(),
+            console=Console(stderr=True),
         )
         self.tasks: dict[str, TaskID] = {}
         self.begun: dict[str, tuple[float, int]] = {}

@@ -79,8 +79,14 @@ def run_demo(demo: Demo, console: Console) -> None:
     evaluation = read_json(demo.folder / "test.zarr" / "evaluation.json")
     rows = nearest_rows(evaluation, [chosen])
     console.print("scores on the half that was not trained on (VOI in bits, adapted Rand as error; 0 is perfect)\n")
-    print_scores(console, [("Gaussian + Otsu + components", otsu), ("contraband, best threshold", rows[0][1]),
-                           ("contraband, threshold chosen on the training half", rows[1][1])])
+    print_scores(
+        console,
+        [
+            ("Gaussian + Otsu + components", otsu),
+            ("contraband, best threshold", rows[0][1]),
+            ("contraband, threshold chosen on the training half", rows[1][1]),
+        ],
+    )
 
 
 def make_volume(path: Path) -> None:
@@ -99,24 +105,58 @@ def param_dict(volume: Path) -> dict[str, Any]:
     """The demo's experiment in the words of `param_dict.json`."""
     return {
         "pipeline": "standard",
-        "model": [{
-            "model": "unet", "in_shape": [60, 60, 60], "num_fmaps": 12, "fmap_inc_factors": 3,
-            "downsample_factors": [[2, 2, 2], [2, 2, 2]], "h_channels": 12, "contrastive_out_channels": 12,
-        }],
+        "model": [
+            {
+                "model": "unet",
+                "in_shape": [60, 60, 60],
+                "num_fmaps": 12,
+                "fmap_inc_factors": 3,
+                "downsample_factors": [[2, 2, 2], [2, 2, 2]],
+                "h_channels": 12,
+                "contrastive_out_channels": 12,
+            }
+        ],
         "contrastive": {
-            "data_file": [str(volume)], "dataset": [["train/raw"]], "optimizer": ["adam"], "lr": [1e-4],
-            "num_iterations": [200], "save_every": [200], "simple": [True], "noise": [True], "blur": [False],
-            "intensity": [True], "elastic": [False], "noise_params": [{"var": 0.001}],
-            "point_density": [0.03], "temperature": [0.2], "max_seconds": [50],
+            "data_file": [str(volume)],
+            "dataset": [["train/raw"]],
+            "optimizer": ["adam"],
+            "lr": [1e-4],
+            "num_iterations": [200],
+            "save_every": [200],
+            "simple": [True],
+            "noise": [True],
+            "blur": [False],
+            "intensity": [True],
+            "elastic": [False],
+            "noise_params": [{"var": 0.001}],
+            "point_density": [0.03],
+            "temperature": [0.2],
+            "max_seconds": [50],
         },
         "seg": {
             "data_file": [str(volume)],
-            "dataset": [{"train": {"raw": "train/raw", "gt": "train/labels"},
-                         "validate": {"raw": "test/raw", "gt": "test/labels"}}],
-            "optimizer": ["adam"], "lr": [4e-4], "num_iterations": [1400], "save_every": [1400], "simple": [True],
-            "noise": [True], "intensity": [True], "blur": [False], "elastic": [False], "ema_decay": [0.98],
-            "noise_params": [{"var": 0.001}], "seg_head": ["Simple"], "freeze_base": [False],
-            "thresholds": [[0.5]], "max_seconds": [180], "grow_boundary": [1],
+            "dataset": [
+                {
+                    "train": {"raw": "train/raw", "gt": "train/labels"},
+                    "validate": {"raw": "test/raw", "gt": "test/labels"},
+                }
+            ],
+            "optimizer": ["adam"],
+            "lr": [4e-4],
+            "num_iterations": [1400],
+            "save_every": [1400],
+            "simple": [True],
+            "noise": [True],
+            "intensity": [True],
+            "blur": [False],
+            "elastic": [False],
+            "ema_decay": [0.98],
+            "noise_params": [{"var": 0.001}],
+            "seg_head": ["Simple"],
+            "freeze_base": [False],
+            "thresholds": [[0.5]],
+            "max_seconds": [180],
+            "grow_boundary": [1],
         },
     }
 
@@ -174,13 +214,16 @@ def draw(demo: Demo, threshold: float, otsu: np.ndarray, otsu_voi: float) -> Non
     middle = (SHAPE[0] - SPLIT) // 2
     output = demo.folder / "test.zarr"
     affinities = _whole(output / "affinities")[:, middle]
-    figures.slices(demo.folder / "slices.png", {
-        "raw": _whole(demo.volume / "test" / "raw")[middle],
-        "affinities (z, y, x as RGB)": np.moveaxis(affinities, 0, -1),
-        f"segments at {threshold:g}": _whole(output / "segments" / f"{threshold:g}")[middle],
-        "truth": _whole(demo.volume / "test" / "labels")[middle],
-        "Otsu": otsu[middle].astype(np.uint64),
-    })
+    figures.slices(
+        demo.folder / "slices.png",
+        {
+            "raw": _whole(demo.volume / "test" / "raw")[middle],
+            "affinities (z, y, x as RGB)": np.moveaxis(affinities, 0, -1),
+            f"segments at {threshold:g}": _whole(output / "segments" / f"{threshold:g}")[middle],
+            "truth": _whole(demo.volume / "test" / "labels")[middle],
+            "Otsu": otsu[middle].astype(np.uint64),
+        },
+    )
     encoder = demo.experiment.contrastive(0)
     head = demo.experiment.seg(0, 0, encoder.saved_steps()[-1])
     histories = {"contrastive": encoder.history, "affinity head": head.history}

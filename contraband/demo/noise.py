@@ -42,7 +42,10 @@ def _spline(part: np.ndarray) -> list[np.ndarray]:
     """Weights of the two knots before and the two after a place that lies `part` of the way between two knots."""
     rest = 1 - part
     return [
-        rest**3 / 6, 2 / 3 - part**2 + part**3 / 2, 2 / 3 - rest**2 + rest**3 / 2, part**3 / 6,
+        rest**3 / 6,
+        2 / 3 - part**2 + part**3 / 2,
+        2 / 3 - rest**2 + rest**3 / 2,
+        part**3 / 6,
     ]
 
 

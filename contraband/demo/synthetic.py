@@ -121,9 +121,7 @@ def cytoplasm(labels: np.ndarray, seed: int) -> np.ndarray:
     return image
 
 
-def add_mitochondria(
-    image: np.ndarray, labels: np.ndarray, depth: np.ndarray, seed: int, cell_voxels: float
-) -> None:
+def add_mitochondria(image: np.ndarray, labels: np.ndarray, depth: np.ndarray, seed: int, cell_voxels: float) -> None:
     """Darken sausages with an outline and inner folds, each inside one cell."""
     rng = np.random.default_rng(seed + 2)
     wide = np.flatnonzero(depth > 0.28 * cell_voxels)

@@ -47,8 +47,11 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
     augmenter = Augmenter(settings, shape)
     count = max(FEWEST_POINTS, round(settings.point_density * int(np.prod(output))))
     if count == FEWEST_POINTS:
-        log.warning("point_density %g gives %d points in a sample; it counts points per voxel, not per world unit",
-                    settings.point_density, count)  # fmt: skip
+        log.warning(
+            "point_density %g gives %d points in a sample; it counts points per voxel, not per world unit",
+            settings.point_density,
+            count,
+        )
     samples = ContrastiveSamples(
         pairs, settings.seed, augmenter, in_loader, output, count, norm_factor(settings, pairs[0])
     )
@@ -56,9 +59,13 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
 
 
 def seg_task(
-    params: Params, model: ModelSettings, settings: SegSettings, in_loader: bool, base: dict[str, Any] | None,
+    params: Params,
+    model: ModelSettings,
+    settings: SegSettings,
+    in_loader: bool,
+    base: dict[str, Any] | None,
     embeddings: Path | None,
-) -> Task:  # fmt: skip
+) -> Task:
     """A head, or a whole network, and what it is trained on. `base`: weights of a contrastively trained encoder."""
     torch.manual_seed(sub_seed(settings.seed, 0))
     offsets = settings.offsets_for(model.dims)
@@ -76,9 +83,14 @@ def seg_task(
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
     target = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)
     common: dict[str, Any] = {
-        "pairs": pairs, "seed": settings.seed, "augmenter": augmenter, "in_loader": in_loader,
-        "output_shape": output, "label_shape": label_shape, "norm_factor": norm_factor(settings, pairs[0]),
-    }  # fmt: skip
+        "pairs": pairs,
+        "seed": settings.seed,
+        "augmenter": augmenter,
+        "in_loader": in_loader,
+        "output_shape": output,
+        "label_shape": label_shape,
+        "norm_factor": norm_factor(settings, pairs[0]),
+    }
     later = None if in_loader else augmenter
     if params.pipeline == "standard":
         dense = SegmentationSamples(**common, min_labelled=settings.min_labelled)

@@ -121,9 +121,7 @@ def _dataset_folder(dataset: str, base: Path) -> Path:
                 log.warning("%s: 'expirements' is read as 'experiments'; please rename it", root)
             return root / dataset
     there = [path.name for root in (base, misspelt) if root.is_dir() for path in root.iterdir() if path.is_dir()]
-    raise BadInput(
-        base, f"no dataset folder {dataset!r}", todo=f"there is: {', '.join(sorted(there)) or 'nothing'}"
-    )
+    raise BadInput(base, f"no dataset folder {dataset!r}", todo=f"there is: {', '.join(sorted(there)) or 'nothing'}")
 
 
 def _numbered(name: str, number: int) -> bool:

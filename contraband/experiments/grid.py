@@ -132,7 +132,10 @@ def _row(training: Training, folder: RunFolder, wanted: int) -> dict[str, Any]:
     saved = folder.saved_steps()
     kind = training.name.partition(", ")[2]
     return {
-        "combination": training.index, "training": kind, "steps": saved[-1] if saved else 0, "wanted": wanted,
+        "combination": training.index,
+        "training": kind,
+        "steps": saved[-1] if saved else 0,
+        "wanted": wanted,
         "loss": float(losses[-1]) if len(losses) else None,
     }
 

@@ -56,8 +56,9 @@ def _datasets(splits: object, save_embs: object, where: str) -> object:
             if raw is None:
                 raise BadInput(f"{where}.{name}.raw", "says embs, but save_embs names no raw", todo="name the raw data")
             result[name] = pair | {"raw": raw}
-            log.warning("%s: raw of %s, '%s', is read as '%s', which embeddings are made from", where, name,
-                        EMBEDDINGS, raw)  # fmt: skip
+            log.warning(
+                "%s: raw of %s, '%s', is read as '%s', which embeddings are made from", where, name, EMBEDDINGS, raw
+            )
     return result
 
 

@@ -24,9 +24,17 @@ from contraband.training.settings import ContrastiveSettings, SegSettings, Train
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
 _NOT_IN_HASH = {
-    "num_iterations", "save_every", "snapshot_every", "keep_checkpoints", "max_seconds", "workers", "log_every",
-    "thresholds", "compile", "loader_timeout_s",
-}  # fmt: skip
+    "num_iterations",
+    "save_every",
+    "snapshot_every",
+    "keep_checkpoints",
+    "max_seconds",
+    "workers",
+    "log_every",
+    "thresholds",
+    "compile",
+    "loader_timeout_s",
+}
 
 
 class SaveEmbs(Settings):
@@ -67,17 +75,14 @@ class Params(Settings):
         contrastive: tuple[ContrastiveSettings | None, ...] = self.contrastive or (None,)
         pairs = itertools.product(contrastive, self.model)
         return tuple(
-            Combination(index=index, model=model, contrastive=option)
-            for index, (option, model) in enumerate(pairs)
+            Combination(index=index, model=model, contrastive=option) for index, (option, model) in enumerate(pairs)
         )
 
     def combination(self, index: int) -> Combination:
         """One point of the first level; BadInput if there is no such point."""
         combinations = self.combinations
         if not 0 <= index < len(combinations):
-            raise BadInput(
-                "--index", "no such combination", got=index, wanted=f"0 to {len(combinations) - 1}"
-            )
+            raise BadInput("--index", "no such combination", got=index, wanted=f"0 to {len(combinations) - 1}")
         return combinations[index]
 
     @model_validator(mode="after")

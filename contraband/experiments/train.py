@@ -21,9 +21,7 @@ from contraband.training.state import Progress
 log = logging.getLogger(__name__)
 
 
-def train_contrastive(
-    params: Params, experiment: Experiment, index: int, progress: Progress | None = None
-) -> Path:
+def train_contrastive(params: Params, experiment: Experiment, index: int, progress: Progress | None = None) -> Path:
     """Train the base encoder of one combination, or go on training it; the newest checkpoint."""
     combination = params.combination(index)
     settings = combination.contrastive
@@ -45,9 +43,12 @@ def train_contrastive(
 
 
 def train_seg(
-    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int] = (),
+    params: Params,
+    experiment: Experiment,
+    index: int,
+    checkpoints: Sequence[int] = (),
     progress: Progress | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Train every seg combination on each contrastive checkpoint (baselines once, without); the newest checkpoints."""
     params.combination(index)
     if not params.seg:
@@ -67,9 +68,13 @@ def train_one(params: Params, experiment: Experiment, training: Training, progre
 
 
 def _train_one_seg(
-    params: Params, experiment: Experiment, combination: Combination, settings: SegSettings, training: Training,
+    params: Params,
+    experiment: Experiment,
+    combination: Combination,
+    settings: SegSettings,
+    training: Training,
     progress: Progress | None,
-) -> Path:  # fmt: skip
+) -> Path:
     checkpoint = training.checkpoint
     base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)
     if base is not None and combination.contrastive is not None:

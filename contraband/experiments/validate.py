@@ -57,10 +57,10 @@ def embed(
                 output = experiment.embeddings(index, checkpoint, dataset)
                 settings = VolumeSettings(
                     volume=Source(raw=Path(container) / dataset),
-                    model=Model(
-                        checkpoint=experiment.contrastive(index).require(checkpoint), output="embeddings"
-                    ),
-                    output=output, blocks=_blocks(dims), cluster=_cluster(Path(container) / dataset, _blocks(dims)),
+                    model=Model(checkpoint=experiment.contrastive(index).require(checkpoint), output="embeddings"),
+                    output=output,
+                    blocks=_blocks(dims),
+                    cluster=_cluster(Path(container) / dataset, _blocks(dims)),
                 )
                 execute(settings, stages(settings), options)
                 made.append(output)
@@ -68,9 +68,13 @@ def embed(
 
 
 def validate(
-    params: Params, experiment: Experiment, index: int, checkpoints: Sequence[int], options: RunOptions,
+    params: Params,
+    experiment: Experiment,
+    index: int,
+    checkpoints: Sequence[int],
+    options: RunOptions,
     again: bool = True,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Predict, segment and score the validation set with every head; the metrics files of all.
 
     again: False leaves out checkpoints that have been scored since they were written.

@@ -165,8 +165,12 @@ def open_folder(path: Path, name: str | None, _scratch: Path) -> Iterator[Source
     def section(number: int) -> np.ndarray:
         data = one_image(files[number])
         if data.shape != first.shape or data.dtype != first.dtype:
-            raise BadInput(files[number], "differs from the first section", got=f"{data.shape} {data.dtype}",
-                           wanted=f"{first.shape} {first.dtype}")
+            raise BadInput(
+                files[number],
+                "differs from the first section",
+                got=f"{data.shape} {data.dtype}",
+                wanted=f"{first.shape} {first.dtype}",
+            )
         return data
 
     first = one_image(files[0])

@@ -48,8 +48,12 @@ class N5Array:
             raise BadInput(folder, f"is not an N5 dataset ({type(error).__name__})") from None
         codec = packing.get("type") if isinstance(packing, dict) else packing
         if kind not in KINDS or codec not in CODECS or min(self.block, default=0) < 1:
-            raise BadInput(folder, "this kind of N5 is not known here", got=f"{kind}, {codec}",
-                           wanted=f"numbers, packed with {', '.join(CODECS)}")
+            raise BadInput(
+                folder,
+                "this kind of N5 is not known here",
+                got=f"{kind}, {codec}",
+                wanted=f"numbers, packed with {', '.join(CODECS)}",
+            )
         self.dtype = np.dtype(kind)
         self.unpack = CODECS[str(codec)]
 

@@ -157,14 +157,28 @@ def stored_axes(path: Path, source: Source, axes: str | None) -> str:
         raise BadInput(path, "wrong number of axes", got=shape, wanted="2 to 4 axes, none of them empty")
     chosen = axes or USUAL_AXES[len(shape)]
     if len(chosen) != len(shape):
-        raise BadInput("--axes", f"one letter an axis of {path} is needed", got=f"{chosen} for {shape}",
-                       wanted=f"such as {USUAL_AXES[len(shape)]}")
+        raise BadInput(
+            "--axes",
+            f"one letter an axis of {path} is needed",
+            got=f"{chosen} for {shape}",
+            wanted=f"such as {USUAL_AXES[len(shape)]}",
+        )
     if axes is None and len(shape) == 3 and shape[2] <= 4 < min(shape[:2]):
-        raise BadInput(path, "the last axis looks like colours", got=shape, wanted="(z, y, x)",
-                       todo="say --axes yxc, or --axes zyx if it is right")
+        raise BadInput(
+            path,
+            "the last axis looks like colours",
+            got=shape,
+            wanted="(z, y, x)",
+            todo="say --axes yxc, or --axes zyx if it is right",
+        )
     if "c" in chosen and shape[chosen.index("c")] > MAX_CHANNELS:
-        raise BadInput(path, f"axis c of {chosen} looks like a spatial one", got=shape,
-                       wanted=f"at most {MAX_CHANNELS} channels", todo="correct --axes")
+        raise BadInput(
+            path,
+            f"axis c of {chosen} looks like a spatial one",
+            got=shape,
+            wanted=f"at most {MAX_CHANNELS} channels",
+            todo="correct --axes",
+        )
     return chosen
 
 
@@ -175,13 +189,19 @@ def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: Im
     found = f"{dtype}, {'with' if has_channels else 'no'} channels"
     if options.boundaries:
         if has_channels or not (dtype.kind == "f" or dtype == np.uint8):
-            raise BadInput(path, "boundaries need one probability a voxel", got=found,
-                           wanted="(z, y, x) float in 0..1, or uint8")
+            raise BadInput(
+                path, "boundaries need one probability a voxel", got=found, wanted="(z, y, x) float in 0..1, or uint8"
+            )
         return FROM_BOUNDARIES
     if options.quantise:
         if not has_channels or dtype.kind != "f":
-            raise BadInput(path, "only float affinities are quantised", got=found,
-                           wanted="(channel, z, y, x) float in 0..1", todo="leave --quantise out")
+            raise BadInput(
+                path,
+                "only float affinities are quantised",
+                got=found,
+                wanted="(channel, z, y, x) float in 0..1",
+                todo="leave --quantise out",
+            )
         return QUANTISE
     if has_channels and dtype.kind == "f":
         raise BadInput(path, "float affinities are stored as uint8", got=dtype, todo="say --quantise")

@@ -24,8 +24,20 @@ FORMAT = 1
 
 Kind = Literal["contrastive", "segmentation"]
 
-_KEYS = {"kind", "model", "head", "offsets", "norm_factor", "step", "network", "ema", "optimizer", "seed",
-         "settings_hash", "history"}  # fmt: skip
+_KEYS = {
+    "kind",
+    "model",
+    "head",
+    "offsets",
+    "norm_factor",
+    "step",
+    "network",
+    "ema",
+    "optimizer",
+    "seed",
+    "settings_hash",
+    "history",
+}
 
 
 def save_checkpoint(folder: RunFolder, content: Mapping[str, Any], keep: int | None) -> Path:
@@ -59,9 +71,12 @@ def check_same_settings(content: Mapping[str, Any], settings_hash: str, kind: Ki
         raise BadInput(path, "is of another kind", got=content["kind"], wanted=kind)
     if content["settings_hash"] != settings_hash:
         raise BadInput(
-            path, "was trained with other settings", got=content["settings_hash"], wanted=settings_hash,
+            path,
+            "was trained with other settings",
+            got=content["settings_hash"],
+            wanted=settings_hash,
             todo="undo the change in param_dict.json, or start a new experiment",
-        )  # fmt: skip
+        )
 
 
 def latest_checkpoint(path: Path) -> Path:

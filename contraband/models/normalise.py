@@ -68,9 +68,7 @@ class Levels:
         return lists
 
 
-def measure(
-    read: Callable[[int, int], NDArray[Any]], sections: int, wanted: Percentiles, depth: int = 1
-) -> Levels:
+def measure(read: Callable[[int, int], NDArray[Any]], sections: int, wanted: Percentiles, depth: int = 1) -> Levels:
     """The levels of a volume; `read(begin, end)` gives sections as (C, z, y, x), `depth` of them at once."""
     slabs = (read(begin, min(begin + depth, sections)) for begin in range(0, sections, depth))
     if wanted.per == "section":

@@ -106,9 +106,7 @@ def quantise(affinities: torch.Tensor) -> torch.Tensor:
     return affinities.clamp(0, 1).mul_(255).round_().to(torch.uint8)
 
 
-def load_predictor(
-    checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32"
-) -> Predictor:
+def load_predictor(checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32") -> Predictor:
     """The network in a checkpoint file, or in the newest checkpoint of a folder, ready to predict.
 
     precision: float32, bfloat16, or auto (bfloat16 where the processor has it); only float32 keeps tiles equal to the

@@ -86,9 +86,11 @@ class UNet(nn.Module):
         output = tuple(n - c for n, c in zip(input_shape, self.context, strict=True))
         if any(n < s or n % s for n, s in zip(output, self.step, strict=True)):
             raise BadInput(
-                "in_shape", "does not fit the network", got=list(input_shape),
+                "in_shape",
+                "does not fit the network",
+                got=list(input_shape),
                 wanted=f"e.g. {list(self.valid_input(output))}",
-            )  # fmt: skip
+            )
         return output
 
     def fit_input(self, input_shape: Sequence[int]) -> Shape:

@@ -8,8 +8,12 @@ import operator
 from collections.abc import Callable
 
 _OPERATORS: dict[type[ast.operator | ast.unaryop], Callable[..., float]] = {
-    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
-    ast.UAdd: operator.pos, ast.USub: operator.neg,
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
 }
 _LONGEST = 200
 """Characters of a sum: brackets nested without end would exhaust the parser."""

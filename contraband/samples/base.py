@@ -49,9 +49,12 @@ class Pair:
             raise BadInput(self.labels.where, "holds no whole numbers", got=self.labels.dtype(), wanted="labels")
         if any(n < m for n, m in zip(shape, needed, strict=True)):
             raise BadInput(
-                self.raw.where, "is smaller than the network's output", got=list(shape), wanted=list(needed),
+                self.raw.where,
+                "is smaller than the network's output",
+                got=list(shape),
+                wanted=list(needed),
                 todo="lower model.in_shape",
-            )  # fmt: skip
+            )
 
 
 class Samples(Dataset[dict[str, Tensor]]):

@@ -53,9 +53,15 @@ class ContrastiveSamples(Samples):
     """Two views (raw_0, raw_1, points_0, points_1, valid), or raw for views to be made on the device."""
 
     def __init__(
-        self, pairs: Sequence[Pair], seed: int, augmenter: Augmenter, in_loader: bool, output_shape: Shape3,
-        count: int, norm_factor: float,
-    ) -> None:  # fmt: skip
+        self,
+        pairs: Sequence[Pair],
+        seed: int,
+        augmenter: Augmenter,
+        in_loader: bool,
+        output_shape: Shape3,
+        count: int,
+        norm_factor: float,
+    ) -> None:
         super().__init__(seed, augmenter, in_loader)
         self.pairs = pairs
         self.output_shape = output_shape

@@ -49,8 +49,13 @@ class Normalise(gp.BatchFilter):
 class Augment(gp.BatchFilter):
     """Move raw, labels and points of one sample by one random map, then change intensities."""
 
-    def __init__(self, augmenter: Augmenter, raw: gp.ArrayKey, labels: gp.ArrayKey | None = None,
-                 points: gp.GraphKey | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        augmenter: Augmenter,
+        raw: gp.ArrayKey,
+        labels: gp.ArrayKey | None = None,
+        points: gp.GraphKey | None = None,
+    ) -> None:
         self.augmenter = augmenter
         self.raw = raw
         self.labels = labels

@@ -23,9 +23,16 @@ class SegmentationSamples(Samples):
     """raw (C, Z, Y, X) float32 and labels (z, y, x) int64 around the same centre."""
 
     def __init__(
-        self, pairs: Sequence[Pair], seed: int, augmenter: Augmenter, in_loader: bool, output_shape: Shape3,
-        label_shape: Shape3, norm_factor: float, min_labelled: float = 0.0,
-    ) -> None:  # fmt: skip
+        self,
+        pairs: Sequence[Pair],
+        seed: int,
+        augmenter: Augmenter,
+        in_loader: bool,
+        output_shape: Shape3,
+        label_shape: Shape3,
+        norm_factor: float,
+        min_labelled: float = 0.0,
+    ) -> None:
         super().__init__(seed, augmenter, in_loader)
         self.pairs = pairs
         self.output_shape = output_shape

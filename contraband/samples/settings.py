@@ -19,6 +19,8 @@ def as_tuple(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(parse_number)]
 Axes = tuple[Annotated[int, Field(ge=0, le=2)], ...]
+
+
 def _ascending(interval: tuple[float, float]) -> tuple[float, float]:
     if interval[0] > interval[1]:
         raise ValueError(f"an interval is [least, largest], got {list(interval)}")
@@ -42,9 +44,7 @@ class ElasticParams(Settings):
     control_point_spacing: Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], _with_z(1)] = (1, 10, 10)
     """Voxels between control points, (z, y, x)."""
 
-    jitter_sigma: Annotated[
-        tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat], _with_z(0.0)
-    ] = (0.0, 0.1, 0.1)  # fmt: skip
+    jitter_sigma: Annotated[tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat], _with_z(0.0)] = (0.0, 0.1, 0.1)
     """Standard deviation of a control point's displacement in voxels, (z, y, x)."""
 
     rotation_interval: tuple[Number, Number] = (0.0, 0.0)

@@ -121,8 +121,13 @@ class VolumeSource(gp.BatchProvider):
     `place` is a key whose region must lie inside the volume; `RandomLocation` is thereby bounded by it alone.
     """
 
-    def __init__(self, raw: tuple[gp.ArrayKey, ZarrVolume], labels: tuple[gp.ArrayKey, ZarrVolume] | None,
-                 place: gp.ArrayKey, levels: Levels | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        raw: tuple[gp.ArrayKey, ZarrVolume],
+        labels: tuple[gp.ArrayKey, ZarrVolume] | None,
+        place: gp.ArrayKey,
+        levels: Levels | None = None,
+    ) -> None:
         self.levels = levels
         self.volumes = {"raw": raw} | ({"labels": labels} if labels else {})
         self.place = place

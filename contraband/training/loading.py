@@ -27,9 +27,12 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
     """
     size = settings.batch_size
     loader = DataLoader(
-        task.samples, batch_size=size, sampler=range(done * size, settings.num_iterations * size),
-        num_workers=hardware.workers(settings.workers), pin_memory=hardware.is_gpu,
-    )  # fmt: skip
+        task.samples,
+        batch_size=size,
+        sampler=range(done * size, settings.num_iterations * size),
+        num_workers=hardware.workers(settings.workers),
+        pin_memory=hardware.is_gpu,
+    )
     before = set(active_children())
     iterator = iter(loader)
     with Watchdog(set(active_children()) - before, settings.loader_timeout_s) as watchdog:

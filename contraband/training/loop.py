@@ -27,9 +27,13 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware,
+    task: Task,
+    settings: TrainSettings,
+    folder: RunFolder,
+    header: dict[str, Any],
+    hardware: Hardware,
     progress: Progress | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Train a task up to `num_iterations` or `max_seconds` in all, from its newest checkpoint on; the last checkpoint.
 
     Raises BadInput if that checkpoint has other settings or another process trains in the folder, WorkFailed if the
@@ -40,9 +44,13 @@ def train(
 
 
 def _loop(
-    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware,
+    task: Task,
+    settings: TrainSettings,
+    folder: RunFolder,
+    header: dict[str, Any],
+    hardware: Hardware,
     progress: Progress | None,
-) -> Path:  # fmt: skip
+) -> Path:
     state = start(task, settings, folder, header, hardware)
     if is_finished(state, settings):
         log.info("%s: is done already, with %d steps in %.0f s", folder.path, state.step, state.seconds)
@@ -70,9 +78,7 @@ def _loop(
     return folder.checkpoint(state.step)
 
 
-def start(
-    task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware
-) -> State:
+def start(task: Task, settings: TrainSettings, folder: RunFolder, header: dict[str, Any], hardware: Hardware) -> State:
     """A fresh state, or that of the newest checkpoint."""
     network = hardware.place(task.network, len(header["model"]["in_shape"]))
     network.train()

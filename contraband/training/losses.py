@@ -35,7 +35,12 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
         total = sum(
             (
                 checkpoint(
-                    _row_losses, z_NC, slice(begin, begin + ROWS_AT_ONCE), partner_N, valid_N, temperature,
+                    _row_losses,
+                    z_NC,
+                    slice(begin, begin + ROWS_AT_ONCE),
+                    partner_N,
+                    valid_N,
+                    temperature,
                     use_reentrant=False,
                 )
                 for begin in range(0, len(rows), ROWS_AT_ONCE)

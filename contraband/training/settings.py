@@ -19,9 +19,7 @@ from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
 from contraband.samples.settings import Augmentations, as_tuple
 
-Files = Annotated[
-    tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)
-]
+Files = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 Offset = tuple[int, int, int]
 
 

@@ -47,8 +47,15 @@ class Task(Protocol):
 class ContrastiveTask:
     """Points look alike in two views of the same place."""
 
-    def __init__(self, network: ContrastiveVolumeNet, samples: Dataset[Batch], augmenter: Augmenter,
-                 output_shape: Shape3, count: int, temperature: float) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: ContrastiveVolumeNet,
+        samples: Dataset[Batch],
+        augmenter: Augmenter,
+        output_shape: Shape3,
+        count: int,
+        temperature: float,
+    ) -> None:
         self.network = network
         self.samples = samples
         self.augmenter = augmenter
@@ -85,8 +92,15 @@ class ContrastiveTask:
 class DenseTask:
     """Affinities everywhere, from labelled volumes."""
 
-    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
-                 label_shape: Shape3, target: Target, affinities: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: SegmentationNet,
+        samples: Dataset[Batch],
+        augmenter: Augmenter | None,
+        label_shape: Shape3,
+        target: Target,
+        affinities: int,
+    ) -> None:
         self.network = network
         self.affinities = affinities
         self.samples = samples
@@ -120,8 +134,15 @@ class DenseTask:
 class SparseTask:
     """Affinities, or foreground, at a few labelled points of raw, end to end."""
 
-    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], augmenter: Augmenter | None,
-                 shapes: tuple[Shape3, Shape3], target: Target | None, affinities: int) -> None:  # fmt: skip
+    def __init__(
+        self,
+        network: SegmentationNet,
+        samples: Dataset[Batch],
+        augmenter: Augmenter | None,
+        shapes: tuple[Shape3, Shape3],
+        target: Target | None,
+        affinities: int,
+    ) -> None:
         self.network = network
         self.affinities = affinities
         self.samples = samples
@@ -192,9 +213,7 @@ def _said(network: SegmentationNet, raw: Tensor) -> Batch:
     return {"embeddings": volumetric(principal_colours(embeddings)), "prediction": volumetric(prediction)}
 
 
-def affinity_target(
-    offsets: Sequence[Offset], margin: Offset, steps: int, has_foreground: bool = False
-) -> Target:
+def affinity_target(offsets: Sequence[Offset], margin: Offset, steps: int, has_foreground: bool = False) -> Target:
     """From labels to affinities and which are known, boundaries grown by `steps` first; foreground may come last."""
 
     def target(labels: Tensor) -> tuple[Tensor, Tensor]:

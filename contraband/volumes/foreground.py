@@ -29,17 +29,26 @@ def fragment_settings(settings: VolumeSettings, shape: Voxels, first: list[Stage
         check_foreground(volume, shape)
     elif not first:
         raise BadInput(
-            "fragments.foreground.volume", "is needed where affinities are given", got=None,
-            wanted="the path of a foreground image", todo="name one, or remove fragments.foreground",
+            "fragments.foreground.volume",
+            "is needed where affinities are given",
+            got=None,
+            wanted="the path of a foreground image",
+            todo="name one, or remove fragments.foreground",
         )
     elif getattr(first[0], "foreground", None) is None:
         raise BadInput(
-            "fragments.foreground", "the network predicts no foreground", got="a channel for each offset",
-            wanted="one channel more", todo="name a volume, or use fragments.background",
+            "fragments.foreground",
+            "the network predicts no foreground",
+            got="a channel for each offset",
+            wanted="one channel more",
+            todo="name a volume, or use fragments.background",
         )
     else:
         volume = Volume(path=settings.output / NAME)
     given = wanted.volume is not None
     return {
-        **fields, "foreground": volume, "foreground_given": given, "foreground_threshold": wanted.threshold,
+        **fields,
+        "foreground": volume,
+        "foreground_given": given,
+        "foreground_threshold": wanted.threshold,
     }

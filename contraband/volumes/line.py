@@ -75,8 +75,10 @@ def segment_stage(settings: VolumeSettings, shape: Voxels, threshold: float) -> 
         fragments=inside(settings, "fragments"),
         target=inside(settings, f"segments/{format(threshold, 'g')}"),
         dendrogram=inside(settings, "agglomeration"),
-        shape=shape, block=_clip(settings.blocks.shape, shape),
-        threshold=threshold, stop=settings.agglomerate.stop,
+        shape=shape,
+        block=_clip(settings.blocks.shape, shape),
+        threshold=threshold,
+        stop=settings.agglomerate.stop,
     )
 
 
@@ -104,17 +106,31 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
         _check_mask(mask, shape)
     return [
         Fragments(
-            affinities=affinities, target=fragments, mask=mask, shape=shape, block=block,
-            given=not first, **fragment_settings(settings, shape, first),
+            affinities=affinities,
+            target=fragments,
+            mask=mask,
+            shape=shape,
+            block=block,
+            given=not first,
+            **fragment_settings(settings, shape, first),
         ),
         Edges(
-            affinities=affinities, fragments=fragments, shape=shape, block=block,
-            offsets=settings.edges.offsets, reach=(depth, height, width), per_section=per_section,
+            affinities=affinities,
+            fragments=fragments,
+            shape=shape,
+            block=block,
+            offsets=settings.edges.offsets,
+            reach=(depth, height, width),
+            per_section=per_section,
             histograms=percent_of(settings.agglomerate.statistic) > 0,
         ),
         Agglomerate(
-            affinities=affinities, fragments=fragments, target=inside(settings, "agglomeration"), shape=shape,
-            block=block, **dict(settings.agglomerate),
+            affinities=affinities,
+            fragments=fragments,
+            target=inside(settings, "agglomeration"),
+            shape=shape,
+            block=block,
+            **dict(settings.agglomerate),
         ),
     ]
 
@@ -125,7 +141,9 @@ def _check_mask(mask: Volume, shape: Voxels) -> None:
         raise BadInput(mask.path, "has another shape than the volume", got=found.spatial, wanted=shape)
     if found.channels is not None or found.dtype.kind not in "bui":
         raise BadInput(
-            mask.path, "a mask must be whole numbers without a channel axis", got=f"{found.shape} {found.dtype}",
+            mask.path,
+            "a mask must be whole numbers without a channel axis",
+            got=f"{found.shape} {found.dtype}",
             wanted="(z, y, x) bool or integers",
         )
 
@@ -151,13 +169,21 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
     thresholds = tuple(sorted(wanted)) if wanted else sweep_thresholds(stop, settings.segment.thresholds)
     if thresholds[0] < stop:
         raise BadInput(
-            "evaluate.thresholds", "a threshold lies below agglomerate.stop", got=thresholds[0],
+            "evaluate.thresholds",
+            "a threshold lies below agglomerate.stop",
+            got=thresholds[0],
             wanted=f"at least {stop}",
         )
     return Evaluate(
-        fragments=inside(settings, "fragments"), labels=labels, dendrogram=inside(settings, "agglomeration"),
-        skeletons=settings.volume.skeletons, space=_space(settings) if settings.volume.skeletons else None,
-        target=evaluation_path(settings), shape=shape, block=block, thresholds=thresholds,
+        fragments=inside(settings, "fragments"),
+        labels=labels,
+        dendrogram=inside(settings, "agglomeration"),
+        skeletons=settings.volume.skeletons,
+        space=_space(settings) if settings.volume.skeletons else None,
+        target=evaluation_path(settings),
+        shape=shape,
+        block=block,
+        thresholds=thresholds,
         truth_begin=_truth_begin(settings, labels) if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
         **settings.evaluate.model_dump(exclude={"thresholds"}),
@@ -170,8 +196,11 @@ def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
     truth = info(labels)
     if truth.voxel_size != whole.voxel_size:
         raise BadInput(
-            labels.path, "has another voxel size than the volume", got=list(truth.voxel_size),
-            wanted=list(whole.voxel_size), todo="import both with the same --voxel-size",
+            labels.path,
+            "has another voxel size than the volume",
+            got=list(truth.voxel_size),
+            wanted=list(whole.voxel_size),
+            todo="import both with the same --voxel-size",
         )
     steps = [(t - w) / size for t, w, size in zip(truth.offset, whole.offset, whole.voxel_size, strict=True)]
     if any(abs(step - round(step)) > 1e-6 for step in steps):

@@ -91,7 +91,11 @@ class Predict(Overlapping):
         dtype = "uint8" if self.output == "affinities" else "float16"
         attributes = {"offsets": [list(offset) for offset in self.offsets]} if self.offsets else {}
         create(
-            self.target, (self.channels, *self.shape), dtype, self.block, like=info(self.raw),
+            self.target,
+            (self.channels, *self.shape),
+            dtype,
+            self.block,
+            like=info(self.raw),
             attributes=attributes,
         )
         if self.foreground is not None:
@@ -179,17 +183,18 @@ def reflect(begin: int, end: int, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=2)
-def cached_predictor(
-    checkpoint: Path, weights: str, output: str, device: str, precision: str
-) -> Predictor:
+def cached_predictor(checkpoint: Path, weights: str, output: str, device: str, precision: str) -> Predictor:
     """The loaded network, once a worker; refuses a checkpoint that changed since the run was planned."""
     from contraband.models.predictor import load_predictor
 
     predictor = load_predictor(checkpoint, output, device=device, precision=precision)
     if predictor.fingerprint != weights:
         raise BadInput(
-            checkpoint, "the checkpoint changed while the run was going on", got=predictor.fingerprint[:12],
-            wanted=weights[:12], todo="start the run again",
+            checkpoint,
+            "the checkpoint changed while the run was going on",
+            got=predictor.fingerprint[:12],
+            wanted=weights[:12],
+            todo="start the run again",
         )
     return predictor
 
@@ -208,10 +213,20 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     foreground = Volume(path=settings.output / NAME) if predictor.has_foreground else None
     return Predict(
-        raw=Volume(path=raw), target=Volume(path=settings.output / model.output), checkpoint=checkpoint,
-        weights=predictor.fingerprint, output=model.output, device=device, precision=model.precision,
-        shape=shape, block=block, tile=tile, context=predictor.context,
+        raw=Volume(path=raw),
+        target=Volume(path=settings.output / model.output),
+        checkpoint=checkpoint,
+        weights=predictor.fingerprint,
+        output=model.output,
+        device=device,
+        precision=model.precision,
+        shape=shape,
+        block=block,
+        tile=tile,
+        context=predictor.context,
         channels=predictor.channels - predictor.has_foreground,
-        offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets), needs_gpu=on_gpu,
-        percentiles=predictor.percentiles, foreground=foreground,
+        offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
+        needs_gpu=on_gpu,
+        percentiles=predictor.percentiles,
+        foreground=foreground,
     )

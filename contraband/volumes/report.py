@@ -77,7 +77,10 @@ def print_stages(console: Console, stages: dict[str, dict[str, Any]]) -> None:
         voxels, wall = row["voxels"], row["wall_seconds"]
         fresh = row["blocks_done"] > 0 and voxels > 0
         table.add_row(
-            name, str(row["blocks_done"]), str(row["blocks_skipped"]), str(row["blocks_failed"]),
+            name,
+            str(row["blocks_done"]),
+            str(row["blocks_skipped"]),
+            str(row["blocks_failed"]),
             f"{voxels / wall:,.0f}" if fresh and wall else "-",
             f"{1e9 * row['cpu_seconds'] / voxels:,.0f}" if fresh else "-",
             f"{row['peak_rss_bytes'] / 1e6:,.0f}",
@@ -97,7 +100,8 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
     for name, row in rows:
         found = row.get("matched")
         table.add_row(
-            name, _number(row.get("threshold"), "g"),
+            name,
+            _number(row.get("threshold"), "g"),
             *(_number(row.get(key), ".4f") for key in ("voi_split", "voi_merge", "voi_sum", "arand")),
             str(row.get("segments", "-")),
             f"{found}/{row.get('truth_objects')}" if found is not None else "-",

@@ -71,9 +71,17 @@ def execute(
             try:
                 with noted_dashboard(settings, executor):
                     run_stages(
-                        placed, store, executor, redo=options.redo, redo_failed=options.redo_failed,
-                        progress=options.progress, before=earlier, on_result=results.append,
-                        chain=settings.cluster.chain, grown=options.grown, announce=options.announce,
+                        placed,
+                        store,
+                        executor,
+                        redo=options.redo,
+                        redo_failed=options.redo_failed,
+                        progress=options.progress,
+                        before=earlier,
+                        on_result=results.append,
+                        chain=settings.cluster.chain,
+                        grown=options.grown,
+                        announce=options.announce,
                     )
                 tidy(settings.output, results)
             finally:
@@ -118,8 +126,11 @@ def opened_store(settings: VolumeSettings) -> Iterator[Store]:
             yield store
             return
         raise BadInput(
-            "store", "SQLite works on one machine only, and the workers are elsewhere", got=settings.store_url,
-            wanted="mongodb://host/database", todo="start MongoDB (see deploy/) and set store",
+            "store",
+            "SQLite works on one machine only, and the workers are elsewhere",
+            got=settings.store_url,
+            wanted="mongodb://host/database",
+            todo="start MongoDB (see deploy/) and set store",
         )
     finally:
         store.close()
@@ -135,7 +146,10 @@ def opened_executor(settings: VolumeSettings, options: RunOptions) -> Iterator[E
     with open_cluster(settings.cluster) as client:
         options.announce(f"dashboard: {dashboard_address(client) or 'none'}")
         with OnDask(
-            client, settings.store_url, settings.cluster.promised(), deadline_s=settings.cluster.deadline_s,
+            client,
+            settings.store_url,
+            settings.cluster.promised(),
+            deadline_s=settings.cluster.deadline_s,
             lost_s=settings.cluster.lost_s,
         ) as executor:
             yield executor

@@ -106,7 +106,9 @@ def local_volume(volume: Volume, is_image: bool) -> Any:
         scales=[1] * extra + list(found.voxel_size),
     )
     return Served(
-        LazyArray(volume, found, is_image), space, volume_type="image" if is_image else "segmentation",
+        LazyArray(volume, found, is_image),
+        space,
+        volume_type="image" if is_image else "segmentation",
         voxel_offset=[0] * extra + [round(at / size) for at, size in zip(found.offset, found.voxel_size, strict=True)],
     )
 

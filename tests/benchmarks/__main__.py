@@ -19,9 +19,14 @@ from tests.benchmarks.report import Section, as_markdown, as_text, between, from
 from tests.support.paths import ROOT
 
 SECTIONS = {
-    "segmentation": "segmentation", "growth": "growth", "edges": "stores", "agglomeration": "merging",
-    "engine": "engine", "training": "training", "quality": "quality",
-}  # fmt: skip
+    "segmentation": "segmentation",
+    "growth": "growth",
+    "edges": "stores",
+    "agglomeration": "merging",
+    "engine": "engine",
+    "training": "training",
+    "quality": "quality",
+}
 """The module of each section; it is imported only when it is measured, since some bring torch."""
 
 

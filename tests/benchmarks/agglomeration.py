@@ -38,8 +38,11 @@ def measure(edges: int, stop: float = 0.0) -> dict[str, float]:
     seconds = time.thread_time() - begin
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
-        "edges": float(edges), "fragments": float(len(tree.fragment)), "cpu_seconds": seconds,
-        "edges_a_second": edges / seconds, "bytes_an_edge": (peak - before) / edges,
+        "edges": float(edges),
+        "fragments": float(len(tree.fragment)),
+        "cpu_seconds": seconds,
+        "edges_a_second": edges / seconds,
+        "bytes_an_edge": (peak - before) / edges,
     }
 
 

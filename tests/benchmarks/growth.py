@@ -52,7 +52,9 @@ def memory_rows(one: Run, eight: Run) -> list[Row]:
     """Peak memory of the largest worker in each stage; the graph is held in one piece, so no goal stands there."""
     return [
         Row(
-            f"{title(one, eight)}: memory of a worker in {name}", eight.peaks[name] / one.peaks[name], "times",
+            f"{title(one, eight)}: memory of a worker in {name}",
+            eight.peaks[name] / one.peaks[name],
+            "times",
             "" if name == "agglomerate" else "<= 1.05",
             note=f"{one.peaks[name] / 1e6:.0f} to {eight.peaks[name] / 1e6:.0f} MB, libraries included",
         )

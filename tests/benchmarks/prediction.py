@@ -68,10 +68,15 @@ def prediction(folder: Path, checkpoint: Path, shape: Voxels, block: Voxels) -> 
     raw = Volume(path=place / "raw.zarr" / "raw")
     create(raw, shape, "uint8", block)
     write(raw, Roi((0, 0, 0), shape), np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8))
-    settings = VolumeSettings.parse({
-        "volume": {"raw": str(raw.path)}, "output": str(place / "out.zarr"), "blocks": {"shape": list(block)},
-        "model": {"checkpoint": str(checkpoint), "tile": list(TILE), "device": "cpu", "precision": "float32"},
-    }, "benchmark")  # fmt: skip
+    settings = VolumeSettings.parse(
+        {
+            "volume": {"raw": str(raw.path)},
+            "output": str(place / "out.zarr"),
+            "blocks": {"shape": list(block)},
+            "model": {"checkpoint": str(checkpoint), "tile": list(TILE), "device": "cpu", "precision": "float32"},
+        },
+        "benchmark",
+    )
     return absolute(stages(settings)[0])
 
 

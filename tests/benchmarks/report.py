@@ -67,9 +67,12 @@ def cells(section: Section) -> list[tuple[str, ...]]:
     """A line of text cells for each row, as in `HEAD`."""
     return [
         (
-            section.name, row.what, f"{number(row.value)} {row.unit}",
+            section.name,
+            row.what,
+            f"{number(row.value)} {row.unit}",
             row.goal + (" (missed)" if reached(row) is False else ""),
-            "" if row.limit is None else number(row.limit), row.note,
+            "" if row.limit is None else number(row.limit),
+            row.note,
         )
         for row in section.rows
     ]
@@ -126,6 +129,4 @@ def to_json(sections: Sequence[Section]) -> list[dict[str, Any]]:
 
 def from_json(data: Sequence[Mapping[str, Any]]) -> list[Section]:
     """The inverse of `to_json`."""
-    return [
-        Section(one["name"], one["date"], one["machine"], tuple(Row(**row) for row in one["rows"])) for one in data
-    ]
+    return [Section(one["name"], one["date"], one["machine"], tuple(Row(**row) for row in one["rows"])) for one in data]

@@ -134,7 +134,10 @@ def figures(output: Path, case: Case, cpu: float, wall: float) -> Run:
     edges = sum(len(table) for _, table in store.tables("edges"))
     store.close()
     return Run(
-        case, cpu_seconds=cpu, wall_seconds=wall, edges=edges,
+        case,
+        cpu_seconds=cpu,
+        wall_seconds=wall,
+        edges=edges,
         peaks={name: row["peak_rss_bytes"] for name, row in stages.items()},
         read_voxels=stages["fragments"]["context_inflation"] * block,
         stages={name: row["cpu_seconds"] for name, row in stages.items()},

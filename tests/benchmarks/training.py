@@ -51,12 +51,17 @@ MAPS = 16
 AUGMENTATIONS: dict[str, Any] = {
     "elastic": True,
     "elastic_params": {
-        "control_point_spacing": [1, 10, 10], "jitter_sigma": [0.0, 0.1, 0.1], "rotation_interval": [0, "pi / 2"],
+        "control_point_spacing": [1, 10, 10],
+        "jitter_sigma": [0.0, 0.1, 0.1],
+        "rotation_interval": [0, "pi / 2"],
     },
-    "blur": True, "blur_params": {"sigma": [0, 1, 1]},
-    "simple": True, "simple_params": {"mirror_only": [1, 2], "transpose_only": [1, 2]},
-    "noise": True, "noise_params": {"var": 1e-6},
-}  # fmt: skip
+    "blur": True,
+    "blur_params": {"sigma": [0, 1, 1]},
+    "simple": True,
+    "simple_params": {"mirror_only": [1, 2], "transpose_only": [1, 2]},
+    "noise": True,
+    "noise_params": {"var": 1e-6},
+}
 
 
 def measure(folder: Path, quick: bool) -> list[Row]:
@@ -200,14 +205,23 @@ def network_steps_a_second(params: Params, steps: int) -> float:
 def parameters(folder: Path, augment: str, steps: int = 1) -> Params:
     """An experiment of the seed's sizes on the made-up volume."""
     model = {
-        "in_shape": list(INPUT[1:]), "num_fmaps": MAPS, "downsample_factors": [[2, 2], [2, 2], [2, 2]],
-        "kernel_size_down": [[[3, 3], [3, 3]]], "kernel_size_down_repeated": 4,
-        "kernel_size_up": [[[3, 3], [3, 3]]], "kernel_size_up_repeated": 3,
-    }  # fmt: skip
+        "in_shape": list(INPUT[1:]),
+        "num_fmaps": MAPS,
+        "downsample_factors": [[2, 2], [2, 2], [2, 2]],
+        "kernel_size_down": [[[3, 3], [3, 3]]],
+        "kernel_size_down_repeated": 4,
+        "kernel_size_up": [[[3, 3], [3, 3]]],
+        "kernel_size_up_repeated": 3,
+    }
     contrastive = AUGMENTATIONS | {
-        "data_file": str(folder / "raw.zarr"), "dataset": "raw", "num_iterations": steps, "augment": augment,
-        "point_density": DENSITY, "temperature": TEMPERATURE, "norm_factor": 1 / 255,
-    }  # fmt: skip
+        "data_file": str(folder / "raw.zarr"),
+        "dataset": "raw",
+        "num_iterations": steps,
+        "augment": augment,
+        "point_density": DENSITY,
+        "temperature": TEMPERATURE,
+        "norm_factor": 1 / 255,
+    }
     return parse_params({"model": model, "contrastive": contrastive}, NAME)
 
 

@@ -371,7 +371,9 @@ def test_a_file_that_is_no_store_is_refused(tmp_path, content):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("url", ["vol.db", "mysql://host/db", "sqlite://", "sqlite:///", "mongodb://", "mongodb://host"])
+@pytest.mark.parametrize(
+    "url", ["vol.db", "mysql://host/db", "sqlite://", "sqlite:///", "mongodb://", "mongodb://host"]
+)
 def test_a_url_that_makes_no_sense_is_refused(url):
     """Unknown kinds, missing paths and missing database names are bad input."""
     with pytest.raises(BadInput, match="store"):

@@ -59,11 +59,18 @@ def images(seed: int = 0) -> np.ndarray:
 
 def predicted(folder: Path, name: str, block: Voxels, checkpoint: Path, **changes: object) -> VolumeSettings:
     """Settings of a volume that is predicted from `folder/raw`."""
-    return VolumeSettings.parse({
-        "volume": {"raw": str(folder / "raw")}, "output": str(folder / f"{name}.zarr"),
-        "blocks": {"shape": list(block)}, "segment": {"thresholds": [0.5]}, "cluster": {"kind": "none"},
-        "model": {"checkpoint": str(checkpoint), "tile": [4, 6, 5], "precision": "float32", "device": "cpu"}, **changes,
-    }, "test")  # fmt: skip
+    return VolumeSettings.parse(
+        {
+            "volume": {"raw": str(folder / "raw")},
+            "output": str(folder / f"{name}.zarr"),
+            "blocks": {"shape": list(block)},
+            "segment": {"thresholds": [0.5]},
+            "cluster": {"kind": "none"},
+            "model": {"checkpoint": str(checkpoint), "tile": [4, 6, 5], "precision": "float32", "device": "cpu"},
+            **changes,
+        },
+        "test",
+    )
 
 
 def ran(settings: VolumeSettings, told: list[str] | None = None, **wishes: object) -> dict[str, StageResult]:
@@ -72,9 +79,15 @@ def ran(settings: VolumeSettings, told: list[str] | None = None, **wishes: objec
     return {result.name: result for result in execute(settings, stages(settings), request)}
 
 
-@pytest.mark.parametrize(("shape", "block", "kept"), [
-    (DEEPER, (8, 12, 12), 2 * 2 * 2), (DEEPER, (6, 20, 20), 2), (LARGER, (8, 12, 12), 2 * 1 * 1),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "block", "kept"),
+    [
+        (DEEPER, (8, 12, 12), 2 * 2 * 2),
+        (DEEPER, (6, 20, 20), 2),
+        (LARGER, (8, 12, 12), 2 * 1 * 1),
+    ],
+    ids=str,
+)
 def test_a_prediction_is_kept(tmp_path: Path, checkpoint: Path, shape: Voxels, block: Voxels, kept: int) -> None:
     """Blocks far from the old end are not predicted again; all outputs are those of a fresh run on the grown volume."""
     put(tmp_path / "raw", images(), OLD)

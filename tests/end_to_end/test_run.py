@@ -32,8 +32,15 @@ cluster:     {{kind: {kind}, workers: {workers}, threads: 1}}
 """
 STAGES = ["fragments", "edges", "agglomerate", "segment", "evaluate"]
 REPORT_KEYS = {
-    "blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds", "peak_rss_bytes",
-    "context_inflation", "fingerprint",
+    "blocks_done",
+    "blocks_skipped",
+    "blocks_failed",
+    "voxels",
+    "wall_seconds",
+    "cpu_seconds",
+    "peak_rss_bytes",
+    "context_inflation",
+    "fingerprint",
 }
 ROW_KEYS = {"threshold", "voi_split", "voi_merge", "voi_sum", "arand", "segments"}
 
@@ -212,9 +219,18 @@ def test_gala_reaches_its_reference(tmp_path: Path) -> None:
     for number, block in enumerate(["[32, 64, 64]", "[50, 100, 200]", "[17, 40, 110]"]):
         output = tmp_path / f"out{number}.zarr"
         done(
-            "run", ROOT / "configs" / "gala.yaml", "--set", f"output={output}", "--set", f"blocks.shape={block}",
-            "--set", f"affinities={container}/affinities", "--set", "cluster.kind=none",
-            "--set", f"volume={{labels: {container}/labels}}",
+            "run",
+            ROOT / "configs" / "gala.yaml",
+            "--set",
+            f"output={output}",
+            "--set",
+            f"blocks.shape={block}",
+            "--set",
+            f"affinities={container}/affinities",
+            "--set",
+            "cluster.kind=none",
+            "--set",
+            f"volume={{labels: {container}/labels}}",
         )
         best = json.loads((output / "evaluation.json").read_text())["best"]
         assert best["voi_sum"] <= 0.226

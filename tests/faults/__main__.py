@@ -63,10 +63,16 @@ def chosen(point: Point, quick: bool, only: str) -> bool:
 def matrix() -> list[Point]:
     """Undisturbed: every block shape, number of workers and store."""
     return [
-        Point(f"undisturbed, blocks {shape}, {workers} workers", None, "dask", store, (0,),
-              settings=(f"blocks.shape={list(shape)}", f"cluster.workers={workers}"))
+        Point(
+            f"undisturbed, blocks {shape}, {workers} workers",
+            None,
+            "dask",
+            store,
+            (0,),
+            settings=(f"blocks.shape={list(shape)}", f"cluster.workers={workers}"),
+        )
         for shape, workers, store in product(SHAPES, (1, 2, 4), ("sqlite", "mongo"))
-    ]  # fmt: skip
+    ]
 
 
 def struck_runs(points: Sequence[Point], folder: Path, jobs: int, keep: bool) -> Iterator[Result]:
@@ -130,12 +136,17 @@ def write_json(results: Iterable[Result]) -> None:
     """out/faults.json"""
     rows = [
         {
-            "where": result.point.where, "executor": result.point.executor, "store": result.point.store,
-            "result": result.verdict, "first_exit_code": result.first, "starts": result.starts,
-            "seconds": round(result.seconds, 2), "said": result.said,
+            "where": result.point.where,
+            "executor": result.point.executor,
+            "store": result.point.store,
+            "result": result.verdict,
+            "first_exit_code": result.first,
+            "starts": result.starts,
+            "seconds": round(result.seconds, 2),
+            "said": result.said,
         }
         for result in results
-    ]  # fmt: skip
+    ]
     path = ROOT / "out" / "faults.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")

@@ -125,8 +125,14 @@ class Play:
         command = self.command(*flags)
         with (self.folder / "starting").open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                start_new_session=True, preexec_fn=partial(begin, self.prepare if faults else None),
+                command,
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=partial(begin, self.prepare if faults else None),
             )
         (self.folder / "starting").rename(self.log(process))
         self.groups.append(process.pid)

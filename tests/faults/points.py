@@ -43,9 +43,21 @@ class Point:
 def all_points() -> list[Point]:
     """The whole list."""
     groups = (
-        in_every_stage(), on_workers(), torn_files(), tables(), driver_alone(), signals(), workers_lost(), stores(),
-        full_disks(), redone(), in_boxes(), predicted(), failing_blocks(), two_drivers(),
-    )  # fmt: skip
+        in_every_stage(),
+        on_workers(),
+        torn_files(),
+        tables(),
+        driver_alone(),
+        signals(),
+        workers_lost(),
+        stores(),
+        full_disks(),
+        redone(),
+        in_boxes(),
+        predicted(),
+        failing_blocks(),
+        two_drivers(),
+    )
     return [point for group in groups for point in group]
 
 
@@ -53,9 +65,11 @@ def in_every_stage() -> list[Point]:
     """Blocks run in the driver, which dies around its work and around its marks, in each stage."""
     stores = cycle(("sqlite", "mongo"))
     moments = [
-        ("before a block", "process", "before"), ("after a block, before its mark", "process", "after"),
-        ("before the mark", "mark", "before"), ("after the mark", "mark", "after"),
-    ]  # fmt: skip
+        ("before a block", "process", "before"),
+        ("after a block, before its mark", "process", "after"),
+        ("before the mark", "mark", "before"),
+        ("after the mark", "mark", "after"),
+    ]
     found = []
     for word in WORDS:
         block = None if word == "agglomerate" else MIDDLE
@@ -87,17 +101,28 @@ def on_workers() -> list[Point]:
 def torn_files() -> list[Point]:
     """In the middle of writing a file."""
     shards = [
-        ("fragments", "c/1/1/1", "process", DIED), ("fragments", "c/2/2/2", "dask", DONE),
-        ("segments/0.3", "c/1/1/1", "process", DIED), ("segments/0.5", "c/0/0/0", "dask", DONE),
-    ]  # fmt: skip
+        ("fragments", "c/1/1/1", "process", DIED),
+        ("fragments", "c/2/2/2", "dask", DONE),
+        ("segments/0.3", "c/1/1/1", "process", DIED),
+        ("segments/0.5", "c/0/0/0", "dask", DONE),
+    ]
     found = [
-        Point(f"{array}: killed with half a shard", Strike(f"file {array}/{file}", "torn"), executor, first=first,
-              quick=(array, executor) == ("fragments", "process"))
+        Point(
+            f"{array}: killed with half a shard",
+            Strike(f"file {array}/{file}", "torn"),
+            executor,
+            first=first,
+            quick=(array, executor) == ("fragments", "process"),
+        )
         for array, file, executor, first in shards
     ]
     found += [
-        Point(f"{array}: killed before a shard gets its name", Strike(f"file {array}/{file}", "whole"), executor,
-              first=first)
+        Point(
+            f"{array}: killed before a shard gets its name",
+            Strike(f"file {array}/{file}", "whole"),
+            executor,
+            first=first,
+        )
         for array, file, executor, first in shards[:2]
     ]
     # The same file of fragments again, with the final numbers that segment writes over the provisional ones.
@@ -106,11 +131,18 @@ def torn_files() -> list[Point]:
         for moment in ("torn", "after")
     ]
     files = [
-        ("zarr.json", 1), ("zarr.json", 2), ("zarr.json", 3), ("fragments/zarr.json", 1),
+        ("zarr.json", 1),
+        ("zarr.json", 2),
+        ("zarr.json", 3),
+        ("fragments/zarr.json", 1),
         ("agglomeration/zarr.json", 1),
-        ("agglomeration/parent/zarr.json", 1), ("agglomeration/score/c/0", 1), ("segments/zarr.json", 1),
-        ("segments/0.3/zarr.json", 1), ("segments/zarr.json", 2), ("segments/0.5/zarr.json", 1),
-    ]  # fmt: skip
+        ("agglomeration/parent/zarr.json", 1),
+        ("agglomeration/score/c/0", 1),
+        ("segments/zarr.json", 1),
+        ("segments/0.3/zarr.json", 1),
+        ("segments/zarr.json", 2),
+        ("segments/0.5/zarr.json", 1),
+    ]
     found += [
         Point(f"driver killed within {file}, write {nth}", Strike(f"file {file}", "torn", nth=nth))
         for file, nth in files
@@ -125,9 +157,11 @@ def torn_files() -> list[Point]:
 def tables() -> list[Point]:
     """Between the parts of what a block leaves."""
     places = [
-        ("fragments", "before", 1, "between voxels and tables"), ("fragments", "after", 1, "after the tables"),
-        ("edges", "after", 1, "between two tables"), ("agglomerate", "after", 14, "after half of the names"),
-    ]  # fmt: skip
+        ("fragments", "before", 1, "between voxels and tables"),
+        ("fragments", "after", 1, "after the tables"),
+        ("edges", "after", 1, "between two tables"),
+        ("agglomerate", "after", 14, "after half of the names"),
+    ]
     found = []
     for word, moment, nth, text in places:
         block = None if word == "agglomerate" else LAST
@@ -144,14 +178,28 @@ def tables() -> list[Point]:
 def driver_alone() -> list[Point]:
     """What only the driver does."""
     places = [
-        ("start", "before"), ("claim", "before"), ("claim", "after"), ("mark output", "after"),
-        ("begin fragments", "after"), ("prepare fragments", "after"), ("transaction fragments", "after"),
-        ("end fragments", "before"), ("end fragments", "after"), ("begin edges", "before"),
-        ("transaction edges", "after"), ("begin agglomerate", "after"), ("end agglomerate", "before"),
-        ("prepare segment", "before"), ("prepare segment", "after"), ("transaction segment", "after"),
-        ("finish evaluate", "before"), ("finish evaluate", "after"), ("end evaluate", "after"),
-        ("json report.json", "before"), ("json report.json", "after"),
-    ]  # fmt: skip
+        ("start", "before"),
+        ("claim", "before"),
+        ("claim", "after"),
+        ("mark output", "after"),
+        ("begin fragments", "after"),
+        ("prepare fragments", "after"),
+        ("transaction fragments", "after"),
+        ("end fragments", "before"),
+        ("end fragments", "after"),
+        ("begin edges", "before"),
+        ("transaction edges", "after"),
+        ("begin agglomerate", "after"),
+        ("end agglomerate", "before"),
+        ("prepare segment", "before"),
+        ("prepare segment", "after"),
+        ("transaction segment", "after"),
+        ("finish evaluate", "before"),
+        ("finish evaluate", "after"),
+        ("end evaluate", "after"),
+        ("json report.json", "before"),
+        ("json report.json", "after"),
+    ]
     twice = {"claim", "begin fragments", "prepare segment", "finish evaluate"}
     found = []
     for place, moment in places:
@@ -181,47 +229,100 @@ def workers_lost() -> list[Point]:
     """Workers that run out of memory, hang, are ended, or live longer than their driver."""
     small = ("cluster.memory=700MB",)
     return [
-        Point("worker out of memory in fragments", Strike("process fragments", "before", "exhaust", MIDDLE), "dask",
-              first=DONE, settings=small),
-        Point("worker out of memory in segment", Strike("process segment", "after", "exhaust", MIDDLE), "dask",
-              first=DONE, settings=small),
-        Point("worker stopped for good in edges", Strike("process edges", "before", "stop", MIDDLE), "dask",
-              first=DONE, settings=("cluster.lost_s=3",)),
-        Point("block hangs for ever in edges", Strike("process edges", "before", "hang", MIDDLE), "dask", first=DONE,
-              settings=("cluster.deadline_s=3",)),
+        Point(
+            "worker out of memory in fragments",
+            Strike("process fragments", "before", "exhaust", MIDDLE),
+            "dask",
+            first=DONE,
+            settings=small,
+        ),
+        Point(
+            "worker out of memory in segment",
+            Strike("process segment", "after", "exhaust", MIDDLE),
+            "dask",
+            first=DONE,
+            settings=small,
+        ),
+        Point(
+            "worker stopped for good in edges",
+            Strike("process edges", "before", "stop", MIDDLE),
+            "dask",
+            first=DONE,
+            settings=("cluster.lost_s=3",),
+        ),
+        Point(
+            "block hangs for ever in edges",
+            Strike("process edges", "before", "hang", MIDDLE),
+            "dask",
+            first=DONE,
+            settings=("cluster.deadline_s=3",),
+        ),
         Point("worker terminated in segment", Strike("process segment", "before", "term", MIDDLE), "dask", first=DONE),
-        Point("both workers killed, one after the other", Strike("process segment", "after", "kill", times=2), "dask",
-              first=DONE),
-        Point("worker outlives its killed driver", Strike("write in fragments", "before", "hold", MIDDLE), "dask",
-              scene="kill_driver_and_go_on"),
-        Point("everything killed at once", Strike("process segment", "after", "hold", MIDDLE), "dask", "mongo",
-              scene="kill_all"),
-    ]  # fmt: skip
+        Point(
+            "both workers killed, one after the other",
+            Strike("process segment", "after", "kill", times=2),
+            "dask",
+            first=DONE,
+        ),
+        Point(
+            "worker outlives its killed driver",
+            Strike("write in fragments", "before", "hold", MIDDLE),
+            "dask",
+            scene="kill_driver_and_go_on",
+        ),
+        Point(
+            "everything killed at once",
+            Strike("process segment", "after", "hold", MIDDLE),
+            "dask",
+            "mongo",
+            scene="kill_all",
+        ),
+    ]
 
 
 def stores() -> list[Point]:
     """The memory of the run fails."""
     found = [
-        Point(f"MongoDB killed before {place}", Strike(place, "before", "hold", block), executor, "own mongo",
-              FAILED, "kill_server")
-        for place, block, executor in (
-            ("mark fragments", MIDDLE, "process"), ("tables in edges", MIDDLE, "process"),
-            ("prepare segment", None, "process"), ("end evaluate", None, "process"), ("mark edges", MIDDLE, "dask"),
+        Point(
+            f"MongoDB killed before {place}",
+            Strike(place, "before", "hold", block),
+            executor,
+            "own mongo",
+            FAILED,
+            "kill_server",
         )
-    ]  # fmt: skip
+        for place, block, executor in (
+            ("mark fragments", MIDDLE, "process"),
+            ("tables in edges", MIDDLE, "process"),
+            ("prepare segment", None, "process"),
+            ("end evaluate", None, "process"),
+            ("mark edges", MIDDLE, "dask"),
+        )
+    ]
     found += [
-        Point("MongoDB killed and started again before a mark", Strike("mark segment", "before", "hold", MIDDLE),
-              executor, "own mongo", (0, 1), "restart_server")
+        Point(
+            "MongoDB killed and started again before a mark",
+            Strike("mark segment", "before", "hold", MIDDLE),
+            executor,
+            "own mongo",
+            (0, 1),
+            "restart_server",
+        )
         for executor in ("process", "dask")
-    ]  # fmt: skip
+    ]
     found += [
-        Point("SQLite locked for a moment", Strike("mark edges", "before", "hold", MIDDLE), first=DONE,
-              scene="lock_store"),
-        Point("SQLite locked for long", Strike("mark edges", "before", "hold", MIDDLE), first=FAILED,
-              scene="lock_store_for_long"),
+        Point(
+            "SQLite locked for a moment", Strike("mark edges", "before", "hold", MIDDLE), first=DONE, scene="lock_store"
+        ),
+        Point(
+            "SQLite locked for long",
+            Strike("mark edges", "before", "hold", MIDDLE),
+            first=FAILED,
+            scene="lock_store_for_long",
+        ),
         Point("SQLite removed after a kill", Strike("process segment", "after", block=MIDDLE), scene="remove_store"),
         Point("SQLite loses the end of its log", Strike("mark segment", "after", block=MIDDLE), scene="tear_log"),
-    ]  # fmt: skip
+    ]
     return found
 
 
@@ -233,47 +334,81 @@ def full_disks() -> list[Point]:
         Point("disk full under the output", None, "dask", "mongo", FAILED, "full_output", again=again),
         Point("disk full under the store", None, first=FAILED, scene="full_store", again=again),
         Point("disk full under the store", None, "dask", first=FAILED, scene="full_store", again=again),
-        Point("disk full for report.json", Strike("json report.json", "before", "hold"), store="mongo", first=FAILED,
-              scene="fill_output"),
+        Point(
+            "disk full for report.json",
+            Strike("json report.json", "before", "hold"),
+            store="mongo",
+            first=FAILED,
+            scene="fill_output",
+        ),
         Point("files limited under the store", None, first=FAILED, scene="small_files", again=again),
         Point("files limited under the output", None, store="mongo", first=FAILED, scene="tiny_files", again=again),
-    ]  # fmt: skip
+    ]
 
 
 def redone() -> list[Point]:
     """A finished run whose stages are made anew, and which dies over it."""
     places = [
-        ("fragments", "clear edges", "after"), ("fragments", "clear fragments", "before"),
-        ("fragments", "mark fragments", "after"), ("edges", "clear segment", "before"),
-        ("edges", "mark edges", "after"), ("edges", "mark segment", "before"),
+        ("fragments", "clear edges", "after"),
+        ("fragments", "clear fragments", "before"),
+        ("fragments", "mark fragments", "after"),
+        ("edges", "clear segment", "before"),
+        ("edges", "mark edges", "after"),
+        ("edges", "mark segment", "before"),
         ("agglomerate", "process agglomerate", "after"),
         ("segment", "write in segment", "before"),
-    ]  # fmt: skip
+    ]
     return [
-        Point(f"--redo {word}: killed {moment} {place}", Strike(place, moment), scene="after_a_run",
-              store="mongo" if place.startswith("clear") else "sqlite", flags=("--redo", word),
-              quick=(word, place) == ("edges", "mark edges"))
+        Point(
+            f"--redo {word}: killed {moment} {place}",
+            Strike(place, moment),
+            scene="after_a_run",
+            store="mongo" if place.startswith("clear") else "sqlite",
+            flags=("--redo", word),
+            quick=(word, place) == ("edges", "mark edges"),
+        )
         for word, place, moment in places
-    ]  # fmt: skip
+    ]
 
 
 def in_boxes() -> list[Point]:
     """A graph that is solved in boxes."""
     memory = ("agglomerate.memory=20KB",)
-    places = [("part sizes", "after", 1), ("part borders", "before", 2), ("part names", "after", 1),
-              ("part leaves", "after", 2), ("part 1", "before", 1), ("part 1", "after", 1), ("box put", "before", 3),
-              ("box put", "after", 20), ("process agglomerate", "before", 1), ("process agglomerate", "after", 1),
-              ("box clear", "before", 2), ("box clear", "after", 2)]  # fmt: skip
+    places = [
+        ("part sizes", "after", 1),
+        ("part borders", "before", 2),
+        ("part names", "after", 1),
+        ("part leaves", "after", 2),
+        ("part 1", "before", 1),
+        ("part 1", "after", 1),
+        ("box put", "before", 3),
+        ("box put", "after", 20),
+        ("process agglomerate", "before", 1),
+        ("process agglomerate", "after", 1),
+        ("box clear", "before", 2),
+        ("box clear", "after", 2),
+    ]
     stores = cycle(("sqlite", "mongo"))
     return [
-        Point(f"driver killed {moment} {place}, {nth}, in boxes", Strike(place, moment, nth=nth), store=next(stores),
-              settings=memory)
+        Point(
+            f"driver killed {moment} {place}, {nth}, in boxes",
+            Strike(place, moment, nth=nth),
+            store=next(stores),
+            settings=memory,
+        )
         for place, moment, nth in places
     ] + [
-        Point(f"worker killed {moment} {place}, in boxes", Strike(place, moment, nth=nth), "dask", store=next(stores),
-              first=DONE, settings=memory, quick=place == "part leaves")
+        Point(
+            f"worker killed {moment} {place}, in boxes",
+            Strike(place, moment, nth=nth),
+            "dask",
+            store=next(stores),
+            first=DONE,
+            settings=memory,
+            quick=place == "part leaves",
+        )
         for place, moment, nth in (("part leaves", "after", 2), ("part 1", "before", 1), ("box put", "after", 30))
-    ]  # fmt: skip
+    ]
 
 
 def predicted() -> list[Point]:
@@ -281,14 +416,28 @@ def predicted() -> list[Point]:
     return [
         Point("predict: killed before a block", Strike("process predict", "before", block=MIDDLE), predicts=True),
         Point("predict: killed with half a shard", Strike("file affinities/c/0/1/1/1", "torn"), predicts=True),
-        Point("predict: killed before the mark", Strike("mark predict", "before", block=MIDDLE), store="mongo",
-              predicts=True),
+        Point(
+            "predict: killed before the mark",
+            Strike("mark predict", "before", block=MIDDLE),
+            store="mongo",
+            predicts=True,
+        ),
         Point("predict: killed after the mark", Strike("mark predict", "after", block=MIDDLE), predicts=True),
-        Point("predict: worker killed after the write", Strike("process predict", "after", block=MIDDLE), "dask",
-              first=DONE, predicts=True),
-        Point("predict: driver killed after the mark", Strike("mark predict", "after", block=MIDDLE), "dask", "mongo",
-              predicts=True),
-    ]  # fmt: skip
+        Point(
+            "predict: worker killed after the write",
+            Strike("process predict", "after", block=MIDDLE),
+            "dask",
+            first=DONE,
+            predicts=True,
+        ),
+        Point(
+            "predict: driver killed after the mark",
+            Strike("mark predict", "after", block=MIDDLE),
+            "dask",
+            "mongo",
+            predicts=True,
+        ),
+    ]
 
 
 def failing_blocks() -> list[Point]:
@@ -298,10 +447,14 @@ def failing_blocks() -> list[Point]:
         Point("a block raises twice", Strike("process edges", "before", "raise", MIDDLE, times=2), first=DONE),
         Point("a block raises three times", poison, first=FAILED, again=again),
         Point("a block raises three times", poison, "dask", "mongo", FAILED, again=again),
-        Point("a block kills four workers", Strike("process edges", "before", "kill", MIDDLE, times=4), "dask",
-              first=FAILED, again=again),
-        Point("every block raises", Strike("process edges", "before", "raise", times=999), first=FAILED,
-              again=again),
+        Point(
+            "a block kills four workers",
+            Strike("process edges", "before", "kill", MIDDLE, times=4),
+            "dask",
+            first=FAILED,
+            again=again,
+        ),
+        Point("every block raises", Strike("process edges", "before", "raise", times=999), first=FAILED, again=again),
     ]
 
 

@@ -34,10 +34,13 @@ from tests.faults.strike import Striker, read_plan
 Where = Callable[..., tuple[str, Sequence[int]]]
 
 STAGES = {
-    "blockwise.stages.fragments": "Fragments", "blockwise.stages.edges": "Edges",
-    "blockwise.stages.agglomerate.stage": "Agglomerate", "blockwise.stages.segment": "Segment",
-    "blockwise.stages.evaluate.stage": "Evaluate", "contraband.volumes.predict": "Predict",
-}  # fmt: skip
+    "blockwise.stages.fragments": "Fragments",
+    "blockwise.stages.edges": "Edges",
+    "blockwise.stages.agglomerate.stage": "Agglomerate",
+    "blockwise.stages.segment": "Segment",
+    "blockwise.stages.evaluate.stage": "Evaluate",
+    "contraband.volumes.predict": "Predict",
+}
 _now = threading.local()
 
 
@@ -227,7 +230,9 @@ def wrap_boxes(module: ModuleType, striker: Striker) -> None:
     """The parts of agglomerate, by the last word of their names."""
     for name in ("Sizes", "Borders", "Names", "Leaves", "Joined"):
         around(
-            striker, getattr(module, name), "process",
+            striker,
+            getattr(module, name),
+            "process",
             lambda self, block, store: (f"part {self.name.partition('/')[2]}", (block.key,)),
         )
 

@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 FOLDERS = {"contraband", "blockwise", "configs", "experiments", "deploy", "tests"}
 # Written in pieces, or this file would break its own rule.
 ADDRESSES = re.compile(
-    "|".join(["py" r"pi\.org", "download" r"\.pytorch\.org", "--(extra-)?index" "-url", "--find" "-links"])
+    "|".join(["py" r"pi\.org", "download" r"\.pytorch\.org", "--(extra-)?index-url", "--find-links"])
 )
 HOMES = re.compile("(?<![A-Za-z0-9_.$}~-])/(" "home|root|Users|work" r")/\w")
 BINARY = {".png", ".npz", ".npy", ".gif", ".jpg"}

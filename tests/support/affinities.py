@@ -58,9 +58,7 @@ def label_blocks(affinities, rules, block, mask=None, seed=0):
         at = window(rules, shape, begin, end)
         read = box(at.read_begin, at.read_end)
         cropped = None if mask is None else mask[read]
-        ids[box(begin, end)], linked[begin] = label_block(
-            affinities[(slice(None), *read)], at, rules, cropped
-        )
+        ids[box(begin, end)], linked[begin] = label_block(affinities[(slice(None), *read)], at, rules, cropped)
     pairs = []
     for begin, end in blocks(shape, block, seed + 1):
         for axis in range(3):
@@ -111,15 +109,10 @@ def slow_heights(affinities, rules, cap):
             total *= UNITS
             continue
         radius = len(weights) - 1
-        padded = np.pad(
-            total, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="symmetric"
-        )
+        padded = np.pad(total, [(radius, radius) if a == axis else (0, 0) for a in range(3)], mode="symmetric")
         taps = range(-radius, radius + 1)
         size = shape[axis]
-        total = sum(
-            weights[abs(tap)] * np.take(padded, range(radius + tap, radius + tap + size), axis)
-            for tap in taps
-        )
+        total = sum(weights[abs(tap)] * np.take(padded, range(radius + tap, radius + tap + size), axis) for tap in taps)
     return np.minimum(total, cap)
 
 

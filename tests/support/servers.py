@@ -38,8 +38,17 @@ class MongoServer:
         if not program.exists():
             pytest.skip(f"needs SecantusDB (a development dependency), or a MongoDB server in {EXTERNAL}")
         command = [
-            str(program), "--host", "127.0.0.1", "--port", str(self.port), "--storage-path", str(self.folder / "db"),
-            "--cache-size", "64M", "--log-level", "ERROR",
+            str(program),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--storage-path",
+            str(self.folder / "db"),
+            "--cache-size",
+            "64M",
+            "--log-level",
+            "ERROR",
         ]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:

@@ -67,9 +67,7 @@ def _affinities(depth: np.ndarray, seed: int, begin: Sequence[int]) -> np.ndarra
     return levels
 
 
-def _cells(
-    seed: int, begin: Sequence[int], shape: Sequence[int], cell_voxels: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _cells(seed: int, begin: Sequence[int], shape: Sequence[int], cell_voxels: float) -> tuple[np.ndarray, np.ndarray]:
     """(Z, Y, X) float32 distance to the nearest other cell, in voxels, and uint64 numbers of the cells."""
     low = [at // COARSE for at in begin]
     size = [(at + count - 1) // COARSE + 2 - start for at, count, start in zip(begin, shape, low, strict=True)]

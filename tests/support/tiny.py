@@ -17,8 +17,15 @@ MODELS = {
     3: {"in_shape": [24, 28, 28], "num_fmaps": 8, "downsample_factors": [[2, 2, 2]]},
 }
 
-FEW = {"num_iterations": [10], "save_every": [4], "precision": ["float32"], "simple": [True], "intensity": [True],
-       "noise": [True], "lr": [0.003]}  # fmt: skip
+FEW = {
+    "num_iterations": [10],
+    "save_every": [4],
+    "precision": ["float32"],
+    "simple": [True],
+    "intensity": [True],
+    "noise": [True],
+    "lr": [0.003],
+}
 
 
 def tiny_experiment(folder: Path, dims: int = 2, pipeline: str = "standard", **seg: Any) -> tuple[Experiment, Params]:

@@ -61,8 +61,14 @@ def digest(volume: Volume) -> str:
 
 
 def line(
-    output: Path, affinities: Volume, block: Voxels, labels: Volume | None = None, threshold: float = 0.5,
-    stop: float = 0.0, merging: dict[str, str] | None = None, **rules: object,
+    output: Path,
+    affinities: Volume,
+    block: Voxels,
+    labels: Volume | None = None,
+    threshold: float = 0.5,
+    stop: float = 0.0,
+    merging: dict[str, str] | None = None,
+    **rules: object,
 ) -> list[Stage]:
     """Every stage from stored affinities on; the arrays lie under `output`."""
     shape = info(affinities).spatial
@@ -73,20 +79,37 @@ def line(
     stages: list[Stage] = [
         Fragments(affinities=affinities, target=fragments, shape=shape, block=block, **rules),
         Edges(
-            affinities=affinities, fragments=fragments, shape=shape, block=block, per_section=per_section,
+            affinities=affinities,
+            fragments=fragments,
+            shape=shape,
+            block=block,
+            per_section=per_section,
             histograms=histograms,
         ),
         Agglomerate(
             affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, stop=stop, **merging
         ),
         Segment(
-            fragments=fragments, target=Volume(path=output / "segments" / f"{threshold:g}"), dendrogram=tree,
-            shape=shape, block=block, threshold=threshold, stop=stop,
+            fragments=fragments,
+            target=Volume(path=output / "segments" / f"{threshold:g}"),
+            dendrogram=tree,
+            shape=shape,
+            block=block,
+            threshold=threshold,
+            stop=stop,
         ),
     ]
     if labels is not None:
-        stages.append(Evaluate(
-            fragments=fragments, labels=labels, dendrogram=tree, target=output / "evaluation.json", shape=shape,
-            block=block, truth_shape=info(labels).spatial, thresholds=sweep_thresholds(stop, [threshold]),
-        ))
+        stages.append(
+            Evaluate(
+                fragments=fragments,
+                labels=labels,
+                dendrogram=tree,
+                target=output / "evaluation.json",
+                shape=shape,
+                block=block,
+                truth_shape=info(labels).spatial,
+                thresholds=sweep_thresholds(stop, [threshold]),
+            )
+        )
     return stages

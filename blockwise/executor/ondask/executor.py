@@ -45,9 +45,15 @@ class OnDask:
     """
 
     def __init__(
-        self, client: Client, store_url: str, promised: Mapping[str, float] | None = None, *,
-        deadline_s: float | None = None, lost_s: float = LOST_S, batch_limit: int = LIMIT,
-    ) -> None:  # fmt: skip
+        self,
+        client: Client,
+        store_url: str,
+        promised: Mapping[str, float] | None = None,
+        *,
+        deadline_s: float | None = None,
+        lost_s: float = LOST_S,
+        batch_limit: int = LIMIT,
+    ) -> None:
         """promised: resources that workers not yet there will bring. deadline_s: a block that takes longer, and far
         longer than all others of its stage so far, hangs; None: never. lost_s: a worker that says nothing for so long,
         and computes nothing, is started anew. batch_limit: blocks in a batch at most."""
@@ -148,9 +154,17 @@ class OnDask:
         ]
         count, now = len(batches), time.monotonic()
         futures = self.client.map(
-            work, [lane.task] * count, [as_bytes(batch.keys) for batch in batches], [deadline_s] * count,
-            key=names, pure=False, retries=0, resources=lane.needs or None, priority=lane.place,
-            workers=places, allow_other_workers=places is not None,  # they may have died by then
+            work,
+            [lane.task] * count,
+            [as_bytes(batch.keys) for batch in batches],
+            [deadline_s] * count,
+            key=names,
+            pure=False,
+            retries=0,
+            resources=lane.needs or None,
+            priority=lane.place,
+            workers=places,
+            allow_other_workers=places is not None,  # they may have died by then
         )
         for serial, batch, future in zip(serials, batches, futures, strict=True):
             self._out[serial] = _Sent(lane, batch, now, deadline_s)
@@ -189,4 +203,3 @@ class OnDask:
         if not sent.batch.is_suspect:
             log.warning("%s; its %d blocks are tried again one by one", why, len(sent.batch.keys))
         return sent.lane.suspect(sent.batch, why)
-

@@ -51,14 +51,20 @@ class Pool:
         if not any(slots_of(worker, needed) for worker in workers.values()) and not satisfies(self._promised, needed):
             have = [dict(worker.get("resources", {})) for worker in workers.values()]
             raise BadInput(
-                stage.name, "no worker has what this stage needs", got=have or "no worker", wanted=dict(needed) or 1,
+                stage.name,
+                "no worker has what this stage needs",
+                got=have or "no worker",
+                wanted=dict(needed) or 1,
                 todo="set cluster.gpus (or cluster.workers), or device: cpu",
             )
         away = [address for address in workers if not is_here(address)]
         if store_url.startswith("sqlite:") and away:
             raise BadInput(
-                "store", "SQLite works on one machine only, and workers are elsewhere", got=away[0],
-                wanted="mongodb://host/database", todo="start MongoDB and set store",
+                "store",
+                "SQLite works on one machine only, and workers are elsewhere",
+                got=away[0],
+                wanted="mongodb://host/database",
+                todo="start MongoDB and set store",
             )
 
     def _known(self) -> dict[str, dict[str, Any]]:

@@ -146,7 +146,10 @@ class Listener:
         """Killed and started anew by its nanny; removed from the scheduler if there is none, or if it is silent too."""
         try:
             await self._client.scheduler.restart_workers(
-                workers=[address], timeout=_KILL_S, wait_for_workers=False, on_error="return",
+                workers=[address],
+                timeout=_KILL_S,
+                wait_for_workers=False,
+                on_error="return",
                 stimulus_id=f"silent-worker-{time.time()}",
             )
         except (OSError, RuntimeError, TimeoutError) as error:  # the run ends

@@ -51,7 +51,11 @@ class Dendrogram:
 
 
 def agglomerate(
-    edges: np.ndarray, full: int, statistic: str = "mean", stop: float = 0.0, nodes: np.ndarray | None = None,
+    edges: np.ndarray,
+    full: int,
+    statistic: str = "mean",
+    stop: float = 0.0,
+    nodes: np.ndarray | None = None,
     histograms: np.ndarray | None = None,
 ) -> Dendrogram:
     """The dendrogram of all merges that score above `stop`.

@@ -90,7 +90,10 @@ def count_histograms(
 
 
 def _counted(
-    ids: np.ndarray, affinities: np.ndarray, offsets: Sequence[Sequence[int]], margin: Sequence[int],
+    ids: np.ndarray,
+    affinities: np.ndarray,
+    offsets: Sequence[Sequence[int]],
+    margin: Sequence[int],
     bits: tuple[int, int],
 ) -> Columns:
     """Sorted columns of `_count`, after the checks."""

@@ -80,8 +80,11 @@ def waterz_dendrogram(
     row = np.searchsorted(nodes, fragments)
     dense = np.where(fragments == 0, 0, row + 1).astype(np.uint64)
     ((_, history),) = waterz.agglomerate(
-        np.ascontiguousarray(affinities, np.float32), thresholds=[1.0 - stop], fragments=dense,
-        scoring_function=function, return_merge_history=True,
+        np.ascontiguousarray(affinities, np.float32),
+        thresholds=[1.0 - stop],
+        fragments=dense,
+        scoring_function=function,
+        return_merge_history=True,
     )
     parent, score = nodes.copy(), np.zeros(len(nodes))
     smallest, last = np.arange(-1, len(nodes)), 1.0

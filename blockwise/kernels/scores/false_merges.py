@@ -56,8 +56,15 @@ def first_false_merges(
         return []
     parent = np.searchsorted(dendrogram.fragment, dendrogram.parent[merged])
     found, costs = _walk(
-        node, rows.truth[known].astype(np.int64), rows.voxels[known], rows.truth_ids > 0,
-        len(dendrogram.fragment), merged, parent, np.uint64(max(1, least_voxels)), wanted,
+        node,
+        rows.truth[known].astype(np.int64),
+        rows.voxels[known],
+        rows.truth_ids > 0,
+        len(dendrogram.fragment),
+        merged,
+        parent,
+        np.uint64(max(1, least_voxels)),
+        wanted,
     )
     total = int(rows.voxels.sum())
     merges = []

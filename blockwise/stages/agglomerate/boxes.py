@@ -225,9 +225,13 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
             needed = sum(needs[at] for at in places)
             if needed > limit_bytes:
                 log.warning("agglomerate: a box of level %d needs about %d MB, more than it may", level, needed >> 20)
-            boxes.append(Box(
-                first=members[0][1][0], end=members[-1][1][1], parts=tuple((below, span[0]) for below, span in members)
-            ))
+            boxes.append(
+                Box(
+                    first=members[0][1][0],
+                    end=members[-1][1][1],
+                    parts=tuple((below, span[0]) for below, span in members),
+                )
+            )
         yield level, tuple(boxes)
         gone = {part for box in boxes for part in box.parts}
         kept = [one for one in waiting if (one[0], one[1][0]) not in gone]

@@ -37,9 +37,9 @@ class RegionGraph:
         edges = rename_edges(merge_edges(self._tables("edges", keys)), *self.names)
         if not self.has_histograms:
             return edges, None
-        return edges, rename_histograms(np.concatenate(
-            [np.empty(0, HISTOGRAM), *self._tables("histograms", keys)]
-        ), *self.names)
+        return edges, rename_histograms(
+            np.concatenate([np.empty(0, HISTOGRAM), *self._tables("histograms", keys)]), *self.names
+        )
 
     def _tables(self, kind: str, keys: Sequence[int] | None) -> list[np.ndarray]:
         if keys is None:

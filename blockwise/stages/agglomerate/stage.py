@@ -61,12 +61,17 @@ class Agglomerate(Stage):
             check_statistic(self.statistic)
             if self.block != self.shape:
                 raise BadInput(
-                    "agglomerate.statistic", "waterz works on a volume in one block only", got=self.statistic,
-                    wanted=f"blocks.shape: {list(self.shape)}", todo="cut out a smaller volume, or leave waterz: away",
+                    "agglomerate.statistic",
+                    "waterz works on a volume in one block only",
+                    got=self.statistic,
+                    wanted=f"blocks.shape: {list(self.shape)}",
+                    todo="cut out a smaller volume, or leave waterz: away",
                 )
         elif self.statistic not in STATISTICS:
             raise BadInput(
-                "agglomerate.statistic", "no such statistic", got=self.statistic,
+                "agglomerate.statistic",
+                "no such statistic",
+                got=self.statistic,
                 wanted=f"{offered()}; or waterz:<name> in one block",
             )
 

@@ -91,7 +91,9 @@ class Evaluate(Stage):
             inside = inside_volume(read_skeletons(self.skeletons).voxels(info(self.space)), self.grid())
             if not inside.any():
                 raise BadInput(
-                    self.skeletons, "no node lies in the volume", got=f"{len(inside)} nodes outside",
+                    self.skeletons,
+                    "no node lies in the volume",
+                    got=f"{len(inside)} nodes outside",
                     wanted="z, y, x in the units of the voxel size, from the same origin as the volume's offset",
                 )
 
@@ -100,8 +102,10 @@ class Evaluate(Stage):
         truth = info(labels)
         if truth.channels is not None or truth.dtype.kind not in "ui":
             raise BadInput(
-                labels.path, "labels must be whole numbers without a channel axis",
-                got=f"{truth.shape} {truth.dtype}", wanted="(z, y, x) integers",
+                labels.path,
+                "labels must be whole numbers without a channel axis",
+                got=f"{truth.shape} {truth.dtype}",
+                wanted="(z, y, x) integers",
             )
         outside = any(
             begin < 0 or begin + size > whole
@@ -109,7 +113,9 @@ class Evaluate(Stage):
         )
         if outside or (self.truth_shape != self.shape and not self.partial):
             raise BadInput(
-                labels.path, "labels have another shape than the volume", got=list(self.truth_shape),
+                labels.path,
+                "labels have another shape than the volume",
+                got=list(self.truth_shape),
                 wanted=list(self.shape),
                 todo="give labels of the same voxels, or set evaluate.partial: true and their offset",
             )
@@ -168,9 +174,7 @@ class Evaluate(Stage):
         for _, table in store.tables("nodes at skeleton"):
             fragment[table["node"]], found[table["node"]] = table["fragment"], True
         inside = everything.only(found)
-        lengths = run_lengths(
-            fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds
-        )
+        lengths = run_lengths(fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]
 
     def list_false_merges(
@@ -182,11 +186,14 @@ class Evaluate(Stage):
         rows = []
         for merge, contact in zip(merges, contacts(store, self.fragments, self.grid(), tree, merges), strict=True):
             axes = zip(contact.voxel, described.voxel_size, described.offset, strict=True)
-            rows.append({
-                **asdict(merge), **asdict(contact),
-                "truth": [label & _LABEL if self.per_section else label for label in merge.truth],
-                "place": [offset + (index + 0.5) * size for index, size, offset in axes],
-            })
+            rows.append(
+                {
+                    **asdict(merge),
+                    **asdict(contact),
+                    "truth": [label & _LABEL if self.per_section else label for label in merge.truth],
+                    "place": [offset + (index + 0.5) * size for index, size, offset in axes],
+                }
+            )
         return rows
 
     def left_out(self, table: np.ndarray) -> tuple[int, ...]:

@@ -46,9 +46,9 @@ REACH = 24
 RENAME: dict[str, Callable[..., np.ndarray]] = {"edges": rename_edges, "histograms": rename_histograms}
 
 
-def audit(settings: VolumeSettings, line: Sequence[Stage], samples: int, predicted: int, seed: int) -> tuple[
-    list[Place], Findings
-]:
+def audit(
+    settings: VolumeSettings, line: Sequence[Stage], samples: int, predicted: int, seed: int
+) -> tuple[list[Place], Findings]:
     """Compare a finished run with itself at so many places, its prediction at so many of them; writes nothing.
 
     Raises BadInput unless all stages of the line are finished with just these settings.

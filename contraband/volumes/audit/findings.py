@@ -44,6 +44,7 @@ class Findings:
         """Count what was compared."""
         self.compared[stage] = self.compared.get(stage, 0) + count
 
+
 def print_findings(console: Console, chosen: Sequence[Place], findings: Findings) -> None:
     """What was compared, and where it was wrong."""
     console.print(f"places where blocks meet: {len(chosen)} ({count_kinds(chosen)})")

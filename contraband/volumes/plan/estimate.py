@@ -34,9 +34,7 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
     inflation = grid.inflation()
     read_voxels = math.prod(
         min(step + low + high, size)
-        for step, low, high, size in zip(
-            grid.block, grid.context_low, grid.context_high, grid.volume, strict=True
-        )
+        for step, low, high, size in zip(grid.block, grid.context_low, grid.context_high, grid.volume, strict=True)
     )
     written = sum(_bytes_a_voxel(stage, target.path.name) for target in stage.outputs())
     around, inside = _bytes_read(stage)
@@ -74,8 +72,12 @@ def _bytes_read(stage: Stage) -> tuple[int, int]:
     channels = there.shape[0] * there.dtype.itemsize if there else 3
     given = sum(info(volume).dtype.itemsize for volume in stage.inputs() if volume != affinities)
     known = {
-        "predict": (given, 0), "embed": (given, 0), "fragments": (channels + given, 0), "edges": (8, channels),
-        "segment": (0, 8), "evaluate": (0, 8 + given),
+        "predict": (given, 0),
+        "embed": (given, 0),
+        "fragments": (channels + given, 0),
+        "edges": (8, channels),
+        "segment": (0, 8),
+        "evaluate": (0, 8 + given),
     }
     return known.get(word(stage.name), (0, 0))
 
@@ -88,9 +90,14 @@ def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            row["stage"], f"{row['blocks']:,}", "x".join(map(str, row["block_shape"])),
-            f"{row['context_inflation']:.2f}", f"{row['files']:,}", f"{row['bytes_read_raw'] / 1e6:,.1f}",
-            f"{row['bytes_written_raw'] / 1e6:,.1f}", f"{row['worker_memory_bytes'] / 1e6:,.0f}",
+            row["stage"],
+            f"{row['blocks']:,}",
+            "x".join(map(str, row["block_shape"])),
+            f"{row['context_inflation']:.2f}",
+            f"{row['files']:,}",
+            f"{row['bytes_read_raw'] / 1e6:,.1f}",
+            f"{row['bytes_written_raw'] / 1e6:,.1f}",
+            f"{row['worker_memory_bytes'] / 1e6:,.0f}",
         )
     console.print(table)
 
@@ -105,7 +112,10 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
     table.add_row("start", f"{start.cpu_seconds:,.1f}", f"{start.wall_seconds:,.1f}", "", "")
     for name, row in [(stage.stage, stage) for stage in forecast.stages] + [("all", forecast)]:
         table.add_row(
-            name, f"{row.cpu_seconds:,.1f}", f"{row.wall_seconds:,.1f}", f"{row.peak_rss_bytes / 1e6:,.0f}",
+            name,
+            f"{row.cpu_seconds:,.1f}",
+            f"{row.wall_seconds:,.1f}",
+            f"{row.peak_rss_bytes / 1e6:,.0f}",
             f"{row.bytes_written / 1e6:,.1f}",
         )
     console.print(table)

@@ -122,8 +122,12 @@ def chosen_blocks(grid: Grid, wanted: int, numbers: Sequence[int]) -> list[int]:
 def totals(forecast: Forecast) -> Mapping[str, object]:
     """The sums as plain data."""
     return {
-        "probe_blocks": forecast.probes, "blocks_at_a_time": forecast.workers,
-        "cpu_seconds": forecast.cpu_seconds, "wall_seconds": forecast.wall_seconds,
-        "startup_cpu_seconds": forecast.startup.cpu_seconds, "startup_wall_seconds": forecast.startup.wall_seconds,
-        "peak_rss_bytes": forecast.peak_rss_bytes, "bytes_written": forecast.bytes_written,
+        "probe_blocks": forecast.probes,
+        "blocks_at_a_time": forecast.workers,
+        "cpu_seconds": forecast.cpu_seconds,
+        "wall_seconds": forecast.wall_seconds,
+        "startup_cpu_seconds": forecast.startup.cpu_seconds,
+        "startup_wall_seconds": forecast.startup.wall_seconds,
+        "peak_rss_bytes": forecast.peak_rss_bytes,
+        "bytes_written": forecast.bytes_written,
     }

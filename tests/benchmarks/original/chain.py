@@ -135,9 +135,10 @@ class Pairs(gp.BatchFilter):
         found = [{node.id: node.location for node in batch[key].nodes} for key in POINTS]
         rois = [request[key].roi for key in POINTS]
         shared = [
-            row for row in sorted(found[0].keys() & found[1].keys())
+            row
+            for row in sorted(found[0].keys() & found[1].keys())
             if all(roi.contains(places[row]) for roi, places in zip(rois, found, strict=True))
-        ]  # fmt: skip
+        ]
         for key, roi, places in zip(PLACES, rois, found, strict=True):
             rows = [places[row] - np.array(roi.begin) for row in shared]
             positions = np.array(rows, np.float32).reshape(1, -1, 3)[..., 1:]

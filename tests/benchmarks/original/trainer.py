@@ -53,15 +53,20 @@ def original_training(
     """The losses of one step after the other, without end; loader processes are gone afterwards."""
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     train = gp.torch.Train(
-        WholeViews(network), LoopLoss(temperature), optimizer,
+        WholeViews(network),
+        LoopLoss(temperature),
+        optimizer,
         inputs={"first": RAW[0], "second": RAW[1]},
         outputs={0: EMBEDDINGS[0], 1: EMBEDDINGS[1]},
         loss_inputs={
-            "first": EMBEDDINGS[0], "second": EMBEDDINGS[1], "first_places": PLACES[0], "second_places": PLACES[1],
+            "first": EMBEDDINGS[0],
+            "second": EMBEDDINGS[1],
+            "first_places": PLACES[0],
+            "second_places": PLACES[1],
         },
         array_specs={key: gp.ArraySpec(voxel_size=(1, 1)) for key in EMBEDDINGS},
         save_every=10**9,
-    )  # fmt: skip
+    )
     pipeline: Any = chain.pipeline() + gp.PreCache(cache_size=10, num_workers=workers) + train
     with gp.build(pipeline):
         yield (float(pipeline.request_batch(chain.request()).loss) for _ in iter(int, 1))

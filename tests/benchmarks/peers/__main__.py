@@ -29,9 +29,17 @@ NOTE = (
     "mutex watershed is meant for long-range affinities too, which this volume has not: its VOI says little here."
 )
 HEAD = (
-    "program", "M voxels", "CPU ns/voxel", "times ours", "without start-up", "times ours", "wall s", "segments",
-    "VOI to the truth", "VOI to ours",
-)  # fmt: skip
+    "program",
+    "M voxels",
+    "CPU ns/voxel",
+    "times ours",
+    "without start-up",
+    "times ours",
+    "wall s",
+    "segments",
+    "VOI to the truth",
+    "VOI to ours",
+)
 
 
 def main() -> int:
@@ -75,12 +83,20 @@ def as_markdown(data: dict[str, Any]) -> str:
     lines = [HEAD, (":--", *("--:",) * (len(HEAD) - 1))]
     for row in rows:
         base = ours[row.voxels]
-        lines.append((
-            row.program, f"{row.voxels / 1e6:.1f}",
-            f"{row.cpu_ns:,.0f}", f"{row.cpu_ns / base.cpu_ns:.1f}",
-            f"{row.work_ns:,.0f}", f"{row.work_ns / base.work_ns:.1f}",
-            f"{row.wall_seconds:.1f}", f"{row.segments:,}", f"{row.voi_truth:.3f}", f"{row.voi_ours:.3f}",
-        ))
+        lines.append(
+            (
+                row.program,
+                f"{row.voxels / 1e6:.1f}",
+                f"{row.cpu_ns:,.0f}",
+                f"{row.cpu_ns / base.cpu_ns:.1f}",
+                f"{row.work_ns:,.0f}",
+                f"{row.work_ns / base.work_ns:.1f}",
+                f"{row.wall_seconds:.1f}",
+                f"{row.segments:,}",
+                f"{row.voi_truth:.3f}",
+                f"{row.voi_ours:.3f}",
+            )
+        )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{data['date'][:10]}, {data['machine']}. {NOTE}\n\n{table}\n"
 

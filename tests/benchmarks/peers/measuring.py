@@ -82,9 +82,14 @@ def measured(program: Program, place: Path, case: Case, truth: np.ndarray, refer
     cpu, wall = timed(program, place, case)
     segments = program.segments(place)
     return Measured(
-        program.name, program.is_ours, case.voxels, cpu_ns=1e9 * cpu / case.voxels,
-        work_ns=1e9 * (cpu - start) / case.voxels, wall_seconds=wall,
-        segments=int(np.count_nonzero(np.unique(segments))), voi_truth=voi(segments, truth),
+        program.name,
+        program.is_ours,
+        case.voxels,
+        cpu_ns=1e9 * cpu / case.voxels,
+        work_ns=1e9 * (cpu - start) / case.voxels,
+        wall_seconds=wall,
+        segments=int(np.count_nonzero(np.unique(segments))),
+        voi_truth=voi(segments, truth),
         voi_ours=voi(segments, reference),
     )
 

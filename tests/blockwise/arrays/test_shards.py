@@ -99,8 +99,10 @@ def test_the_guard_refuses_just_what_two_blocks_would_share(tmp_path: Path) -> N
             block = tuple(one * int(times) for one, times in zip(unit, random.integers(1, 4, 3), strict=True))
         volume = Volume(path=tmp_path / str(number))
         zarr.create_array(volume.path, shape=shape, chunks=unit, dtype="u1")
-        files, blocks = (np.ravel_multi_index(np.indices(shape) // np.reshape(step, (3, 1, 1, 1)), (9, 9, 9))
-                         for step in (unit, block))  # fmt: skip
+        files, blocks = (
+            np.ravel_multi_index(np.indices(shape) // np.reshape(step, (3, 1, 1, 1)), (9, 9, 9))
+            for step in (unit, block)
+        )
         pairs = np.unique(np.stack([files.ravel(), blocks.ravel()]), axis=1)
         is_alone = pairs.shape[1] == len(np.unique(files))
         passed += is_alone

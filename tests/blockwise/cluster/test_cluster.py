@@ -36,8 +36,16 @@ def fake_client(*workers: dict[str, object], address: str = "tcp://127.0.0.1:1")
 def test_the_slurm_script_asks_for_what_the_settings_say():
     """Queue, time, memory, threads, directives and prologue are in the script, one kind of worker each."""
     settings = Cluster(
-        kind="slurm", workers=4, gpus=1, threads=2, memory="8GB", queue="short", walltime="01:30:00",
-        account="lab", directives=("--constraint=x",), prologue=("module load cuda",),
+        kind="slurm",
+        workers=4,
+        gpus=1,
+        threads=2,
+        memory="8GB",
+        queue="short",
+        walltime="01:30:00",
+        account="lab",
+        directives=("--constraint=x",),
+        prologue=("module load cuda",),
     )
     script = job_script(settings)
     plain, gpu = script.split("#!/usr/bin/env bash")[1:]
@@ -86,8 +94,11 @@ def test_settings_that_cannot_work_are_refused(data, word):
 @pytest.mark.parametrize(
     ("data", "local"),
     [
-        ({}, True), ({"kind": "none"}, True), ({"kind": "slurm", "memory": "1GB"}, False),
-        ({"address": "tcp://10.0.0.5:8786"}, False), ({"address": "tcp://127.0.0.1:8786"}, True),
+        ({}, True),
+        ({"kind": "none"}, True),
+        ({"kind": "slurm", "memory": "1GB"}, False),
+        ({"address": "tcp://10.0.0.5:8786"}, False),
+        ({"address": "tcp://127.0.0.1:8786"}, True),
     ],
 )
 def test_a_cluster_knows_whether_it_is_on_this_machine(data, local):
@@ -99,8 +110,9 @@ def test_an_address_where_nobody_listens_is_refused(monkeypatch):
     """After the time allowed (ten seconds), in one line."""
     monkeypatch.setattr(cluster, "_JOIN_S", 2)
     begin = time.monotonic()
-    with pytest.raises(BadInput, match="no Dask scheduler answers"), open_cluster(
-        Cluster(address=f"tcp://127.0.0.1:{free_port()}")
+    with (
+        pytest.raises(BadInput, match="no Dask scheduler answers"),
+        open_cluster(Cluster(address=f"tcp://127.0.0.1:{free_port()}")),
     ):
         pass
     assert time.monotonic() - begin < 8
@@ -213,7 +225,11 @@ if __name__ == "__main__":
 def test_no_worker_outlives_its_run(how):
     """Neither Ctrl-C in the terminal nor the death of the driver leaves workers behind."""
     process = subprocess.Popen(
-        [sys.executable, "-c", HELD_OPEN], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        [sys.executable, "-c", HELD_OPEN],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
         start_new_session=True,
     )
     assert process.stdout is not None

@@ -30,9 +30,7 @@ BLOCK: Voxels = (4, 7, 5)
 SHARDS: Voxels = (4, 8, 8)
 
 
-def put(
-    folder: Path, shape: Voxels, named: bool = True, shards: Voxels = SHARDS, **attributes: object
-) -> None:
+def put(folder: Path, shape: Voxels, named: bool = True, shards: Voxels = SHARDS, **attributes: object) -> None:
     """Affinities of so many voxels and their labels, as if imported: the first ones are always the same."""
     affinities, labels = cells((20, 15, 10), spacing=5)
     for name, data in (("affinities", affinities // 32 * 36), ("labels", labels)):
@@ -122,6 +120,7 @@ def test_final_numbers_of_the_old_volume_would_be_wrong(
     folder: Path, fresh: set[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: were all numbers kept that `segment` wrote, fragments would be one that no longer are."""
+
     def keep_all(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
         return np.zeros(grid.counts, bool)
 
@@ -138,6 +137,7 @@ class Death(KeyboardInterrupt):
 @pytest.fixture
 def die(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, str], None]]:
     """die(what, nth, moment): the next run ends before or after the nth time that it does that."""
+
     def plan(what: str, nth: int, moment: str) -> None:
         owner: Any = zarr.Array if what == "resize" else SqliteStore
         whole, count = getattr(owner, what), 0
@@ -158,13 +158,27 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, str], N
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize(("what", "nth", "moment"), [
-    ("clear", 2, "after"), ("keep", 1, "after"), ("put_stage", 1, "after"), ("keep", 2, "after"),
-    ("resize", 1, "before"), ("resize", 2, "after"), ("put_tables", 12, "after"), ("put_tables", 40, "before"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "nth", "moment"),
+    [
+        ("clear", 2, "after"),
+        ("keep", 1, "after"),
+        ("put_stage", 1, "after"),
+        ("keep", 2, "after"),
+        ("resize", 1, "before"),
+        ("resize", 2, "after"),
+        ("put_tables", 12, "after"),
+        ("put_tables", 40, "before"),
+    ],
+)
 def test_a_run_that_dies_while_it_grows_goes_on(
-    folder: Path, fresh: set[tuple[str, str]], die: Callable[[str, int, str], None], monkeypatch: pytest.MonkeyPatch,
-    what: str, nth: int, moment: str,
+    folder: Path,
+    fresh: set[tuple[str, str]],
+    die: Callable[[str, int, str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    nth: int,
+    moment: str,
 ) -> None:
     """Wherever it ends, the next run finds the store of the old volume, of the new one, or between, and finishes."""
     put(folder, NEW)

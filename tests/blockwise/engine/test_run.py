@@ -47,8 +47,9 @@ def test_a_finished_line_does_nothing(source, store, executor):
 def test_progress_is_told(source, store, executor):
     """From 0 to all blocks of each stage, never backwards."""
     seen: list[tuple[str, int, int]] = []
-    run_stages(line(source), store, executor, progress=lambda name, done, total, note="": seen.append(
-        (name, done, total)))
+    run_stages(
+        line(source), store, executor, progress=lambda name, done, total, note="": seen.append((name, done, total))
+    )
     assert seen[0] == ("smear", 0, BLOCKS)
     assert seen[-1] == ("count", BLOCKS, BLOCKS)
     assert seen == sorted(seen, key=lambda row: (row[0] != "smear", row[1]))

@@ -145,8 +145,11 @@ def test_a_driver_that_is_stopped_is_taken_up_again(store, tmp_path, how):
     """Ctrl-C or death of the whole run: no finished block is lost that was told, and the next run ends it."""
     folder = plan(tmp_path / "plan", {})
     process = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, store.url, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, cwd=ROOT,
+        [sys.executable, "-c", DRIVER, store.url, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     assert process.stdout is not None
     told = 0

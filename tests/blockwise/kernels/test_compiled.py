@@ -70,9 +70,7 @@ def test_mixing_is_splitmix64():
 def test_a_second_process_compiles_nothing():
     """What one process compiled, the next one loads from disk, without the libraries that only the compiler needs."""
     for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", LABEL], cwd=ROOT, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", LABEL], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1", "0", "False", "False"]
 
 

@@ -49,9 +49,7 @@ def test_published_segmentations_of_neuropil_score_as_published():
     wanted[1.76, 0.08, 54] = published[tuple(nearest)]
     for figures, segments in wanted.items():
         found = score(count_overlap(segments.astype(np.uint64), labels), ignore=slivers)
-        assert (round(found.voi_sum, 2), round(found.arand, 2), found.matched) == pytest.approx(
-            figures, abs=0.01
-        )
+        assert (round(found.voi_sum, 2), round(found.arand, 2), found.matched) == pytest.approx(figures, abs=0.01)
         assert found.truth_objects == 129
 
 

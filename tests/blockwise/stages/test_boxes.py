@@ -110,7 +110,11 @@ def check(output: Path, whole: Path) -> None:
 
 @pytest.mark.parametrize("memory", ["1MB", "60kB"])
 def test_boxes_on_workers_change_nothing(
-    memory: str, affinities: Volume, whole: Path, store: Store, new_executor: Callable[[Store], Executor],
+    memory: str,
+    affinities: Volume,
+    whole: Path,
+    store: Store,
+    new_executor: Callable[[Store], Executor],
     tmp_path: Path,
 ) -> None:
     """Few or many boxes, in this process or on two workers, give the bytes of the whole graph."""
@@ -160,9 +164,7 @@ def test_boxes_made_anew_change_nothing(
     check(tmp_path / "out.zarr", whole)
 
 
-def test_another_limit_begins_the_boxes_anew(
-    affinities: Volume, whole: Path, store: Store, tmp_path: Path
-) -> None:
+def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, store: Store, tmp_path: Path) -> None:
     """A run that ended among boxes may go on with other boxes, or with the whole graph at once."""
     faults = tmp_path / "faults"
     for memory in ("60kB", "100kB", "200kB"):

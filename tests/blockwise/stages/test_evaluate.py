@@ -46,9 +46,7 @@ def evaluated(output: Path, volume: tuple[Volume, Volume], block: Voxels, **chan
 
 def test_false_merges_do_not_depend_on_blocks(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
     """Scores, objects, costs and places are the same for every block shape."""
-    lists = [
-        evaluated(tmp_path / f"{place}.zarr", volume, block)["false_merges"] for place, block in enumerate(BLOCKS)
-    ]
+    lists = [evaluated(tmp_path / f"{place}.zarr", volume, block)["false_merges"] for place, block in enumerate(BLOCKS)]
     assert len(lists[0]) > 5
     assert lists[1:] == lists[:1] * 3
     scores = [row["score"] for row in lists[0]]
@@ -140,7 +138,8 @@ def test_the_run_length_is_that_of_the_written_segments(volume: tuple[Volume, Vo
     edges = [(one, other) for one, other in graph.edges() if one in nodes and other in nodes]
     assert len(edges) < graph.number_of_edges()
     direct = slow_run_length(
-        np.array([node[1] for node in nodes.values()]), np.array([node[2] for node in nodes.values()]),
+        np.array([node[1] for node in nodes.values()]),
+        np.array([node[2] for node in nodes.values()]),
         np.array([(nodes[one][0], nodes[other][0]) for one, other in edges]),
         np.array([np.linalg.norm(nodes[one][3] - nodes[other][3]) for one, other in edges]),
     )

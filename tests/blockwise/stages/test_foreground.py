@@ -65,11 +65,14 @@ def test_thresholds_are_fractions_of_the_full_value() -> None:
         assert is_foreground(values, 0.4).tolist() == [False, False, False, True, True]
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (np.zeros((2, 3, 4), np.uint8), "another shape"),
-    (np.zeros((3, *SHAPE), np.uint8), "another shape"),
-    (np.zeros(SHAPE, np.int32), "wrong type of a foreground"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros((2, 3, 4), np.uint8), "another shape"),
+        (np.zeros((3, *SHAPE), np.uint8), "another shape"),
+        (np.zeros(SHAPE, np.int32), "wrong type of a foreground"),
+    ],
+)
 def test_an_unusable_foreground_is_refused(data: np.ndarray, message: str, tmp_path: Path) -> None:
     """Another shape, channels, or a type without a full value are refused in one line."""
     with pytest.raises(BadInput, match=message):

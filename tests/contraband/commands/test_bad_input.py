@@ -24,8 +24,11 @@ from tests.support.volumes import cells, store_volume
 
 SHAPE = (6, 8, 10)
 SETTINGS: dict[str, Any] = {
-    "volume": {"labels": "vol.zarr/labels", "raw": "vol.zarr/raw"}, "affinities": "vol.zarr/affinities",
-    "output": "out/a.zarr", "blocks": {"shape": [3, 8, 10]}, "cluster": {"kind": "none"},
+    "volume": {"labels": "vol.zarr/labels", "raw": "vol.zarr/raw"},
+    "affinities": "vol.zarr/affinities",
+    "output": "out/a.zarr",
+    "blocks": {"shape": [3, 8, 10]},
+    "cluster": {"kind": "none"},
 }
 SCHEMA = VolumeSettings.model_json_schema()
 WRONG: dict[str, list[Any]] = {
@@ -336,12 +339,17 @@ def _volumes(folder: Path) -> None:
     store_volume(truth / "outside", labels[:4], SHAPE, offset=[3, 0, 0])
     broken = folder / "broken.zarr"
     attributes: dict[str, dict[str, Any]] = {
-        "zero size": {"voxel_size": [0, 1, 1]}, "negative size": {"voxel_size": [1, -1, 1]},
-        "NaN size": {"voxel_size": [1, float("nan"), 1]}, "text size": {"voxel_size": "1, 1, 1"},
-        "short size": {"voxel_size": [1, 1]}, "NaN offset": {"offset": [0, float("nan"), 0]},
-        "text offsets": {"offsets": "-1,0,0"}, "few offsets": {"offsets": [[-1, 0, 0]]},
+        "zero size": {"voxel_size": [0, 1, 1]},
+        "negative size": {"voxel_size": [1, -1, 1]},
+        "NaN size": {"voxel_size": [1, float("nan"), 1]},
+        "text size": {"voxel_size": "1, 1, 1"},
+        "short size": {"voxel_size": [1, 1]},
+        "NaN offset": {"offset": [0, float("nan"), 0]},
+        "text offsets": {"offsets": "-1,0,0"},
+        "few offsets": {"offsets": [[-1, 0, 0]]},
         "upward offsets": {"offsets": [[-1, 0, 0], [0, 1, 0], [0, 0, -1]]},
-        "huge offsets": {"offsets": [[-1, 0, 0], [0, -1, 0], [-(2**40), 0, 0]]}, "units": {"units": 7},
+        "huge offsets": {"offsets": [[-1, 0, 0], [0, -1, 0], [-(2**40), 0, 0]]},
+        "units": {"units": 7},
     }
     for name, wrong in attributes.items():
         store_volume(broken / name, affinities, SHAPE, **wrong)
@@ -349,11 +357,15 @@ def _volumes(folder: Path) -> None:
     store_volume(broken / "wide", affinities.astype(np.uint64), SHAPE)
     good = json.loads((folder / "vol.zarr" / "affinities" / "zarr.json").read_text())
     for name, text in {
-        "text": "no JSON", "truncated": json.dumps(good)[:-50], "list": "[]", "keys": '{"zarr_format": 3}',
+        "text": "no JSON",
+        "truncated": json.dumps(good)[:-50],
+        "list": "[]",
+        "keys": '{"zarr_format": 3}',
         "negative": json.dumps({**good, "shape": [3, 6, -8, 10]}),
         "empty": json.dumps({**good, "shape": [3, 6, 0, 10]}),
-        "codec": json.dumps({**good, "codecs": [{"name": "nosuch"}]}), "dtype": json.dumps({**good, "data_type": "x"}),
-    }.items():  # fmt: skip
+        "codec": json.dumps({**good, "codecs": [{"name": "nosuch"}]}),
+        "dtype": json.dumps({**good, "data_type": "x"}),
+    }.items():
         (broken / name).mkdir()
         (broken / name / "zarr.json").write_text(text)
     zarr.create_array(broken / "flat", shape=(6, 8), dtype="u1")
@@ -367,14 +379,11 @@ def _volumes(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("assignments", BY_HAND, ids=[name[:60] for name in BY_HAND])
-def test_a_setting_that_cannot_work_is_named(
-    assignments: str, traps: Path, refused: Callable[..., str]
-) -> None:
+def test_a_setting_that_cannot_work_is_named(assignments: str, traps: Path, refused: Callable[..., str]) -> None:
     """Each by hand: the line names the key or the file."""
     (traps / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
     words = [word for one in BETWEEN.split(assignments) for word in ("--set", one)]
     assert BY_HAND[assignments] in refused("run", "good.yaml", *words)
-
 
 
 READS_A_VOLUME = ["run", "predict-blockwise", "segment", "evaluate", "plan", "status", "audit", "view", "dashboard"]
@@ -390,69 +399,107 @@ COMMANDS: list[tuple[list[str], str]] = [
     *(([name, "good.yaml", "more"], "unexpected extra argument") for name in READS_A_VOLUME),
     *(([name, "good.yaml", "--set", "blocks.shape=[1]"], "blocks.shape") for name in READS_A_VOLUME),
     *(([name, "good.yaml", "--set", "affinities=nosuch"], "nosuch: no such volume") for name in READS_A_VOLUME[:7]),
-    (["nosuch"], "nosuch"), (["--nosuch"], "--nosuch"), (["run", ""], "cannot be read"),
+    (["nosuch"], "nosuch"),
+    (["--nosuch"], "--nosuch"),
+    (["run", ""], "cannot be read"),
     (["run", "good.yaml", "--from", "../fragments"], "--from: no such stage"),
     (["run", "good.yaml", "--to", ""], "--to: no such stage"),
     (["run", "good.yaml", "--from", "segment", "--to", "fragments"], "--from: lies after --to"),
     (["run", "good.yaml", "--redo", "segment/../0.5"], "--redo: no such stage"),
     (["run", "good.yaml", "--from", "agglomerate"], "is not finished"),
     (["run", "good.yaml", "--set"], "requires an argument"),
-    ([*SEGMENT, "nan"], "thresholds"), ([*SEGMENT, "inf"], "thresholds"), ([*SEGMENT, "-0.1"], "thresholds"),
-    ([*SEGMENT, "1.0001"], "thresholds"), ([*SEGMENT, "../../x"], "--threshold"), ([*SEGMENT, ""], "--threshold"),
+    ([*SEGMENT, "nan"], "thresholds"),
+    ([*SEGMENT, "inf"], "thresholds"),
+    ([*SEGMENT, "-0.1"], "thresholds"),
+    ([*SEGMENT, "1.0001"], "thresholds"),
+    ([*SEGMENT, "../../x"], "--threshold"),
+    ([*SEGMENT, ""], "--threshold"),
     (["evaluate", "good.yaml", "--set", "volume.labels=null"], "nothing to evaluate against"),
-    (["audit", "good.yaml"], "is not finished"), (["audit", "good.yaml", "--samples", "0"], "--samples"),
+    (["audit", "good.yaml"], "is not finished"),
+    (["audit", "good.yaml", "--samples", "0"], "--samples"),
     (["audit", "good.yaml", "--samples", "1.5"], "--samples"),
     (["audit", "good.yaml", "--predicted", "-1"], "--predicted"),
     (["dashboard", "good.yaml"], "no run is going on"),
-    (["view", "good.yaml", "--port", "65536"], "--port"), (["view", "good.yaml", "--port", "-1"], "--port"),
+    (["view", "good.yaml", "--port", "65536"], "--port"),
+    (["view", "good.yaml", "--port", "-1"], "--port"),
     (["view", "good.yaml", "--bind", "no host"], "no host"),
-    (["demo", "--output", "file.zarr"], "file.zarr"), (["demo", "--output", "file.zarr/demo"], "file.zarr"),
+    (["demo", "--output", "file.zarr"], "file.zarr"),
+    (["demo", "--output", "file.zarr/demo"], "file.zarr"),
     (["demo", "--output", LONG], "too long"),
-    (["points", "vol.zarr/nosuch", "new.csv"], "no such volume"), (["points", LONG, "new.csv"], "no such volume"),
-    ([*POINTS, "--count", "-1"], "--count"), ([*POINTS, "--count", "99999"], "too few"),
-    ([*POINTS, "--seed", "-1"], "--seed"), ([*POINTS, "--seed", "x"], "--seed"),
-    (["points", "vol.zarr/affinities", "new.csv"], "labels"), (["points", "truth.zarr/float", "new.csv"], "labels"),
+    (["points", "vol.zarr/nosuch", "new.csv"], "no such volume"),
+    (["points", LONG, "new.csv"], "no such volume"),
+    ([*POINTS, "--count", "-1"], "--count"),
+    ([*POINTS, "--count", "99999"], "too few"),
+    ([*POINTS, "--seed", "-1"], "--seed"),
+    ([*POINTS, "--seed", "x"], "--seed"),
+    (["points", "vol.zarr/affinities", "new.csv"], "labels"),
+    (["points", "truth.zarr/float", "new.csv"], "labels"),
     (["points", "zeros.zarr/labels", "vol.zarr"], "vol.zarr"),
     (["points", "zeros.zarr/labels", "file.zarr/new.csv"], "file.zarr"),
     (["points", "zeros.zarr/labels", f"{LONG}.csv"], "too long"),
-    (["report"], "nothing to report on"), (["report", "good.yaml"], "report.json"),
-    (["report", "nosuch.yaml"], "nosuch.yaml"), (["report", "--dataset", "x"], "--exp"),
+    (["report"], "nothing to report on"),
+    (["report", "good.yaml"], "report.json"),
+    (["report", "nosuch.yaml"], "nosuch.yaml"),
+    (["report", "--dataset", "x"], "--exp"),
     (["report", "--dataset", "nosuch", "--exp", "1"], "nosuch"),
     (["report", "--dataset", "../vol.zarr", "--exp", "1"], "../vol.zarr"),
-    (["report", "--dataset", "/etc", "--exp", "1"], "/etc"), (["report", "--dataset", "", "--exp", "1"], "dataset"),
-    (["report", "--dataset", "x", "--exp", "-1"], "exp"), (["report", "--dataset", LONG, "--exp", "1"], LONG[:40]),
+    (["report", "--dataset", "/etc", "--exp", "1"], "/etc"),
+    (["report", "--dataset", "", "--exp", "1"], "dataset"),
+    (["report", "--dataset", "x", "--exp", "-1"], "exp"),
+    (["report", "--dataset", LONG, "--exp", "1"], LONG[:40]),
     (["report", "--dataset", "bad", "--exp", "1"], "param_dict.json"),
     (["report", "--dataset", "bad", "--exp", "2"], "param_dict.json"),
     (["report", "--dataset", "bad", "--exp", "3"], "ambiguous"),
-    (["train", "--dataset", "x"], "--exp"), (["train", "--exp", "1"], "--dataset"),
+    (["train", "--dataset", "x"], "--exp"),
+    (["train", "--exp", "1"], "--dataset"),
     (["train", "--dataset", "x", "--exp", "one"], "--exp"),
     (["train", "--dataset", "x", "--exp", "1", "--mode", "magic"], "--mode"),
-    (["import", "nosuch.npy", "new.zarr/raw"], "nosuch.npy"), (["import", LONG, "new.zarr/raw"], LONG[:40]),
-    (["import", "good.npy", "new.zarr"], "names no array"), (["import", "good.npy", "vol.zarr/raw"], "exists already"),
+    (["import", "nosuch.npy", "new.zarr/raw"], "nosuch.npy"),
+    (["import", LONG, "new.zarr/raw"], LONG[:40]),
+    (["import", "good.npy", "new.zarr"], "names no array"),
+    (["import", "good.npy", "vol.zarr/raw"], "exists already"),
     (["import", "good.npy", "vol.zarr/raw/more"], "is an array, not a group"),
-    (["import", "good.npy", "file.zarr/raw"], "is a file"), (["import", "good.npy", f"{LONG}.zarr/raw"], "too long"),
+    (["import", "good.npy", "file.zarr/raw"], "is a file"),
+    (["import", "good.npy", f"{LONG}.zarr/raw"], "too long"),
     (["import", "good.npy", "/proc/new.zarr/raw"], "cannot be written"),
-    (["import", "good.npy", ""], "exists already"), (["import", "good.npy", "new.zarr/../../etc/raw"], ".."),
-    (["import", "good.yaml", "new.zarr/raw"], "good.yaml"), (["import", "pickled.npy", "new.zarr/raw"], "pickled.npy"),
-    (["import", "torn.npy", "new.zarr/raw"], "torn.npy"), (["import", "text.npz", "new.zarr/raw"], "text.npz"),
-    (["import", "text.tif", "new.zarr/raw"], "text.tif"), (["import", "text.h5", "new.zarr/raw"], "text.h5"),
-    (["import", "empty.npy", "new.zarr/raw"], "empty.npy"), (["import", "words.npy", "new.zarr/raw"], "words.npy"),
+    (["import", "good.npy", ""], "exists already"),
+    (["import", "good.npy", "new.zarr/../../etc/raw"], ".."),
+    (["import", "good.yaml", "new.zarr/raw"], "good.yaml"),
+    (["import", "pickled.npy", "new.zarr/raw"], "pickled.npy"),
+    (["import", "torn.npy", "new.zarr/raw"], "torn.npy"),
+    (["import", "text.npz", "new.zarr/raw"], "text.npz"),
+    (["import", "text.tif", "new.zarr/raw"], "text.tif"),
+    (["import", "text.h5", "new.zarr/raw"], "text.h5"),
+    (["import", "empty.npy", "new.zarr/raw"], "empty.npy"),
+    (["import", "words.npy", "new.zarr/raw"], "words.npy"),
     (["import", "nan.npy", "new.zarr/raw", "--boundaries"], "nan.npy"),
     (["import", "large.npy", "new.zarr/raw", "--boundaries"], "large.npy"),
     (["import", "broken.zarr/list", "new.zarr/raw"], "list"),
-    ([*IMPORT, "--axes", "zzz"], "axes"), ([*IMPORT, "--axes", "yx"], "--axes"), ([*IMPORT, "--axes", ""], "axes"),
-    ([*IMPORT, "--voxel-size", "1,2"], "--voxel-size"), ([*IMPORT, "--voxel-size", "1,0,1"], "voxel_size"),
-    ([*IMPORT, "--voxel-size", "1,nan,1"], "voxel_size"), ([*IMPORT, "--voxel-size", "1,inf,1"], "voxel_size"),
-    ([*IMPORT, "--voxel-size", "-1,1,1"], "voxel_size"), ([*IMPORT, "--offset", "0,nan,0"], "offset"),
-    ([*IMPORT, "--offset", "a,b,c"], "--offset"), ([*IMPORT, "--units", "parsec"], "units"),
-    ([*IMPORT, "--crop", "z=3:1"], "--crop"), ([*IMPORT, "--crop", "z=0:99"], "--crop"),
-    ([*IMPORT, "--crop", "w=0:1"], "--crop"), ([*IMPORT, "--crop", "z=-1:2"], "--crop"),
-    ([*IMPORT, "--crop", "z=0:0"], "--crop"), ([*IMPORT, "--crop", ","], "--crop"),
-    ([*IMPORT, "--quantise"], "good.npy"), ([*IMPORT, "--quantise", "--boundaries"], "exclude each other"),
-    ([*IMPORT, "--offsets", "-1,0"], "--offsets"), ([*IMPORT, "--offsets", "-1,0,0"], "--offsets"),
-    ([*IMPORT, "--block", "0,1,1"], "block"), ([*IMPORT, "--block", "1.5,1,1"], "--block"),
+    ([*IMPORT, "--axes", "zzz"], "axes"),
+    ([*IMPORT, "--axes", "yx"], "--axes"),
+    ([*IMPORT, "--axes", ""], "axes"),
+    ([*IMPORT, "--voxel-size", "1,2"], "--voxel-size"),
+    ([*IMPORT, "--voxel-size", "1,0,1"], "voxel_size"),
+    ([*IMPORT, "--voxel-size", "1,nan,1"], "voxel_size"),
+    ([*IMPORT, "--voxel-size", "1,inf,1"], "voxel_size"),
+    ([*IMPORT, "--voxel-size", "-1,1,1"], "voxel_size"),
+    ([*IMPORT, "--offset", "0,nan,0"], "offset"),
+    ([*IMPORT, "--offset", "a,b,c"], "--offset"),
+    ([*IMPORT, "--units", "parsec"], "units"),
+    ([*IMPORT, "--crop", "z=3:1"], "--crop"),
+    ([*IMPORT, "--crop", "z=0:99"], "--crop"),
+    ([*IMPORT, "--crop", "w=0:1"], "--crop"),
+    ([*IMPORT, "--crop", "z=-1:2"], "--crop"),
+    ([*IMPORT, "--crop", "z=0:0"], "--crop"),
+    ([*IMPORT, "--crop", ","], "--crop"),
+    ([*IMPORT, "--quantise"], "good.npy"),
+    ([*IMPORT, "--quantise", "--boundaries"], "exclude each other"),
+    ([*IMPORT, "--offsets", "-1,0"], "--offsets"),
+    ([*IMPORT, "--offsets", "-1,0,0"], "--offsets"),
+    ([*IMPORT, "--block", "0,1,1"], "block"),
+    ([*IMPORT, "--block", "1.5,1,1"], "--block"),
     ([*IMPORT, "--name", "nosuch"], "nosuch"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")

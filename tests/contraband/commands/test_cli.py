@@ -30,8 +30,12 @@ def volume(in_tmp: Path) -> Path:
     store_volume(folder / "small", labels[:6])
     store_volume(folder / "coarse", labels, voxel_size=[8, 8, 8])
     settings = {
-        "volume": {"labels": "vol.zarr/labels"}, "affinities": "vol.zarr/affinities", "output": "out/a.zarr",
-        "blocks": {"shape": [6, 10, 12]}, "agglomerate": {"stop": 0.1}, "cluster": {"kind": "none"},
+        "volume": {"labels": "vol.zarr/labels"},
+        "affinities": "vol.zarr/affinities",
+        "output": "out/a.zarr",
+        "blocks": {"shape": [6, 10, 12]},
+        "agglomerate": {"stop": 0.1},
+        "cluster": {"kind": "none"},
     }
     path = in_tmp / "vol.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -100,15 +104,31 @@ def test_bad_settings_end_with_one_line_and_nothing_written(
     assert sorted(path for path in volume.parent.rglob("*")) == before
 
 
-@pytest.mark.parametrize("arguments", [
-    ["run"], ["run", "nosuch.yaml"], ["run", "vol.yaml", "--from", "nosuch"], ["run", "vol.yaml", "--redo", "nosuch"],
-    ["run", "vol.yaml", "--from", "segment", "--to", "edges"], ["run", "vol.yaml", "--from", "edges"],
-    ["run", "vol.yaml", "--nosuch"], ["nosuch"], ["segment", "vol.yaml", "--threshold", "high"],
-    ["segment", "vol.yaml", "--threshold", "2"], ["predict-blockwise", "vol.yaml"], ["dashboard", "vol.yaml"],
-    ["report", "vol.yaml"], ["report"], ["train", "--dataset", "x", "--exp", "1"], ["train", "--exp", "one"],
-    ["import", "nosuch.tif", "new.zarr/raw"], ["points", "vol.zarr/labels", "p.csv", "--count", "0"],
-    ["points", "vol.zarr/nosuch", "p.csv"],
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"],
+        ["run", "nosuch.yaml"],
+        ["run", "vol.yaml", "--from", "nosuch"],
+        ["run", "vol.yaml", "--redo", "nosuch"],
+        ["run", "vol.yaml", "--from", "segment", "--to", "edges"],
+        ["run", "vol.yaml", "--from", "edges"],
+        ["run", "vol.yaml", "--nosuch"],
+        ["nosuch"],
+        ["segment", "vol.yaml", "--threshold", "high"],
+        ["segment", "vol.yaml", "--threshold", "2"],
+        ["predict-blockwise", "vol.yaml"],
+        ["dashboard", "vol.yaml"],
+        ["report", "vol.yaml"],
+        ["report"],
+        ["train", "--dataset", "x", "--exp", "1"],
+        ["train", "--exp", "one"],
+        ["import", "nosuch.tif", "new.zarr/raw"],
+        ["points", "vol.zarr/labels", "p.csv", "--count", "0"],
+        ["points", "vol.zarr/nosuch", "p.csv"],
+    ],
+    ids=" ".join,
+)
 def test_bad_command_lines_end_with_one_line(
     arguments: list[str], volume: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,10 +13,16 @@ def test_the_layout_is_the_documented_one(tmp_path):
     experiment = Experiment(tmp_path / "ctc" / "EXP3-x-1-2-2026")
     seg = experiment.seg(1, 2, 5000)
     found = [
-        experiment.param_dict, experiment.contrastive(1).history, experiment.contrastive(1).checkpoint(10),
-        seg.metrics(20), seg.sample(20), seg.snapshot(5), experiment.seg(1, 2).path,
-        experiment.embeddings(1, 5000, "validate/raw"), experiment.embeddings(1, 5000, "validate"),
-    ]  # fmt: skip
+        experiment.param_dict,
+        experiment.contrastive(1).history,
+        experiment.contrastive(1).checkpoint(10),
+        seg.metrics(20),
+        seg.sample(20),
+        seg.snapshot(5),
+        experiment.seg(1, 2).path,
+        experiment.embeddings(1, 5000, "validate/raw"),
+        experiment.embeddings(1, 5000, "validate"),
+    ]
     assert [str(path.relative_to(experiment.path)) for path in found] == [
         "param_dict.json",
         "combination-1/contrastive/history.npy",

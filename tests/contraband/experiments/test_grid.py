@@ -118,8 +118,9 @@ def test_sparse_heads_get_their_embeddings(tmp_path):
 
 def test_one_failure_leaves_the_others(tmp_path):
     """An encoder that diverges is named at the end; the heads of the other are trained."""
-    experiment, params = grid(tmp_path, contrastive={"lr": [1e30, 0.003], "optimizer": ["sgd"]},
-                              dataset=[{"train": VOLUME}])  # fmt: skip
+    experiment, params = grid(
+        tmp_path, contrastive={"lr": [1e30, 0.003], "optimizer": ["sgd"]}, dataset=[{"train": VOLUME}]
+    )
     with pytest.raises(WorkFailed, match="combination 0, contrastive"):
         Everything(params, experiment).run()
     assert experiment.seg(1, 0, 4).saved_steps() == [4]

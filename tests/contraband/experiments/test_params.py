@@ -74,8 +74,11 @@ def test_broken_files_are_one_line(text, part, tmp_path):
 
 def test_the_first_grid_is_contrastive_options_times_models():
     """Three by two makes six, contrastive options outermost, and seg options are apart."""
-    data = {"model": [MODEL, MODEL | {"num_fmaps": 3}], "contrastive": CONTRASTIVE | {"lr": [1, 2, 3]},
-            "seg": SEG | {"lr": [0.1, 0.2], "batch_size": [1, 2]}}  # fmt: skip
+    data = {
+        "model": [MODEL, MODEL | {"num_fmaps": 3}],
+        "contrastive": CONTRASTIVE | {"lr": [1, 2, 3]},
+        "seg": SEG | {"lr": [0.1, 0.2], "batch_size": [1, 2]},
+    }
     params = parse_params(data, "f")
     found = [(c.index, c.contrastive.lr, c.model.num_fmaps) for c in params.combinations]
     assert found == [(0, 1, 2), (1, 1, 3), (2, 2, 2), (3, 2, 3), (4, 3, 2), (5, 3, 3)]
@@ -121,13 +124,25 @@ def test_basline_is_read_with_a_warning(caplog):
 def test_files_of_the_original_are_read_with_a_warning_for_each_difference(caplog):
     """Class names of heads, epochs that did nothing, and embeddings in the place of raw."""
     volumes = {"train": {"raw": "train/raw", "gt": "train/gt"}, "validate": {"raw": "embs", "gt": "validate/gt"}}
-    old = {"model": [MODEL], "contrastive": CONTRASTIVE, "save_embs": {
-        "datasets": ["train/raw", "validate/raw"], "data_file": ["a.zarr"]},
-        "seg": {"data_file": ["a.zarr"], "dataset": [volumes], "epochs": [3], "basline": [False, True],
-                "seg_head": ["SimpleSegHead", "SparseSegHead"]}}  # fmt: skip
+    old = {
+        "model": [MODEL],
+        "contrastive": CONTRASTIVE,
+        "save_embs": {"datasets": ["train/raw", "validate/raw"], "data_file": ["a.zarr"]},
+        "seg": {
+            "data_file": ["a.zarr"],
+            "dataset": [volumes],
+            "epochs": [3],
+            "basline": [False, True],
+            "seg_head": ["SimpleSegHead", "SparseSegHead"],
+        },
+    }
     seg = parse_params(old, "f").seg
     assert [(one.seg_head, one.baseline) for one in seg] == [
-        ("Simple", False), ("Sparse", False), ("Simple", True), ("Sparse", True)]  # fmt: skip
+        ("Simple", False),
+        ("Sparse", False),
+        ("Simple", True),
+        ("Sparse", True),
+    ]
     assert seg[0].dataset.validate_.raw == "validate/raw"
     assert len(caplog.records) == 4
     for word in ("basline", "epochs", "SimpleSegHead", "'embs', is read as 'validate/raw'"):
@@ -154,7 +169,7 @@ def test_files_of_the_original_are_read_with_a_warning_for_each_difference(caplo
         ({"pipeline": "dense"}, "pipeline"),
         ({"pipeline": "sparse_sh"}, "baseline_sparse_sh"),
     ],
-)  # fmt: skip
+)
 def test_faults_are_named(change, part):
     """Every fault names its key and says what is wanted, in one line."""
     with pytest.raises(BadInput) as caught:

@@ -74,7 +74,9 @@ def save_n5(folder, data):
     place = folder / "data.n5" / "s0"
     place.mkdir(parents=True)
     description = {
-        "dimensions": data.shape[::-1], "blockSize": [4, 4, 2], "dataType": data.dtype.name,
+        "dimensions": data.shape[::-1],
+        "blockSize": [4, 4, 2],
+        "dataType": data.dtype.name,
         "compression": {"type": "gzip"},
     }
     (place / "attributes.json").write_text(json.dumps(description))
@@ -94,7 +96,15 @@ def save_lzw(folder, data):
 
 
 SAVERS = [
-    save_npz, save_npy, save_tiff, save_packed_tiff, save_lzw, save_folder, save_hdf5, save_zarr, save_n5,
+    save_npz,
+    save_npy,
+    save_tiff,
+    save_packed_tiff,
+    save_lzw,
+    save_folder,
+    save_hdf5,
+    save_zarr,
+    save_n5,
 ]
 
 
@@ -289,7 +299,9 @@ def test_progress_ends_at_the_whole(raw, tmp_path):
     """The last report of progress is the whole volume."""
     reports = []
     import_volume(
-        save_npz(tmp_path, raw), tmp_path / "out.zarr" / "raw", block=(1, 6, 7),
+        save_npz(tmp_path, raw),
+        tmp_path / "out.zarr" / "raw",
+        block=(1, 6, 7),
         progress=lambda done, total: reports.append((done, total)),
     )
     assert reports[-1] == (raw.size, raw.size)
@@ -300,7 +312,11 @@ def test_progress_ends_at_the_whole(raw, tmp_path):
 def test_the_training_half_of_fib25(tmp_path):
     """The command of the README gives the first 125 sections."""
     found = import_volume(
-        real_data("fib25.npz"), tmp_path / "fib25.zarr" / "train" / "raw", name="raw", crop="z=0:125",
-        voxel_size=(10, 10, 10), units="nm",
+        real_data("fib25.npz"),
+        tmp_path / "fib25.zarr" / "train" / "raw",
+        name="raw",
+        crop="z=0:125",
+        voxel_size=(10, 10, 10),
+        units="nm",
     )
     assert found.shape == (125, 250, 250)

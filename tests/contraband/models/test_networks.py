@@ -29,9 +29,16 @@ def test_the_example_of_the_seed_gives_168():
 def test_a_stack_may_keep_its_sections():
     """14 x 260 x 260 in, 6 x 168 x 168 out, with no pooling in z and z kernels on the first level only."""
     deep, flat = [[3, 3, 3], [3, 3, 3]], [[1, 3, 3], [1, 3, 3]]
-    net = UNet(settings(in_shape=[14, 260, 260], num_fmaps=1, fmap_inc_factors=1,
-                        downsample_factors=[[1, 2, 2]] * 3, kernel_size_down=[deep, flat, flat, flat],
-                        kernel_size_up=[deep, flat, flat]))  # fmt: skip
+    net = UNet(
+        settings(
+            in_shape=[14, 260, 260],
+            num_fmaps=1,
+            fmap_inc_factors=1,
+            downsample_factors=[[1, 2, 2]] * 3,
+            kernel_size_down=[deep, flat, flat, flat],
+            kernel_size_up=[deep, flat, flat],
+        )
+    )
     assert net.output_shape((14, 260, 260)) == (6, 168, 168)
     assert net(torch.zeros(1, 1, 14, 260, 260)).shape[2:] == (6, 168, 168)
 
@@ -40,8 +47,14 @@ def test_a_stack_may_keep_its_sections():
 @pytest.mark.parametrize(("down", "up"), [(1, 1), (2, 2), (1, 2), (3, 1)])
 def test_promised_shapes_are_the_real_ones(factors, down, up):
     """For any factors and kernels, fit_input gives what runs and output_shape what comes out."""
-    net = UNet(settings(downsample_factors=[[f, f] for f in factors], num_fmaps=1,
-                        kernel_size_down=[[[3, 3]] * down] * 3, kernel_size_up=[[[3, 3]] * up] * 2))  # fmt: skip
+    net = UNet(
+        settings(
+            downsample_factors=[[f, f] for f in factors],
+            num_fmaps=1,
+            kernel_size_down=[[[3, 3]] * down] * 3,
+            kernel_size_up=[[[3, 3]] * up] * 2,
+        )
+    )
     shape = net.fit_input((260, 230))
     assert tuple(net(torch.zeros(1, 1, *shape)).shape[2:]) == net.output_shape(shape)
     assert net.valid_input(net.output_shape(shape)) == shape

@@ -34,8 +34,10 @@ def test_levels_are_ranks(dtype, per):
     found = levels_of(raw, per)
     assert (found == levels_of(raw, per, 5)).all()
     parts = [[one.ravel() for one in channel] if per == "section" else [channel.ravel()] for channel in raw]
-    wanted = [[[np.quantile(part.astype(float), q, method="inverted_cdf") for q in (0.1, 0.9)] for part in parts_of]
-              for parts_of in parts]  # fmt: skip
+    wanted = [
+        [[np.quantile(part.astype(float), q, method="inverted_cdf") for q in (0.1, 0.9)] for part in parts_of]
+        for parts_of in parts
+    ]
     np.testing.assert_array_equal(found, np.array(wanted, np.float32))
 
 
@@ -67,11 +69,16 @@ def test_a_prediction_stretches_as_training_did(tmp_path):
     (checkpoint,) = train_seg(params, experiment, 0)
     written = {}
     for name, block in (("a", (20, 40, 40)), ("b", (2, 16, 24))):
-        settings = VolumeSettings.parse({
-            "volume": {"raw": str(tmp_path / "data.zarr" / "raw")}, "output": str(tmp_path / f"{name}.zarr"),
-            "model": {"checkpoint": str(checkpoint), "tile": [1, 16, 16], "precision": "float32", "device": "cpu"},
-            "blocks": {"shape": block}, "cluster": {"kind": "none"},
-        }, "test")  # fmt: skip
+        settings = VolumeSettings.parse(
+            {
+                "volume": {"raw": str(tmp_path / "data.zarr" / "raw")},
+                "output": str(tmp_path / f"{name}.zarr"),
+                "model": {"checkpoint": str(checkpoint), "tile": [1, 16, 16], "precision": "float32", "device": "cpu"},
+                "blocks": {"shape": block},
+                "cluster": {"kind": "none"},
+            },
+            "test",
+        )
         execute(settings, stages(settings)[:1], RunOptions())
         written[name] = zarr.open_array(str(tmp_path / f"{name}.zarr" / "affinities"))[:]
     assert (written["a"] == written["b"]).all()

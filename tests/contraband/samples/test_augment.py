@@ -23,8 +23,12 @@ def settings(**change) -> Augmentations:
 
 
 def everything(jitter: float = 1.0, zoom: tuple[float, float] = (1, 1)) -> Augmentations:
-    params = {"control_point_spacing": [8, 8, 8], "jitter_sigma": [jitter] * 3, "rotation_interval": [0, "2 * pi"],
-              "scale_interval": zoom}  # fmt: skip
+    params = {
+        "control_point_spacing": [8, 8, 8],
+        "jitter_sigma": [jitter] * 3,
+        "rotation_interval": [0, "2 * pi"],
+        "scale_interval": zoom,
+    }
     return settings(simple=True, elastic=True, elastic_params=params)
 
 
@@ -132,8 +136,9 @@ def test_paired_points_show_the_same_place(shape, zoom):
 @pytest.mark.parametrize(("zoom", "extent"), [(0.5, 6), (2.0, 24)])
 def test_a_zoom_changes_sizes_in_the_section(shape, zoom, extent):
     """A block 12 voxels wide becomes half or twice as wide in y and x and keeps its sections, in raw and labels."""
-    augmenter = Augmenter(settings(elastic=True, elastic_params={
-        "jitter_sigma": [0, 0, 0], "scale_interval": [zoom, zoom]}), shape)  # fmt: skip
+    augmenter = Augmenter(
+        settings(elastic=True, elastic_params={"jitter_sigma": [0, 0, 0], "scale_interval": [zoom, zoom]}), shape
+    )
     source = torch.zeros(1, 1, *augmenter.source_shape)
     middle = [slice(n // 2 - 6, n // 2 + 6) if n > 1 else slice(0, 1) for n in augmenter.source_shape]
     source[(0, 0, *middle)] = 1
@@ -156,8 +161,9 @@ def test_a_zoom_of_one_draws_nothing():
 
 def test_a_zoomed_out_texture_loses_its_detail():
     """Halving the size of a checkerboard gives its mean, not every second voxel."""
-    augmenter = Augmenter(settings(elastic=True, elastic_params={
-        "jitter_sigma": [0, 0, 0], "scale_interval": [0.25, 0.25]}), (1, 12, 12))  # fmt: skip
+    augmenter = Augmenter(
+        settings(elastic=True, elastic_params={"jitter_sigma": [0, 0, 0], "scale_interval": [0.25, 0.25]}), (1, 12, 12)
+    )
     y, x = np.indices(augmenter.source_shape[1:])
     source = torch.from_numpy(((y + x) % 2).astype(np.float32))[None, None, None]
     assert augmenter.raw(source, augmenter.draw([0], CPU), [0]).std() < 0.1
@@ -171,8 +177,14 @@ def test_gain_and_gamma_keep_black_black():
     torch.testing.assert_close(dim, raw / 4)
     bent = change_intensities(raw, settings(intensity=True, intensity_params=still | {"gamma": [2, 2]}), [0])
     torch.testing.assert_close(bent, raw**2)
-    drawn = [float(change_intensities(raw, settings(intensity=True, intensity_params=still | {"gain": [0.25, 4]}),
-                                      [seed]).max()) for seed in range(60)]  # fmt: skip
+    drawn = [
+        float(
+            change_intensities(
+                raw, settings(intensity=True, intensity_params=still | {"gain": [0.25, 4]}), [seed]
+            ).max()
+        )
+        for seed in range(60)
+    ]
     assert 0.25 <= min(drawn) < 0.5 < 2 < max(drawn) <= 4
     assert 15 < sum(gain < 1 for gain in drawn) < 45
 

@@ -19,9 +19,18 @@ from contraband.samples.sources import VolumeReader, ZarrVolume
 from contraband.samples.sparse import SparseSamples, embeddings_at, labels_around
 
 DIMS = {2: ((1, 32, 32), (1, 16, 16), (1, 18, 18)), 3: ((20, 24, 24), (8, 12, 12), (10, 14, 14))}
-ALL = {"simple": True, "elastic": True, "blur": True, "noise": True, "intensity": True,
-       "elastic_params": {"control_point_spacing": [8, 8, 8], "jitter_sigma": [0.5, 0.5, 0.5],
-                          "rotation_interval": [0, "pi / 2"]}}  # fmt: skip
+ALL = {
+    "simple": True,
+    "elastic": True,
+    "blur": True,
+    "noise": True,
+    "intensity": True,
+    "elastic_params": {
+        "control_point_spacing": [8, 8, 8],
+        "jitter_sigma": [0.5, 0.5, 0.5],
+        "rotation_interval": [0, "pi / 2"],
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +53,15 @@ def samples(kind: str, path: str, dims: int, in_loader: bool = True, **change):
     augmenter = Augmenter(Augmentations.parse(ALL | change, "test"), shape)
     if kind == "contrastive":
         return ContrastiveSamples([pair(path)], 5, augmenter, in_loader, output, 10, 1.0)
-    common = {"pairs": [pair(path)], "seed": 5, "augmenter": augmenter, "in_loader": in_loader,
-              "output_shape": output, "label_shape": labels, "norm_factor": 1.0}  # fmt: skip
+    common = {
+        "pairs": [pair(path)],
+        "seed": 5,
+        "augmenter": augmenter,
+        "in_loader": in_loader,
+        "output_shape": output,
+        "label_shape": labels,
+        "norm_factor": 1.0,
+    }
     if kind == "segmentation":
         return SegmentationSamples(**common)
     return SparseSamples(generate_points(pair(path).labels.open()[:], 8), **common)
@@ -174,14 +190,26 @@ def test_embeddings_and_labels_are_read_at_points(tmp_path):
 
 @pytest.mark.parametrize(
     ("raw", "labels", "part"),
-    [("nothing", "labels", "not a zarr array"), ("raw", "small", "another shape"), ("raw", "raw_float", "whole"),
-     ("small", None, "smaller"), ("channels", None, "channels"), ("line", None, "axes")],
-)  # fmt: skip
+    [
+        ("nothing", "labels", "not a zarr array"),
+        ("raw", "small", "another shape"),
+        ("raw", "raw_float", "whole"),
+        ("small", None, "smaller"),
+        ("channels", None, "channels"),
+        ("line", None, "axes"),
+    ],
+)
 def test_volumes_that_do_not_fit_are_refused(tmp_path, raw, labels, part):
     """One line before anything is trained."""
     group = zarr.open_group(str(tmp_path / "v.zarr"), mode="w")
-    shapes = {"raw": (9, 9, 9), "labels": (9, 9, 9), "small": (3, 3, 3), "raw_float": (9, 9, 9),
-              "channels": (2, 9, 9, 9), "line": (9,)}  # fmt: skip
+    shapes = {
+        "raw": (9, 9, 9),
+        "labels": (9, 9, 9),
+        "small": (3, 3, 3),
+        "raw_float": (9, 9, 9),
+        "channels": (2, 9, 9, 9),
+        "line": (9,),
+    }
     for name, shape in shapes.items():
         group.create_array(name, data=np.zeros(shape, "f4" if name == "raw_float" else "u1"))
     container = str(tmp_path / "v.zarr")

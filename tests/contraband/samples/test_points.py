@@ -46,10 +46,17 @@ def test_columns_may_stand_in_any_order_and_z_may_be_missing(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "part"),
-    [("", "header"), ("a,b\n", "header"), ("y,x,label\n", "no points"), ("y,x,label\n1,2\n", "line 2"),
-     ("y,x,label\n1,b,0\n", "'b'"), ("y,x,label\n1,2.5,0\n", "whole"), ("y,x,label\n-1,2,0\n", "whole"),
-     ("y,x,label\nnan,2,0\n", "number")],
-)  # fmt: skip
+    [
+        ("", "header"),
+        ("a,b\n", "header"),
+        ("y,x,label\n", "no points"),
+        ("y,x,label\n1,2\n", "line 2"),
+        ("y,x,label\n1,b,0\n", "'b'"),
+        ("y,x,label\n1,2.5,0\n", "whole"),
+        ("y,x,label\n-1,2,0\n", "whole"),
+        ("y,x,label\nnan,2,0\n", "number"),
+    ],
+)
 def test_faults_of_a_file_are_named(tmp_path, text, part):
     """One line with the file and the line in it."""
     (tmp_path / "p.csv").write_text(text)

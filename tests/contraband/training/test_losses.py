@@ -102,8 +102,10 @@ def test_foreground_is_balanced_by_itself(axis):
     targets[:, 2] = 0
     mask = torch.rand(2, 3, 40) < 0.7
     parts = [part.movedim(1, axis) for part in (logits, targets, mask)]
-    apart = affinity_loss(logits[:, :2], targets[:, :2], mask[:, :2]), affinity_loss(*(
-        part[:, 2] for part in (logits, targets, mask)))  # fmt: skip
+    apart = (
+        affinity_loss(logits[:, :2], targets[:, :2], mask[:, :2]),
+        affinity_loss(*(part[:, 2] for part in (logits, targets, mask))),
+    )
     torch.testing.assert_close(segmentation_loss(*parts, 2, axis), sum(apart))
     torch.testing.assert_close(segmentation_loss(*parts, 3, axis), affinity_loss(logits, targets, mask))
 

@@ -13,8 +13,9 @@ from contraband.training.pictures import principal_colours, sections
 def test_what_the_network_tells_apart_has_other_colours(shape):
     """Two kinds of voxels along one direction are the two ends of red, and nothing is left for green and blue."""
     kind = torch.rand(2, 1, *shape) > 0.5
-    colours = principal_colours(torch.where(kind, 3.0, -1.0) * torch.tensor([1.0, 2, 0, 0, 1]).reshape(
-        1, 5, *(1 for _ in shape)))  # fmt: skip
+    colours = principal_colours(
+        torch.where(kind, 3.0, -1.0) * torch.tensor([1.0, 2, 0, 0, 1]).reshape(1, 5, *(1 for _ in shape))
+    )
     assert colours.shape == (2, 3, *shape)
     red = colours[:, :1]
     assert red[kind].min() > 0.6 > 0.4 > red[~kind].max()

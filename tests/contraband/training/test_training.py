@@ -115,8 +115,9 @@ def test_a_dense_baseline_learns_and_stops_at_its_steps(tmp_path):
 @pytest.mark.parametrize(("dims", "pipeline"), [(2, "standard"), (3, "standard"), (2, "baseline_sparse_sh")])
 def test_with_a_background_foreground_is_learnt_too(tmp_path, dims, pipeline):
     """One channel more than affinities, high inside of labels and low outside; without a background there is none."""
-    experiment, params = tiny_experiment(tmp_path, dims, pipeline, baseline=True, has_background=True,
-                                         num_iterations=60, save_every=60)  # fmt: skip
+    experiment, params = tiny_experiment(
+        tmp_path, dims, pipeline, baseline=True, has_background=True, num_iterations=60, save_every=60
+    )
     task = seg_task(params, params.model[0], params.seg[0], True, None, None)
     (path,) = train_seg(params, experiment, 0)
     content = load_checkpoint(path)

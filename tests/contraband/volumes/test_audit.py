@@ -34,8 +34,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audited")
     store_volume(folder / "vol.zarr" / "affinities", cells(SHAPE)[0], voxel_size=[4, 2, 2], offset=[100, 0, 10])
     settings = {
-        "affinities": "vol.zarr/affinities", "output": "out.zarr", "blocks": {"shape": list(BLOCK)},
-        "segment": {"thresholds": [0.3, 0.5]}, "cluster": {"kind": "none"}, "store": "sqlite:///out.db",
+        "affinities": "vol.zarr/affinities",
+        "output": "out.zarr",
+        "blocks": {"shape": list(BLOCK)},
+        "segment": {"thresholds": [0.3, 0.5]},
+        "cluster": {"kind": "none"},
+        "store": "sqlite:///out.db",
     }
     (folder / "vol.yaml").write_text(yaml.safe_dump(settings))
     with pytest.MonkeyPatch.context() as patch:
@@ -165,9 +169,12 @@ def test_a_prediction_is_made_anew(in_tmp: Path, capsys: pytest.CaptureFixture[s
     """Predicted affinities pass; one count of 255 passes and is told, two are named with the place."""
     experiment, params = tiny_experiment(in_tmp, 2, baseline=True, seg_head="Simple")
     settings = {
-        "volume": {"raw": "data.zarr/raw"}, "output": "out.zarr", "blocks": {"shape": [20, 40, 20]},
+        "volume": {"raw": "data.zarr/raw"},
+        "output": "out.zarr",
+        "blocks": {"shape": [20, 40, 20]},
         "model": {"checkpoint": str(train_seg(params, experiment, 0)[0]), "precision": "float32"},
-        "fragments": {"per_section": True}, "cluster": {"kind": "none"},
+        "fragments": {"per_section": True},
+        "cluster": {"kind": "none"},
     }
     (in_tmp / "vol.yaml").write_text(yaml.safe_dump(settings))
     assert call(["run", "vol.yaml"]) == 0

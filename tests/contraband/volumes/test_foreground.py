@@ -34,11 +34,21 @@ def untrained(path: Path, out_channels: int) -> Path:
     last = max(name for name in weights if name.startswith("head.") and name.endswith("weight"))
     weights[last] *= 40
     content: dict[str, Any] = {
-        "format": 1, "kind": "segmentation", "model": settings.model_dump(mode="json"),
-        "head": {"seg_head": "Simple", "out_channels": out_channels}, "offsets": OFFSETS, "norm_factor": 1 / 255,
-        "percentiles": None, "step": 1, "network": weights, "ema": weights, "optimizer": {}, "seed": 0,
-        "settings_hash": "", "history": torch.zeros(0),
-    }  # fmt: skip
+        "format": 1,
+        "kind": "segmentation",
+        "model": settings.model_dump(mode="json"),
+        "head": {"seg_head": "Simple", "out_channels": out_channels},
+        "offsets": OFFSETS,
+        "norm_factor": 1 / 255,
+        "percentiles": None,
+        "step": 1,
+        "network": weights,
+        "ema": weights,
+        "optimizer": {},
+        "seed": 0,
+        "settings_hash": "",
+        "history": torch.zeros(0),
+    }
     torch.save(content, path)
     return path
 
@@ -49,11 +59,16 @@ def settings(folder: Path, name: str, out_channels: int, block: Voxels = SHAPE, 
     if not raw.exists():
         store_volume(raw, np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.uint8))
     checkpoint = untrained(folder / f"{out_channels}.pt", out_channels)
-    return VolumeSettings.parse({
-        "volume": {"raw": str(raw)}, "output": str(folder / f"{name}.zarr"), "blocks": {"shape": list(block)},
-        "model": {"checkpoint": str(checkpoint), "tile": [8, 8, 8], "precision": "float32"},
-        "fragments": fragments,
-    }, "test")
+    return VolumeSettings.parse(
+        {
+            "volume": {"raw": str(raw)},
+            "output": str(folder / f"{name}.zarr"),
+            "blocks": {"shape": list(block)},
+            "model": {"checkpoint": str(checkpoint), "tile": [8, 8, 8], "precision": "float32"},
+            "fragments": fragments,
+        },
+        "test",
+    )
 
 
 def segmented(chosen: VolumeSettings) -> list[Volume]:

@@ -28,8 +28,11 @@ def volume(in_tmp: Path) -> Path:
     store_volume(in_tmp / "vol.zarr" / "affinities", affinities, (12, 20, 16))
     store_volume(in_tmp / "vol.zarr" / "labels", labels)
     settings = {
-        "volume": {"labels": "vol.zarr/labels"}, "affinities": "vol.zarr/affinities", "output": "out/a.zarr",
-        "blocks": {"shape": list(BLOCK)}, "cluster": {"kind": "none"},
+        "volume": {"labels": "vol.zarr/labels"},
+        "affinities": "vol.zarr/affinities",
+        "output": "out/a.zarr",
+        "blocks": {"shape": list(BLOCK)},
+        "cluster": {"kind": "none"},
     }
     (in_tmp / "vol.yaml").write_text(yaml.safe_dump(settings))
     return in_tmp
@@ -141,9 +144,12 @@ def test_costs_grow_with_the_volume() -> None:
     """Blocks by their voxels, side by side; what is done once on a line through what was measured."""
     grid = Grid("edges", (10, 10, 100), (10, 10, 10))
     measured = Measured(
-        blocks=[(Outcome(0, True, cpu_seconds=1.0, wall_seconds=2.0), 1000)] * 2, peak_rss_bytes=7,
-        whole=[(1000, 1.0, 2.0), (2000, 1.5, 2.0)], alone=[(1000, 9, 9), (2000, 3.0, 4.0)],
-        written_bytes=500, written_voxels=2000,
+        blocks=[(Outcome(0, True, cpu_seconds=1.0, wall_seconds=2.0), 1000)] * 2,
+        peak_rss_bytes=7,
+        whole=[(1000, 1.0, 2.0), (2000, 1.5, 2.0)],
+        alone=[(1000, 9, 9), (2000, 3.0, 4.0)],
+        written_bytes=500,
+        written_voxels=2000,
     )
     found = extrapolate(grid, measured, 4)
     assert found.cpu_seconds == 10 * 1.0 + (1.0 + 9 * 0.5) + 5 * 3.0

@@ -30,10 +30,15 @@ def predicted(
     folder: Path, name: str, raw: Path, checkpoint: Path, block: Voxels, output: str = "affinities"
 ) -> Volume:
     """Predict a volume in this process."""
-    settings = VolumeSettings.parse({
-        "volume": {"raw": str(raw)}, "output": str(folder / f"{name}.zarr"), "blocks": {"shape": list(block)},
-        "model": {"checkpoint": str(checkpoint), "tile": [8, 8, 8], "output": output, "precision": "float32"},
-    }, "test")
+    settings = VolumeSettings.parse(
+        {
+            "volume": {"raw": str(raw)},
+            "output": str(folder / f"{name}.zarr"),
+            "blocks": {"shape": list(block)},
+            "model": {"checkpoint": str(checkpoint), "tile": [8, 8, 8], "output": output, "precision": "float32"},
+        },
+        "test",
+    )
     store = open_store(f"sqlite:///{folder / name}.db")
     with InProcess(store) as executor:
         run_stages(stages(settings)[:1], store, executor)

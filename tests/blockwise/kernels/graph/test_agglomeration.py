@@ -112,9 +112,7 @@ def test_a_tie_key_that_knows_the_order_of_rows_is_noticed(monkeypatch):
     edges, rng = tied_edges(), np.random.default_rng(0)
     monkeypatch.setattr(agglomeration, "merge_edges", lambda parts: parts[0])
     wanted = agglomerate(edges, 255)
-    assert any(
-        not np.array_equal(agglomerate(rng.permutation(edges), 255).parent, wanted.parent) for _ in range(5)
-    )
+    assert any(not np.array_equal(agglomerate(rng.permutation(edges), 255).parent, wanted.parent) for _ in range(5))
 
 
 def test_scores_never_rise_towards_the_root():

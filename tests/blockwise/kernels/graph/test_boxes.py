@@ -115,7 +115,7 @@ def test_boxes_equal_the_whole_graph_whichever_way_they_merge(volume, statistic,
 
 def test_leaves_may_be_any_share_of_the_edges(volume):
     """Exactness asks nothing of the leaves: edges dealt out at random, parts of one pair apart, give the same."""
-    (edges, bins), = graphs(volume, SHAPE)
+    ((edges, bins),) = graphs(volume, SHAPE)
     where = np.random.default_rng(1).integers(0, 9, len(edges))
     rules = Rules(255)
     parts = [(edges[where == place], bins[:0]) for place in range(9)]

@@ -44,9 +44,7 @@ def test_edges_are_sums_over_all_pairs(offsets, dtype):
     """The counts equal those of a loop over voxels and offsets."""
     ids = np.random.default_rng(0).integers(0, 9, (5, 6, 7)).astype(np.uint64) ** np.uint64(15)
     affinities = noise((5, 6, 7), dtype=dtype, channels=len(offsets))
-    assert np.array_equal(
-        count_edges(ids, affinities, offsets, (0, 0, 0)), slow_edges(ids, affinities, offsets)
-    )
+    assert np.array_equal(count_edges(ids, affinities, offsets, (0, 0, 0)), slow_edges(ids, affinities, offsets))
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -183,9 +183,7 @@ def test_quantiles_are_those_of_waterz(percent):
         affinities = noise((2, 3, width), 256, seed=width)
         ids = np.repeat(np.array([1, 3 * width + 1], np.uint64), 3 * width).reshape(2, 3, width)
         counted = (ids, affinities, NEAREST, (0, 0, 0))
-        tree = agglomerate(
-            count_edges(*counted), 255, f"quantile_{percent}", histograms=count_histograms(*counted)
-        )
+        tree = agglomerate(count_edges(*counted), 255, f"quantile_{percent}", histograms=count_histograms(*counted))
         limits = [tree.score[1] + 0.001, tree.score[1] - 0.001]
         theirs = waterz_reference(affinities.astype(np.float32) / 255, ids, f"hist_quant_{percent}", limits)
         assert [len(np.unique(segments)) for segments in theirs] == [2, 1]

@@ -57,9 +57,7 @@ def test_table_scores_equal_voxel_scores(ignore):
         halves = [count_overlap(segments[:5], truth[:5]), count_overlap(segments[5:], truth[5:])]
         found = score(np.random.default_rng(0).permutation(np.concatenate(halves)), ignore, 0.5)
         split, merge, arand, truths, matched, predicted = slow_scores(segments, truth, ignore)
-        assert (found.voi_split, found.voi_merge, found.arand) == pytest.approx(
-            (split, merge, arand), abs=1e-12
-        )
+        assert (found.voi_split, found.voi_merge, found.arand) == pytest.approx((split, merge, arand), abs=1e-12)
         assert found.voi_sum == found.voi_split + found.voi_merge
         assert (found.truth_objects, found.matched, found.threshold) == (truths, matched, 0.5)
         assert (found.precision, found.recall) == (matched / predicted, matched / truths)

@@ -32,9 +32,7 @@ def test_fragments_are_what_the_rules_say(name, levels):
     """The compiled kernels agree with the rules applied voxel by voxel."""
     for shape in ((5, 6, 7), (1, 9, 8), (2, 2, 11)):
         affinities = noise(shape, levels, seed=levels)
-        assert np.array_equal(
-            fragments(affinities, SETTINGS[name]), slow_fragments(affinities, SETTINGS[name])
-        )
+        assert np.array_equal(fragments(affinities, SETTINGS[name]), slow_fragments(affinities, SETTINGS[name]))
 
 
 @pytest.mark.parametrize("block", BLOCKS)
