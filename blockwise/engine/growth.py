@@ -183,7 +183,8 @@ def doubtful(old: list[dict[str, Any]] | None, volume: Volume, before: Voxels, a
         return "was read by an earlier version"
     new = metadata(volume)
     aside = frozenset() if trusted else _LAYOUT  # the voxels themselves are compared
-    before_plain, after_plain = dict(_plain(old, aside)), dict(_plain(new, aside))
+    before_plain = dict(_plain(old, aside))
+    after_plain = dict(_plain(new, aside))
     if before_plain != after_plain:
         return f"changed: {explain(before_plain, after_plain)}"
     if _spatial(old) != before or _spatial(new) != after:

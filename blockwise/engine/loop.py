@@ -62,8 +62,12 @@ class Loop:
         tell: Callable[[int], None],
     ) -> None:
         """tell: is called with the place of the stage whose tally has changed."""
-        self.jobs, self.tallies, self.store, self.executor = tuple(jobs), tuple(tallies), store, executor
-        self.policy, self.tell = policy, tell
+        self.jobs = tuple(jobs)
+        self.tallies = tuple(tallies)
+        self.store = store
+        self.executor = executor
+        self.policy = policy
+        self.tell = tell
         self._places = {job.stage.name: place for place, job in enumerate(self.jobs)}
 
     def run(self, skip: Sequence[np.ndarray]) -> list[list[int]]:
@@ -138,7 +142,8 @@ class Loop:
         name = self.jobs[place].stage.name
         self.store.fail(name, [Failure(one.key, schedule.attempt(one.key, place), one.error) for one in failed])
         for one in failed:
-            attempt, again = schedule.attempt(one.key, place), schedule.release(one.key, False, place)
+            attempt = schedule.attempt(one.key, place)
+            again = schedule.release(one.key, False, place)
             self.tallies[place].errors[one.key] = one.error
             log.warning(
                 "%s: block %s failed, attempt %d, %s: %s",

@@ -69,7 +69,9 @@ def examine(
     outside = {} if before is not None else _outside(stages, known)
     made = {path for stage in before or () for path in _outputs(stage)}
     made |= {path for info in outside.values() for path in info.outputs}
-    jobs, clear, growth = [], set(redone), Growth(store, known, grown)
+    jobs = []
+    clear = set(redone)
+    growth = Growth(store, known, grown)
     for stage in stages:
         old = known.get(stage.name)
         digest, parts = fingerprint(stage, _upstream(stage, digests, old, outside), made)

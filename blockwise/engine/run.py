@@ -166,7 +166,10 @@ class _StageRun:
     """One stage from its first block to `finish`."""
 
     def __init__(self, job: Job, store: Store, policy: Policy, progress: Progress | None) -> None:
-        self.job, self.store, self.policy, self.progress = job, store, policy, progress
+        self.job = job
+        self.store = store
+        self.policy = policy
+        self.progress = progress
         self.name = job.stage.name
         self.begun_s = time.monotonic()
         self.tally = Tally()

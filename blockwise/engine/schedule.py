@@ -115,7 +115,8 @@ class Schedule:
     def _task(self, place: int) -> Any:
         """The stage as the scheduler sees it: in whole blocks, so that no remainder at a border matters."""
         part = self.parts[place]
-        whole, step = Roi((0, 0, 0), part.grid.counts), Roi((0, 0, 0), (1, 1, 1))
+        whole = Roi((0, 0, 0), part.grid.counts)
+        step = Roi((0, 0, 0), (1, 1, 1))
         around = Coordinate(reach(part.grid) if place else (0, 0, 0))
         return daisy.Task(  # type: ignore[no-untyped-call]
             part.grid.stage,

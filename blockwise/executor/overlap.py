@@ -56,8 +56,13 @@ class _Overlap:
     def __init__(
         self, stage: Overlapping, grid: Grid, reader: ThreadPoolExecutor, writer: ThreadPoolExecutor, alone: bool
     ) -> None:
-        self.stage, self.grid, self.reader, self.writer, self.alone = stage, grid, reader, writer, alone
-        self.wall_s, self.cpu_s = time.perf_counter(), time.process_time()
+        self.stage = stage
+        self.grid = grid
+        self.reader = reader
+        self.writer = writer
+        self.alone = alone
+        self.wall_s = time.perf_counter()
+        self.cpu_s = time.process_time()
 
     def run(self, keys: Iterator[int]) -> Iterator[Outcome]:
         """The blocks, in order."""
@@ -103,7 +108,9 @@ class _Overlap:
         cpu_seconds: its own, if there are other blocks in this process.
         """
         wall, cpu = time.perf_counter(), time.process_time()
-        spent, (self.wall_s, self.cpu_s) = (wall - self.wall_s, cpu - self.cpu_s), (wall, cpu)
+        spent = (wall - self.wall_s, cpu - self.cpu_s)
+        self.wall_s = wall
+        self.cpu_s = cpu
         return replace(
             outcome,
             wall_seconds=outcome.wall_seconds + spent[0],
@@ -113,7 +120,9 @@ class _Overlap:
 
 
 def _attempt(step: Callable[..., Any], block: Block, *more: Any) -> _Step:
-    cpu, value, error = time.thread_time(), None, ""
+    cpu = time.thread_time()
+    value = None
+    error = ""
     try:
         value = step(block, *more)
     except KeyboardInterrupt:

@@ -40,7 +40,9 @@ def hash_pair(u, v):
 @compiled
 def find_row(table, used, u, v):
     """The row of (u, v); `used` if it is new: then it has been entered there with zero sums."""
-    slots, us, vs = table[0], table[1], table[2]
+    slots = table[0]
+    us = table[1]
+    vs = table[2]
     mask = np.uint64(len(slots) - 1)
     slot = (hash_pair(u, v) >> np.uint64(20)) & mask
     while True:

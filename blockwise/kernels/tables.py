@@ -18,7 +18,9 @@ OVERLAP = np.dtype([("fragment", "<u8"), ("truth", "<u8"), ("voxels", "<u8")])
 @compiled
 def _count(ids, truth):
     """Columns (fragment, truth, voxels); a run of equal voxels costs one look-up."""
-    table, used, start = empty_table(2048), 0, 0
+    table = empty_table(2048)
+    used = 0
+    start = 0
     while start < len(ids):
         end = start + 1
         while end < len(ids) and ids[end] == ids[start] and truth[end] == truth[start]:
@@ -38,7 +40,8 @@ def count_overlap(ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
     Raises BadInput if they differ in shape or the truth is not made of unsigned integers.
     """
     if ids.shape != truth.shape or truth.dtype.kind != "u":
-        got, wanted = (truth.dtype, truth.shape), ("unsigned integers", ids.shape)
+        got = (truth.dtype, truth.shape)
+        wanted = ("unsigned integers", ids.shape)
         raise BadInput("truth", "does not fit the fragments", got=got, wanted=wanted)
     flat_ids = np.ascontiguousarray(ids, np.uint64).ravel()
     columns = _count(flat_ids, np.ascontiguousarray(truth).ravel())
@@ -49,14 +52,17 @@ def count_overlap(ids: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def as_overlap(fragment: np.ndarray, truth: np.ndarray, voxels: np.ndarray) -> np.ndarray:
     """Three columns as an OVERLAP table."""
     table = np.empty(len(fragment), OVERLAP)
-    table["fragment"], table["truth"], table["voxels"] = fragment, truth, voxels
+    table["fragment"] = fragment
+    table["truth"] = truth
+    table["voxels"] = voxels
     return table
 
 
 def merge_overlaps(parts: Sequence[np.ndarray]) -> np.ndarray:
     """All rows of the tables, sorted by (fragment, truth), voxels of equal pairs added."""
     rows = np.concatenate([np.empty(0, OVERLAP), *parts])
-    fragment, truth = np.ascontiguousarray(rows["fragment"]), np.ascontiguousarray(rows["truth"])
+    fragment = np.ascontiguousarray(rows["fragment"])
+    truth = np.ascontiguousarray(rows["truth"])
     rows = rows[order_pairs(fragment, truth)]
     pairs = rows[["fragment", "truth"]]
     first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]][: len(rows)])
@@ -124,7 +130,8 @@ def relabel(ids: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndar
     ids: any shape, uint64. old_sorted, new: (n,) uint64, the old ones ascending.
     """
     flat = np.ascontiguousarray(ids, np.uint64).ravel()
-    old, named = np.ascontiguousarray(old_sorted, np.uint64), np.ascontiguousarray(new, np.uint64)
+    old = np.ascontiguousarray(old_sorted, np.uint64)
+    named = np.ascontiguousarray(new, np.uint64)
     stride = ids.shape[-1] if ids.ndim > 1 else len(flat)
     result = np.empty_like(flat)
     _relabel(flat, old, named, stride, result)

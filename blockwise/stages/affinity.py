@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from blockwise.arrays.volume import Info, Volume, info
+from blockwise.arrays.info import Info
+from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 

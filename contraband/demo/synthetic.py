@@ -11,7 +11,10 @@ from scipy.spatial import cKDTree
 
 from contraband.demo.noise import smooth, uniform
 
-CYTOPLASM, MEMBRANE, OUTLINE, MATRIX = 0.68, 0.2, 0.22, 0.36
+CYTOPLASM = 0.68
+MEMBRANE = 0.2
+OUTLINE = 0.22
+MATRIX = 0.36
 
 
 def em_like(
@@ -60,7 +63,9 @@ def neurites(shape: Sequence[int], seed: int, cell_voxels: float) -> np.ndarray:
 def threads(shape: Sequence[int], seed: int, cell_voxels: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Points (N, 3) in voxels, the radius (N) and the number (N, from 1 on) of the thread each lies on."""
     rng = np.random.default_rng(seed)
-    size, steps, stride = np.array(shape, np.float64), 12, 0.8 * cell_voxels
+    size = np.array(shape, np.float64)
+    steps = 12
+    stride = 0.8 * cell_voxels
     space = size + 2 * cell_voxels
     count = int(np.ceil(np.prod(space) / (steps * stride * cell_voxels**2)))
     start = rng.uniform(-cell_voxels, size + cell_voxels, (count, 3))

@@ -63,7 +63,8 @@ def train_one(params: Params, experiment: Experiment, training: Training, progre
     """Train one point of the grid, or go on training it; the newest checkpoint."""
     if training.seg_index is None:
         return train_contrastive(params, experiment, training.index, progress)
-    combination, settings = params.combination(training.index), params.seg[training.seg_index]
+    combination = params.combination(training.index)
+    settings = params.seg[training.seg_index]
     return _train_one_seg(params, experiment, combination, settings, training, progress)
 
 

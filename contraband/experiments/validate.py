@@ -84,7 +84,8 @@ def validate(
         chosen_checkpoints(experiment.contrastive(index).saved_steps(), checkpoints)
     made = []
     for head in heads(params, experiment, index, checkpoints):
-        seg, folder = params.seg[head.seg_index or 0], experiment.seg(index, head.seg_index or 0, head.checkpoint)
+        seg = params.seg[head.seg_index or 0]
+        folder = experiment.seg(index, head.seg_index or 0, head.checkpoint)
         for step in folder.saved_steps():
             made.append(folder.metrics(step))
             if not again and _is_newer(folder.metrics(step), folder.checkpoint(step)):
@@ -107,7 +108,8 @@ def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: in
     if data is None or data.gt is None:
         raise BadInput(where, "seg.dataset has no validate with raw and gt", todo="name a validation set")
     container = Path(seg.data_file[0])
-    thresholds, checkpoint = tuple(dict.fromkeys(seg.thresholds)), folder.require(step)
+    thresholds = tuple(dict.fromkeys(seg.thresholds))
+    checkpoint = folder.require(step)
     return VolumeSettings(
         volume=Source(raw=container / data.raw, labels=container / data.gt),
         model=Model(checkpoint=checkpoint),

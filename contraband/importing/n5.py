@@ -72,7 +72,8 @@ class N5Array:
             places = [i * step for i, step in zip(index, self.block, strict=True)]
             into, outof = [], []
             for place, size, piece, begin in zip(places, data.shape, slices, begins, strict=True):
-                low, high = max(place, piece.start), min(place + size, piece.stop)
+                low = max(place, piece.start)
+                high = min(place + size, piece.stop)
                 into.append(slice(low - begin, high - begin))
                 outof.append(slice(low - place, high - place))
             result[tuple(into)] = data[tuple(outof)]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import zarr
 
+from blockwise.arrays.info import SPATIAL
 from blockwise.arrays.ome import describe_multiscale
-from blockwise.arrays.volume import SPATIAL, Volume, info
+from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from contraband.volumes.output import check_folder
 

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field, field_validator, model_validator
 
 from blockwise.arrays.content import checksum
-from blockwise.arrays.volume import SPATIAL, Info, Volume, create, info, open_array
+from blockwise.arrays.info import SPATIAL, Info
+from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
@@ -88,7 +89,8 @@ class Plan:
     """What is read, and what becomes of it; raises BadInput if they do not go together."""
 
     def __init__(self, path: Path, source: Source, options: ImportOptions) -> None:
-        self.path, self.source = path, source
+        self.path = path
+        self.source = source
         self.axes = stored_axes(path, source, options.axes)
         self.conversion = conversion(path, source.dtype, "c" in self.axes, options)
         sizes = dict(zip(self.axes, source.shape, strict=True))

@@ -101,7 +101,8 @@ def _ranked(values: NDArray[Any], wanted: Percentiles) -> NDArray[np.float32]:
     """(C, 2): the two percentiles of (C, ...)."""
     if _is_counted(values.dtype):
         return _from_counts(_counts(values), values.dtype, wanted)
-    flat, shares = values.reshape(len(values), -1), (wanted.low / 100, wanted.high / 100)
+    flat = values.reshape(len(values), -1)
+    shares = (wanted.low / 100, wanted.high / 100)
     ranked: NDArray[np.float32] = np.quantile(flat, shares, axis=1, method="inverted_cdf").T.astype(np.float32)
     return ranked
 

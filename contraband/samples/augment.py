@@ -150,7 +150,9 @@ class Augmenter:
             if any(params.rotation_interval):
                 y, x = _rotated_extents(y, x, *params.rotation_interval)
             largest = max(1.0, 1 / self.zoom_interval[0])
-            y, x, margin[1:] = y * largest, x * largest, [largest * extra for extra in margin[1:]]
+            y = y * largest
+            x = x * largest
+            margin[1:] = [largest * extra for extra in margin[1:]]
         return tuple(  # type: ignore[return-value]
             n + 2 * math.ceil((wanted - n) / 2 + extra)
             for n, wanted, extra in zip(self.output_shape, (z, y, x), margin, strict=True)

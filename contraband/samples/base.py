@@ -24,7 +24,9 @@ from contraband.samples.augment import Augmenter, Shape3
 from contraband.samples.nodes import sub_seed
 from contraband.samples.sources import VolumeSource, ZarrVolume
 
-RAW, LABELS, PLACE = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS"), gp.ArrayKey("PLACE")
+RAW = gp.ArrayKey("RAW")
+LABELS = gp.ArrayKey("LABELS")
+PLACE = gp.ArrayKey("PLACE")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ def change_intensities(raw: Tensor, settings: Augmentations, seeds: Sequence[int
 
 def _change(raw: Tensor, settings: Augmentations, random: np.random.Generator) -> Tensor:
     """One sample (C, Z, Y, X)."""
-    share, scale, shift, noise_seed = random.random(), random.random(), random.random(), random.integers(2**62)
+    share = random.random()
+    scale = random.random()
+    shift = random.random()
+    noise_seed = random.integers(2**62)
     if settings.blur:
         raw = gaussian(raw, [share * sigma for sigma in settings.blur_params.sigma])
     if settings.intensity:

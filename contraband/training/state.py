@@ -70,7 +70,8 @@ class State:
         self.optimizer.load_state_dict(content["optimizer"])
         for mine, saved in zip(self.average, content["ema"].values(), strict=True):
             mine.copy_(saved)
-        self.step, self.history = int(content["step"]), content["history"].tolist()
+        self.step = int(content["step"])
+        self.history = content["history"].tolist()
         self.seconds = float(content.get("seconds", 0.0))
 
 

@@ -50,7 +50,8 @@ def grow_boundary(labels: Tensor, steps: int) -> Tensor:
         for axis in range(1, labels.ndim):
             length = labels.shape[axis] - 1
             if length:
-                before, after = labels.narrow(axis, 0, length), labels.narrow(axis, 1, length)
+                before = labels.narrow(axis, 0, length)
+                after = labels.narrow(axis, 1, length)
                 touch = (before != after) & (before > 0) & (after > 0)
                 apart.narrow(axis, 0, length).logical_or_(touch)
                 apart.narrow(axis, 1, length).logical_or_(touch)

@@ -167,7 +167,10 @@ class SparseTask:
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Raw, points (B, P, 3), targets and known (B, P, K)."""
-        raw, points, valid, labels = batch["raw"], batch["points"], batch["valid"], batch.get("labels")
+        raw = batch["raw"]
+        points = batch["points"]
+        valid = batch["valid"]
+        labels = batch.get("labels")
         if self.augmenter is not None:
             seeds = batch["seed"].tolist()
             geometry = self.augmenter.draw(seeds, raw.device)
@@ -198,7 +201,8 @@ class EmbeddingTask:
     def loss(self, batch: Batch) -> Tensor:
         """Balanced binary cross entropy over all points."""
         logits = self.network.head(batch["features"].flatten(0, 1))
-        targets, known = batch["targets"].flatten(0, 1), batch["known"].flatten(0, 1)
+        targets = batch["targets"].flatten(0, 1)
+        known = batch["known"].flatten(0, 1)
         return segmentation_loss(logits, targets, known, self.affinities)
 
     def pictures(self, batch: Batch) -> Pictures:

@@ -96,7 +96,8 @@ def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[
 
 
 def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage]) -> list[Stage]:
-    affinities, fragments = affinity_volume(settings), inside(settings, "fragments")
+    affinities = affinity_volume(settings)
+    fragments = inside(settings, "fragments")
     per_section = settings.fragments.per_section
     offsets = _offsets(affinities, per_section, first)
     chosen = offsets if settings.edges.offsets == "all" else ()

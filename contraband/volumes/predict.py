@@ -118,7 +118,8 @@ class Predict(Overlapping):
         is_uint8 = self.output == "affinities"
         channels = self.channels + (self.foreground is not None)
         result = np.empty((channels, *block.write_roi.shape), np.uint8 if is_uint8 else np.float16)
-        origin, around = self._hull(block.write_roi).begin, Coordinate(self.context)
+        origin = self._hull(block.write_roi).begin
+        around = Coordinate(self.context)
         for tile in tiles(block.write_roi, self.tile):
             raw = loaded[(tile.grow(around, around) - origin).to_slices()]
             values = predictor.quantised(raw) if is_uint8 else predictor(raw)

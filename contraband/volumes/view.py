@@ -11,7 +11,8 @@ import numpy as np
 import typer
 import zarr
 
-from blockwise.arrays.volume import Info, Volume, info, open_array
+from blockwise.arrays.info import Info
+from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
 
 IMAGES = ("raw", "affinities")

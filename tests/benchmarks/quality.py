@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blockwise.arrays.volume import SPATIAL, Volume, open_array
+from blockwise.arrays.info import SPATIAL
+from blockwise.arrays.volume import Volume, open_array
 from contraband.demo.synthetic import neurites
 from tests.benchmarks.report import Row
 from tests.support.measuring import Ours, merged_voi, ours, waterz_best

@@ -17,9 +17,16 @@ from tests.support.paths import ROOT
 FOLDERS = {"contraband", "blockwise", "configs", "experiments", "deploy", "tests"}
 # Written in pieces, or this file would break its own rule.
 ADDRESSES = re.compile(
-    "|".join(["py" r"pi\.org", "download" r"\.pytorch\.org", "--(extra-)?index-url", "--find-links"])
+    "|".join(
+        [
+            r"py{}\.org".format("pi"),
+            r"download\.{}torch\.org".format("py"),
+            "--(extra-)?index{}".format("-url"),
+            "--find{}".format("-links"),
+        ]
+    )
 )
-HOMES = re.compile("(?<![A-Za-z0-9_.$}~-])/(" "home|root|Users|work" r")/\w")
+HOMES = re.compile(r"(?<![A-Za-z0-9_.$}~-])/(home|root|Users|w[o]rk)/\w")
 BINARY = {".png", ".npz", ".npy", ".gif", ".jpg"}
 
 

@@ -46,7 +46,8 @@ class Arrivals:
     def forget(self) -> None:
         """Watch nothing any more, and have Dask forget it."""
         futures = [*self._out.values(), *(future for some in self._asked.values() for future in some.values())]
-        self._out, self._asked = {}, {}
+        self._out = {}
+        self._asked = {}
         if not futures:
             return
         try:

@@ -29,7 +29,9 @@ class Lane:
 
     def __init__(self, stage: Stage, task: Task, place: int, limit: int) -> None:
         """place: of the stage in its chain. limit: blocks in a batch at most."""
-        self.stage, self.task, self.place = stage, task, place
+        self.stage = stage
+        self.task = task
+        self.place = place
         self.needs = stage.resources()
         self.batching = Batching(limit, overlaps=isinstance(stage, Overlapping))
         self.under_way = True

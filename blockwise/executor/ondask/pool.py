@@ -70,7 +70,8 @@ class Pool:
     def _known(self) -> dict[str, dict[str, Any]]:
         now = time.monotonic()
         if now - self._asked_s >= _FRESH_S:
-            self._workers, self._asked_s = self._ask(), now
+            self._workers = self._ask()
+            self._asked_s = now
             self._listener.look(self._workers)
         return self._workers
 

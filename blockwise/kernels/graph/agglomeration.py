@@ -71,7 +71,8 @@ def agglomerate(
     check_edges(edges, full)
     bins = None if histograms is None else merge_histograms([histograms])
     fragment = unique([edges["u"], edges["v"], *([] if nodes is None else [nodes])])
-    links, (sums, lists, unit) = link(edges, fragment), weigh(edges, full, statistic, bins)
+    links = link(edges, fragment)
+    sums, lists, unit = weigh(edges, full, statistic, bins)
     del edges, bins  # a third of the memory, which the merging needs
     merged = merge_all(Edges(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, float(stop))
     return Dendrogram(fragment, fragment[merged.parent], merged.score)

@@ -118,7 +118,9 @@ def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph
     parent, score, smallest, (links, sums, lists), tau = merged
     gone = np.flatnonzero(parent != np.arange(len(parent)))
     merges = np.empty(len(gone), MERGE)
-    merges["child"], merges["parent"], merges["score"] = fragment[gone], fragment[parent[gone]], score[gone]
+    merges["child"] = fragment[gone]
+    merges["parent"] = fragment[parent[gone]]
+    merges["score"] = score[gone]
     left = np.flatnonzero(links[:, 0] != DEAD)
     left = left[frozen[links[left, 0]] & frozen[links[left, 2]]]
     one, other = (fragment[smallest[links[left, column]]] for column in (0, 2))
@@ -126,7 +128,8 @@ def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph
     rest["u"], rest["v"] = np.minimum(one, other), np.maximum(one, other)
     is_mean = not percent_of(rules.statistic)
     rest["sum"], rest["count"] = sums[left].T if is_mean else (0, 1)
-    rest["tie_u"], rest["tie_v"] = graph.links["tie_u"][tau[left]], graph.links["tie_v"][tau[left]]
+    rest["tie_u"] = graph.links["tie_u"][tau[left]]
+    rest["tie_v"] = graph.links["tie_v"][tau[left]]
     bins = graph.histograms[:0] if is_mean else unlist(lists, left, rest["u"], rest["v"])
     return merges, Graph(rest, bins, where)
 

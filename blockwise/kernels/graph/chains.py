@@ -20,7 +20,9 @@ from blockwise.kernels.lookup import DEAD, joins
 def _find_best(node, links, sums, head, full):
     """The best edge of a cluster (-1 if it has none) and its score; takes what is dead out of the list."""
     best, highest = -1, -1.0
-    half, last, place = head[node], -1, 0
+    half = head[node]
+    last = -1
+    place = 0
     while half != DEAD:
         edge, column = split(half)
         half = links[edge, column + 1]
@@ -108,7 +110,9 @@ def merge_chains(links, sums, lists, waits, most, limits, smallest, merges):
     limits:             the full score and the stop, float64.
     smallest, merges:   see `record`.
     """
-    full, stop, nodes = limits[0], limits[1], len(waits)
+    full = limits[0]
+    stop = limits[1]
+    nodes = len(waits)
     head, degree = list_edges(links, nodes)
     chain, mate = np.empty(nodes, np.uint32), np.zeros(nodes, np.uint32)
     waits |= degree > most

@@ -23,7 +23,10 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 @compiled
 def _add_row(ids, others, affinities, bits, table, used):
     """Add the pairs of one row to the table; returns the rows used."""
-    last_id, last_other, last_bin, row = np.uint64(0), np.uint64(0), np.uint64(0), -1
+    last_id = np.uint64(0)
+    last_other = np.uint64(0)
+    last_bin = np.uint64(0)
+    row = -1
     wide, down = np.uint64(bits[0]), np.uint64(bits[1])
     total, count = table[3], table[4]
     for x in range(len(ids)):
@@ -34,7 +37,9 @@ def _add_row(ids, others, affinities, bits, table, used):
         if one != last_id or other != last_other or part != last_bin:
             row = find_row(table, used, min(one, other), (max(one, other) << wide) | part)
             used += row == used
-            last_id, last_other, last_bin = one, other, part
+            last_id = one
+            last_other = other
+            last_bin = part
         total[row] += np.uint64(affinities[x])
         count[row] += np.uint32(1)
     return used
@@ -53,7 +58,9 @@ def _count(ids, affinities, offsets, margin, bits):
             table = with_room(table, used, channels * nx)
             for channel in range(channels):
                 dz, dy, dx = offsets[channel]
-                oz, oy, first = z + margin[0] + dz, y + margin[1] + dy, max(0, -dx - margin[2])
+                oz = z + margin[0] + dz
+                oy = y + margin[1] + dy
+                first = max(0, -dx - margin[2])
                 if oz < 0 or oy < 0 or first >= nx:
                     continue
                 own = ids[z + margin[0], y + margin[1], margin[2] + first : margin[2] + nx]
@@ -113,7 +120,10 @@ def _counted(
 
 def _records(u: np.ndarray, v: np.ndarray, total: np.ndarray, count: np.ndarray) -> np.ndarray:
     edges = np.empty(len(u), EDGE)
-    edges["u"], edges["v"], edges["sum"], edges["count"] = u, v, total, count
+    edges["u"] = u
+    edges["v"] = v
+    edges["sum"] = total
+    edges["count"] = count
     return edges
 
 
@@ -132,7 +142,10 @@ def _add_equal(u, v, total, count, order):
             out[2][size - 1] += total[row]
             out[3][size - 1] += count[row]
         else:
-            out[0][size], out[1][size], out[2][size], out[3][size] = u[row], v[row], total[row], count[row]
+            out[0][size] = u[row]
+            out[1][size] = v[row]
+            out[2][size] = total[row]
+            out[3][size] = count[row]
             size += 1
     return out[0][:size], out[1][:size], out[2][:size], out[3][:size]
 
@@ -142,7 +155,8 @@ def _sorted_sums(edges: np.ndarray) -> np.ndarray:
     u, v = np.ascontiguousarray(edges["u"]), np.ascontiguousarray(edges["v"])
     if _ascend(u, v):
         return edges
-    total, count = np.ascontiguousarray(edges["sum"]), np.ascontiguousarray(edges["count"])
+    total = np.ascontiguousarray(edges["sum"])
+    count = np.ascontiguousarray(edges["count"])
     return _records(*_add_equal(u, v, total, count, order_pairs(u, v)))
 
 

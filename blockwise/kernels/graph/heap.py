@@ -55,7 +55,8 @@ def replace_top(scores, tags, size, score, mark):
 def push(scores, tags, size, score, mark):
     """Add an entry; returns the columns, longer ones if they were full, and the new size."""
     if size == len(scores):
-        more_scores, more_tags = np.empty(size + size // 4 + 1024), np.empty(size + size // 4 + 1024, np.uint64)
+        more_scores = np.empty(size + size // 4 + 1024)
+        more_tags = np.empty(size + size // 4 + 1024, np.uint64)
         more_scores[:size], more_tags[:size] = scores, tags
         scores, tags = more_scores, more_tags
     at = size

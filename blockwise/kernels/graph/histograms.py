@@ -153,7 +153,9 @@ def _lengths(lists, edges):
 @compiled
 def _collect(lists, edges, size):
     first, after, bins, counts, _ = lists
-    found, totals, at = np.empty(size, np.uint8), np.empty(size, np.uint64), 0
+    found = np.empty(size, np.uint8)
+    totals = np.empty(size, np.uint64)
+    at = 0
     for edge in edges:
         place = first[edge]
         while place != END:

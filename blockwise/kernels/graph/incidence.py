@@ -50,5 +50,8 @@ def add_edge(alive, dead, links, sums, lists):
 def record(kept, gone, score, smallest, merges):
     """Note a merge of two clusters; each is called by its smallest fragment."""
     parent, height = merges
-    ancestor, child = min(smallest[kept], smallest[gone]), max(smallest[kept], smallest[gone])
-    parent[child], height[child], smallest[kept] = ancestor, score, ancestor
+    ancestor = min(smallest[kept], smallest[gone])
+    child = max(smallest[kept], smallest[gone])
+    parent[child] = ancestor
+    height[child] = score
+    smallest[kept] = ancestor

@@ -70,7 +70,9 @@ def _pack(links, sums, lists, rows):
     size = 0
     for row in range(len(links)):
         if links[row, 0] != DEAD:
-            rows[size], links[size], sums[size] = row, links[row], sums[row]
+            rows[size] = row
+            links[size] = links[row]
+            sums[size] = sums[row]
             if len(lists[0]):
                 lists[0][size] = lists[0][row]
             size += 1
@@ -142,16 +144,24 @@ def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, mer
 
     The best edge is the first of `order`, or of a heap of those that turned out worse than they began.
     """
-    full, stop, nodes = limits[0], limits[1], len(frozen)
+    full = limits[0]
+    stop = limits[1]
+    nodes = len(frozen)
     tau = np.arange(len(sums)).astype(np.uint32)
-    graph, slots = (links, sums, lists, *list_edges(links, nodes)), empty_slots(len(sums))
+    graph = (links, sums, lists, *list_edges(links, nodes))
+    slots = empty_slots(len(sums))
     used = refill(slots, links)
-    scores, tags, size, next_edge = np.empty(1024), np.empty(1024, np.uint64), 0, 0
+    scores = np.empty(1024)
+    tags = np.empty(1024, np.uint64)
+    size = 0
+    next_edge = 0
     while size or next_edge < len(order):
         queued = next_edge < len(order)
         if queued:
             edge = order[next_edge]
-            tie, bound, mark = edge, bounds[next_edge], tag(edge, edge)
+            tie = edge
+            bound = bounds[next_edge]
+            mark = tag(edge, edge)
         if not queued or (size and is_ahead(scores[0], tags[0], bound, mark)):
             queued, bound = False, scores[0]
             tie, edge = untag(tags[0])

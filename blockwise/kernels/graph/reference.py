@@ -91,7 +91,9 @@ def waterz_dendrogram(
     for merge in history:
         rows = sorted((int(smallest[merge["a"]]), int(smallest[merge["b"]])))
         last = min(last, 1.0 - merge["score"])
-        parent[rows[1]], score[rows[1]], smallest[merge["c"]] = nodes[rows[0]], last, rows[0]
+        parent[rows[1]] = nodes[rows[0]]
+        score[rows[1]] = last
+        smallest[merge["c"]] = rows[0]
     return Dendrogram(nodes, parent, score)
 
 

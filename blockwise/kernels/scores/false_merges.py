@@ -103,7 +103,8 @@ def both_sides(dendrogram: Dendrogram, merges: Sequence[FalseMerge]) -> tuple[np
 @compiled
 def _members(parent, rank, children):
     """The bits of both clusters; parents come first, so one pass a merge finds who is in them."""
-    first, second = np.zeros(len(parent), np.uint64), np.zeros(len(parent), np.uint64)
+    first = np.zeros(len(parent), np.uint64)
+    second = np.zeros(len(parent), np.uint64)
     top = np.empty(len(parent), np.int64)
     for at in range(len(children)):
         child, bit = children[at], np.uint64(1) << np.uint64(at)
@@ -133,10 +134,16 @@ def _walk(node, truth, voxels, is_object, nodes, child, parent, least, wanted):
     node, truth, voxels, is_object: rows of the table, as for `walk`. child, parent: the merges, in order.
     """
     state, used = begin(node, truth, voxels, is_object, nodes), len(node)
-    best, best_truth, present = state[6], state[7], np.zeros(nodes, np.uint8)
-    squares, logs, counts = np.zeros((2, 2), np.uint64), np.zeros((2, 2)), np.zeros(3, np.int64)
+    best = state[6]
+    best_truth = state[7]
+    present = np.zeros(nodes, np.uint8)
+    squares = np.zeros((2, 2), np.uint64)
+    logs = np.zeros((2, 2))
+    counts = np.zeros(3, np.int64)
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
-    found, costs, count = np.zeros((wanted, 5), np.uint64), np.zeros(wanted), 0
+    found = np.zeros((wanted, 5), np.uint64)
+    costs = np.zeros(wanted)
+    count = 0
     for merge in range(len(child)):
         if count == wanted:
             break
@@ -144,7 +151,9 @@ def _walk(node, truth, voxels, is_object, nodes, child, parent, least, wanted):
         one, other = best_truth[kept], best_truth[gone]
         is_false = best[kept] >= least and best[gone] >= least and one != other
         if is_false and _is_new(found, count, one, other):
-            found[count, 0], found[count, 1], found[count, 2] = merge, one, other
+            found[count, 0] = merge
+            found[count, 1] = one
+            found[count, 2] = other
             found[count, 3], found[count, 4] = best[kept], best[gone]
         else:
             is_false = False

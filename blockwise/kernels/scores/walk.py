@@ -13,7 +13,10 @@ from blockwise.kernels.lookup import DEAD, empty_slots, find, insert, is_crowded
 def _add_product(words, at, one, other):
     """Add one * other to the two 64-bit words (high, low) at `words[at]`, in which nothing overflows."""
     half, mask = np.uint64(32), np.uint64(0xFFFFFFFF)
-    a, b, c, d = one >> half, one & mask, other >> half, other & mask
+    a = one >> half
+    b = one & mask
+    c = other >> half
+    d = other & mask
     low = b * d
     middle = (low >> half) + (a * d & mask) + (b * c & mask)
     high = a * c + (a * d >> half) + (b * c >> half) + (middle >> half)
@@ -113,9 +116,12 @@ def root(parents, node):
 @compiled
 def begin(node, truth, voxels, is_object, nodes):
     """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
-    links, voxels, slots = np.empty((len(node), 4), np.uint32), voxels.copy(), empty_slots(len(node))
+    links = np.empty((len(node), 4), np.uint32)
+    voxels = voxels.copy()
+    slots = empty_slots(len(node))
     head = np.full(nodes, DEAD, np.uint32)
-    size, truth_size = np.zeros(nodes, np.uint64), np.zeros(len(is_object), np.uint64)
+    size = np.zeros(nodes, np.uint64)
+    truth_size = np.zeros(len(is_object), np.uint64)
     best, best_truth = np.zeros(nodes, np.uint64), np.zeros(nodes, np.uint32)
     for row in range(len(node)):
         at = node[row]
@@ -131,7 +137,10 @@ def begin(node, truth, voxels, is_object, nodes):
 @compiled
 def _count(node, present, state, counts, sign):
     """Add a cluster to the counts of segments, evaluated ones and matched ones, or take it out again."""
-    size, truth_size, best, best_truth = state[4], state[5], state[6], state[7]
+    size = state[4]
+    truth_size = state[5]
+    best = state[6]
+    best_truth = state[7]
     if present[node] == 1:
         counts[0] += sign
         counts[1] += sign * (size[node] > 0)
@@ -166,18 +175,25 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     Returns for each threshold: squares (2, 2) uint64 added to (pairs, clusters), logs (2,), and counts (3,):
     segments, segments with voxels to evaluate, and those of them that match a truth object.
     """
-    nodes, steps, merge, used = len(present), len(thresholds), 0, len(node)
+    nodes = len(present)
+    steps = len(thresholds)
+    merge = 0
+    used = len(node)
     state = begin(node, truth, voxels, is_object, nodes)
-    squares, logs, counts = np.zeros((2, 2), np.uint64), np.zeros((2, 2)), np.zeros(3, np.int64)
+    squares = np.zeros((2, 2), np.uint64)
+    logs = np.zeros((2, 2))
+    counts = np.zeros(3, np.int64)
     logs[:, 0] = start
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
     for at in range(nodes):
         _count(at, present, state, counts, 1)
-    all_squares, all_logs = np.zeros((steps, 2, 2), np.uint64), np.zeros((steps, 2))
+    all_squares = np.zeros((steps, 2, 2), np.uint64)
+    all_logs = np.zeros((steps, 2))
     all_counts = np.zeros((steps, 3), np.int64)
     for step in range(steps):
         while merge < len(score) and score[merge] > thresholds[step]:
-            kept, gone = root(parents, parent[merge]), root(parents, child[merge])
+            kept = root(parents, parent[merge])
+            gone = root(parents, child[merge])
             if length[kept] < length[gone]:
                 kept, gone = gone, kept
             used += merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)

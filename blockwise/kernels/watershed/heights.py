@@ -95,7 +95,8 @@ def _mix_rows(rows, position, weights, target):
     for x in range(len(target)):
         target[x] = weights[0] * centre[x]
     for step in range(1, len(weights)):
-        low, high = rows[_mirror(position - step, length)], rows[_mirror(position + step, length)]
+        low = rows[_mirror(position - step, length)]
+        high = rows[_mirror(position + step, length)]
         weight = weights[step]
         for x in range(len(target)):
             target[x] += weight * (low[x] + high[x])
@@ -150,7 +151,9 @@ def _brightest(affinities, at_start, axes):
     for axis in range(3):
         if not axes[axis]:
             continue
-        dz, dy, dx = axis == 0, axis == 1, axis == 2
+        dz = axis == 0
+        dy = axis == 1
+        dx = axis == 2
         for z in range(shape[0]):
             for y in range(shape[1]):
                 for x in range(shape[2]):

@@ -10,7 +10,9 @@ from blockwise.kernels.watershed.steps import best_step, bridge
 
 Voxel = tuple[int, ...]
 
-TO_X, TO_Y, TO_Z = 1, 2, 4
+TO_X = 1
+TO_Y = 2
+TO_Z = 4
 """Bits of a link: the voxel belongs with the one before it along x, y, z."""
 
 TIED = np.int32(8)
@@ -42,13 +44,17 @@ def _join_tops(links, height, other, affinity, low, cap, bit):
 def _row_directions(heights, affinities, axes, bars, z, y, code, best, links):
     """Directions and ties of one whole row of the box, and the links between tops on its low sides."""
     nz, ny, nx = heights.shape
-    own, low, cap = heights[z, y], bars.low, bars.cap
+    own = heights[z, y]
+    low = bars.low
+    cap = bars.cap
     best[:] = -1
     code[:] = 0
     for axis in range(2):
         if not axes[axis]:
             continue
-        dz, dy, bit = 1 - axis, axis, np.uint8(TO_Z if axis == 0 else TO_Y)
+        dz = 1 - axis
+        dy = axis
+        bit = np.uint8(TO_Z if axis == 0 else TO_Y)
         if z >= dz and y >= dy:
             other, affinity = heights[z - dz, y - dy], affinities[axis, z, y]
             _join_tops(links, own, other, affinity, low, cap, bit)
@@ -178,7 +184,8 @@ def _label(links, heights, begin, end, origin, shape, labels):
             known = used
             link_row = links[at[0], at[1], begin[2] : end[2]]
             height = heights[at[0], at[1], begin[2] : end[2]]
-            before_y, before_z = labels[z, max(y - 1, 0)], labels[max(z - 1, 0), y]
+            before_y = labels[z, max(y - 1, 0)]
+            before_z = labels[max(z - 1, 0), y]
             used = _label_row(row, before_y, before_z, link_row, allowed, height, parents, used)
             index = ((at[0] + origin[0]) * shape[1] + at[1] + origin[1]) * shape[2] + begin[2] + origin[2]
             if used > known:

@@ -38,7 +38,9 @@ def _mixed(at, origin, shape):
 def _neighbour(heights, affinities, axes, low, at, step):
     """The place a step leads to, its height and the affinity on the way; the height is -1 if there is no such step."""
     axis = (step - 1) % 3
-    z, y, x = at[0] + STEPS[step][0], at[1] + STEPS[step][1], at[2] + STEPS[step][2]
+    z = at[0] + STEPS[step][0]
+    y = at[1] + STEPS[step][1]
+    x = at[2] + STEPS[step][2]
     inside = 0 <= z < heights.shape[0] and 0 <= y < heights.shape[1] and 0 <= x < heights.shape[2]
     if not (axes[axis] and inside):
         return (z, y, x), np.int32(-1), np.int32(0)
@@ -56,7 +58,9 @@ def best_step(heights, affinities, axes, bars, at, origin, shape):
     if own < 0 or own == bars.cap:
         return 0
     mix = _mixed(at, origin, shape)
-    best, best_mix, direction = np.int64(-1), np.uint64(0), 0
+    best = np.int64(-1)
+    best_mix = np.uint64(0)
+    direction = 0
     for step in range(1, 7):
         place, height, affinity = _neighbour(heights, affinities, axes, bars.low, at, step)
         if height < own:
@@ -64,7 +68,9 @@ def best_step(heights, affinities, axes, bars, at, origin, shape):
         mixed = _mixed(place, origin, shape)
         value = np.int64(height) + bars.weight * affinity
         if (height > own or mixed > mix) and (value > best or (value == best and mixed > best_mix)):
-            best, best_mix, direction = value, mixed, step
+            best = value
+            best_mix = mixed
+            direction = step
     return direction
 
 
@@ -76,7 +82,9 @@ def bridge(heights, affinities, axes, bars, at, origin, shape):
     the one that ends highest is taken; the first direction, if they end in the same voxel.
     """
     own, mix = heights[at], _mixed(at, origin, shape)
-    best, best_mix, direction = own, mix, 0
+    best = own
+    best_mix = mix
+    direction = 0
     for step in range(1, 7):
         between, height, _ = _neighbour(heights, affinities, axes, bars.low, at, step)
         if height < 0 or height < own - bars.dip:
@@ -87,5 +95,7 @@ def bridge(heights, affinities, axes, bars, at, origin, shape):
         place, end, _ = _neighbour(heights, affinities, axes, bars.low, between, onward)
         mixed = _mixed(place, origin, shape)
         if end > best or (end == best and mixed > best_mix):
-            best, best_mix, direction = end, mixed, step
+            best = end
+            best_mix = mixed
+            direction = step
     return direction

@@ -140,7 +140,8 @@ class Leaves(Part):
 
     def process(self, block: Block, store: Store) -> None:
         here, shelf = place_of(block), Shelf(store)
-        keys, named = self.cut(store).keys(here), shelf.get("named", here, NAMED)
+        keys = self.cut(store).keys(here)
+        named = shelf.get("named", here, NAMED)
         names = final_names(shelf.get("inside", here, ROOT), named)
         shelf.put("fragments", here, put_names(store, keys, *names))
         edges, histograms = RegionGraph(store, names, len(self.kinds) > 1).read(keys)
@@ -248,7 +249,8 @@ def dendrogram(store: Store) -> Dendrogram:
     shelf = Shelf(store)
     solved: list[tuple[int, int]] = shelf.get("solved", 0, SOLVED).tolist()
     leaves = [first for level, first in solved if level == 0]
-    fragment, end = np.empty(sum(shelf.nbytes("fragments", first) for first in leaves) // 8, np.uint64), 0
+    fragment = np.empty(sum(shelf.nbytes("fragments", first) for first in leaves) // 8, np.uint64)
+    end = 0
     for first in leaves:
         some = shelf.get("fragments", first, fragment.dtype)
         fragment[end : end + len(some)], end = some, end + len(some)

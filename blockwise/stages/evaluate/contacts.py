@@ -85,7 +85,8 @@ def _contact(
     if not len(rows):
         return Contact(merge.clusters, _voxel(merge.clusters[1] - 1, grid))
     pairs, place = np.unique(rows[["one", "other"]], return_inverse=True)
-    sums, counts = np.zeros(len(pairs), np.uint64), np.zeros(len(pairs), np.uint64)
+    sums = np.zeros(len(pairs), np.uint64)
+    counts = np.zeros(len(pairs), np.uint64)
     np.add.at(sums, place, rows["sum"])
     np.add.at(counts, place, rows["count"])
     best = int(np.argmax(sums / counts))

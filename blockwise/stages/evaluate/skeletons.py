@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blockwise.arrays.volume import Info
+from blockwise.arrays.info import Info
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid
 

@@ -170,9 +170,11 @@ class Evaluate(Stage):
     ) -> list[dict[str, Any]]:
         """The rows with the expected run length; nodes outside the volume are left out with their edges."""
         everything = read_skeletons(path)
-        fragment, found = np.zeros(len(everything.places), np.uint64), np.zeros(len(everything.places), bool)
+        fragment = np.zeros(len(everything.places), np.uint64)
+        found = np.zeros(len(everything.places), bool)
         for _, table in store.tables("nodes at skeleton"):
-            fragment[table["node"]], found[table["node"]] = table["fragment"], True
+            fragment[table["node"]] = table["fragment"]
+            found[table["node"]] = True
         inside = everything.only(found)
         lengths = run_lengths(fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]

@@ -71,7 +71,8 @@ class Auditor:
     """Holds what all places share: the stages by kind, the dendrogram cut, numbers to be looked up later."""
 
     def __init__(self, line: Sequence[Stage], store: Store) -> None:
-        self.store, self.findings = store, Findings()
+        self.store = store
+        self.findings = Findings()
         self.predict = [stage for stage in line if isinstance(stage, Predict)]
         self.fragments = [stage for stage in line if isinstance(stage, Fragments)]
         self.edges = [stage for stage in line if isinstance(stage, Edges)]

@@ -84,7 +84,8 @@ def extrapolate(grid: Grid, measured: Measured, slots: int) -> StageForecast:
     if measured.alone:
         # In proportion, since a line through two small graphs says little of a large one.
         seen, alone_cpu, alone_wall = measured.alone[-1]
-        cpu, wall = cpu + alone_cpu * voxels / seen, wall + alone_wall * voxels / seen
+        cpu = cpu + alone_cpu * voxels / seen
+        wall = wall + alone_wall * voxels / seen
     probed = sum(size for _, size in measured.blocks)
     if probed:
         share = voxels / probed

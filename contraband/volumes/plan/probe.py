@@ -83,13 +83,16 @@ class Trial:
     """The line on some blocks: once to warm up, once to measure, and once on more blocks."""
 
     def __init__(self, line: Sequence[Stage], store: Store, executor: Executor, cluster: Cluster) -> None:
-        self.line, self.store, self.executor = line, store, executor
+        self.line = line
+        self.store = store
+        self.executor = executor
         self.gpus = cluster.gpus
         self.count = 1 if cluster.in_process else cluster.workers * cluster.threads
         self.grid = line[0].grid()
         more = max(2, self.count)
         keys = chosen_blocks(self.grid, self.count + more, list(_hashed(4 * (self.count + more))))
-        self.first, self.second = keys[: self.count], keys[self.count :]
+        self.first = keys[: self.count]
+        self.second = keys[self.count :]
         self.everything = keys
         self.measured = {stage.name: Measured() for stage in line}
         self.cpu_seconds = 0.0
@@ -131,7 +134,8 @@ class Trial:
         outcomes = self.process(stage, keys if grid.count > 1 else [0])
         again = time.process_time(), time.perf_counter()
         stage.finish(self.store)
-        cpu, wall = cpu + time.process_time() - again[0], wall + time.perf_counter() - again[1]
+        cpu = cpu + time.process_time() - again[0]
+        wall = wall + time.perf_counter() - again[1]
         if grid.count > 1:
             measured.blocks += [(outcome, voxels_of(grid, outcome.key)) for outcome in outcomes]
         else:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Info, Volume, create, info, write
+from blockwise.arrays.info import Info
+from blockwise.arrays.volume import Volume, create, info, write
 from blockwise.errors import BadInput
 from contraband.volumes import view as viewing
 from contraband.volumes.view import close_viewer, find_layers, open_viewer
