@@ -13,9 +13,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.files import write_text
 from contraband.experiments.folders import BASELINE, Experiment, SegFolder
 from contraband.experiments.params import Params
-from contraband.models.checkpoints import load_checkpoint, write_whole
+from contraband.models.checkpoints import load_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.training.settings import TrainSettings
 
@@ -123,7 +124,7 @@ def write_best_metrics(params: Params, experiment: Experiment) -> Path | None:
     writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    write_whole(experiment.best_metrics, lambda file: file.write(text.getvalue().encode()))
+    write_text(experiment.best_metrics, text.getvalue())
     return experiment.best_metrics
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from blockwise.arrays.volume import Volume, info
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
+from blockwise.files import write_text
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads
 from contraband.experiments.params import Params
@@ -135,14 +136,11 @@ def _fragments(checkpoint: Path, has_background: bool, dims: int) -> FragmentSet
 
 def write_metrics(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Replace the CSV with one line a threshold."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, text.getvalue())
 
 
 def chosen_checkpoints(saved: Sequence[int], wanted: Sequence[int]) -> list[int]:

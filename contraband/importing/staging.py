@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import zarr
@@ -15,7 +11,7 @@ from blockwise.arrays.info import SPATIAL
 from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from contraband.volumes.output import check_folder
+from blockwise.files import check_folder
 
 
 def check_target(target: Path) -> None:
@@ -32,20 +28,6 @@ def check_target(target: Path) -> None:
             raise BadInput(target, f"{parent} is a file", wanted="a folder")
         if (parent / ".zarray").exists() or _is_array(parent / "zarr.json"):
             raise BadInput(target, f"{parent} is an array, not a group", todo="choose another target")
-
-
-@contextmanager
-def staging(target: Path, prefix: str = ".importing-") -> Iterator[Path]:
-    """A hidden folder on the disk of the target, gone afterwards whatever happens."""
-    nearest = next(parent for parent in target.absolute().parents if parent.exists())
-    try:
-        folder = Path(tempfile.mkdtemp(prefix=prefix, dir=nearest))
-    except OSError as error:
-        raise BadInput(target, f"{nearest} cannot be written ({error.strerror})") from None
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def publish(made: Volume, target: Path) -> None:

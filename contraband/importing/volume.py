@@ -14,12 +14,13 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import SPATIAL, Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
+from blockwise.files import staging
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
 from contraband.importing.conversion import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
 from contraband.importing.formats import Source, open_source
-from contraband.importing.staging import check_target, publish, staging
+from contraband.importing.staging import check_target, publish
 
 USUAL_AXES = {2: "yx", 3: "zyx", 4: "czyx"}
 MAX_CHANNELS = 64
@@ -75,7 +76,7 @@ def import_volume(source: Path, target: Path, *, progress: Progress | None = Non
     """
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
-    with staging(target) as scratch, open_source(source, chosen.name, scratch) as opened:
+    with staging(target, ".importing-") as scratch, open_source(source, chosen.name, scratch) as opened:
         plan = Plan(source, opened, chosen)
         made = Volume(path=scratch / "volume.zarr" / target.name)
         create(made, plan.shape, plan.conversion.dtype, chosen.block, attributes=plan.attributes)

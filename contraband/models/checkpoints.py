@@ -7,17 +7,17 @@ and plain values only and is read with `weights_only=True`.
 from __future__ import annotations
 
 import fcntl
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from blockwise.errors import BadInput
+from blockwise.files import write_whole
 from contraband.models.folder import RunFolder
 
 FORMAT = 1
@@ -112,22 +112,3 @@ def only_trainer(folder: RunFolder) -> Iterator[None]:
                 folder.path, "is being trained by another process", todo="wait until it is done, or stop it"
             ) from None
         yield
-
-
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that it is either complete or not there, also after a loss of power."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -17,12 +17,12 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
+from blockwise.files import staging
 from blockwise.grid import unpack
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.store.base import Store
-from contraband.importing.staging import staging
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.volumes.run import RunOptions, absolute, opened_executor, opened_store

@@ -16,10 +16,11 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.files import write_whole
 from contraband.experiments.building import seg_task
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models import checkpoints
-from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint, write_whole
+from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.models.predictor import load_predictor
 from contraband.training.tasks import affinity_target
