@@ -199,14 +199,15 @@ def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
 
 
 def _volume_report(settings_file: Path, as_json: bool) -> None:
-    from contraband.volumes.line import evaluation_path, load_volume_settings, report_path
+    from contraband.volumes.output import Output
     from contraband.volumes.report import nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file)
-    data: dict[str, Any] = read_json(report_path(settings))
+    data: dict[str, Any] = read_json(Output(settings.output).report)
     print_stages(console(), data["stages"])
-    if evaluation_path(settings).exists():
-        evaluation = read_json(evaluation_path(settings))
+    if Output(settings.output).evaluation.exists():
+        evaluation = read_json(Output(settings.output).evaluation)
         print_scores(console(), nearest_rows(evaluation, settings.segment.thresholds))
         data["evaluation"] = evaluation["best"]
     emit(as_json, data)

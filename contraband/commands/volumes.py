@@ -35,8 +35,9 @@ def run(
 
     Example: contraband run configs/gala.yaml --set cluster.workers=4
     """
-    from contraband.volumes.line import load_volume_settings, select, stages
+    from contraband.volumes.line import select, stages
     from contraband.volumes.run import RunOptions
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
     if dry_run:
@@ -61,8 +62,10 @@ def predict_blockwise(
 
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
-    from contraband.volumes.line import load_volume_settings, stages, word
+    from blockwise.engine.preflight import word
+    from contraband.volumes.line import stages
     from contraband.volumes.run import RunOptions
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
@@ -81,7 +84,8 @@ def segment(
 
     Example: contraband segment configs/gala.yaml --threshold 0.4
     """
-    from contraband.volumes.line import load_volume_settings, select, stages
+    from contraband.volumes.line import select, stages
+    from contraband.volumes.settings import load_volume_settings
 
     extra = [f"segment.thresholds={sorted(threshold)}"] if threshold else []
     settings = load_volume_settings(settings_file, [*(assignments or ()), *extra])
@@ -93,15 +97,17 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
 
     Example: contraband evaluate configs/gala.yaml
     """
-    from contraband.volumes.line import evaluation_path, load_volume_settings, stages
+    from contraband.volumes.line import stages
+    from contraband.volumes.output import Output
     from contraband.volumes.report import print_false_merges, print_scores, read_json
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
     if not (settings.volume.labels or settings.volume.skeletons):
         wanted = "volume.labels or volume.skeletons"
         raise BadInput(settings_file, "nothing to evaluate against", got=None, wanted=wanted)
     _run(settings, stages(settings), False)
-    evaluation = read_json(evaluation_path(settings))
+    evaluation = read_json(Output(settings.output).evaluation)
     rows = [("", row) for row in evaluation["thresholds"]]
     print_scores(console(), [*rows, ("best", evaluation["best"])])
     print_false_merges(console(), evaluation["false_merges"])
@@ -121,12 +127,13 @@ def plan(
     Example: contraband plan configs/gala.yaml
     """
     from blockwise.engine.preflight import check_stages
-    from contraband.volumes.line import load_volume_settings, stages
+    from contraband.volumes.line import stages
     from contraband.volumes.output import check_output
     from contraband.volumes.plan.estimate import outlook, print_forecast, print_outlook
     from contraband.volumes.plan.forecast import totals
     from contraband.volumes.plan.probe import probe
     from contraband.volumes.run import opened_store
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
     line = stages(settings)
@@ -149,7 +156,8 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
 
     Example: contraband status configs/gala.yaml
     """
-    from contraband.volumes.line import load_volume_settings, stages
+    from contraband.volumes.line import stages
+    from contraband.volumes.settings import load_volume_settings
     from contraband.volumes.status import print_status, status_rows
 
     settings = load_volume_settings(settings_file, assignments or ())
@@ -172,7 +180,8 @@ def audit(
     """
     from contraband.volumes.audit.auditor import audit as compare
     from contraband.volumes.audit.findings import plain, print_findings, verdict
-    from contraband.volumes.line import load_volume_settings, stages
+    from contraband.volumes.line import stages
+    from contraband.volumes.settings import load_volume_settings
 
     for flag, value, least in (("--samples", samples, 1), ("--predicted", predicted, 0)):
         if value < least:
@@ -190,8 +199,8 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
     Example: contraband dashboard configs/gala.yaml
     """
     from blockwise.cluster.open import dashboard_address, open_cluster
-    from contraband.volumes.line import load_volume_settings
     from contraband.volumes.run import running_dashboard
+    from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
     if settings.cluster.address:
@@ -214,7 +223,7 @@ def view(
 
     Example: contraband view configs/gala.yaml
     """
-    from contraband.volumes.line import load_volume_settings
+    from contraband.volumes.settings import load_volume_settings
     from contraband.volumes.view import view as show
 
     settings = load_volume_settings(settings_file, assignments or ())
@@ -229,7 +238,7 @@ def _run(
     options: RunOptions | None = None,
     before: list[Stage] | None = None,
 ) -> None:
-    from contraband.volumes.line import evaluation_path, report_path
+    from contraband.volumes.output import Output
     from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
     from contraband.volumes.run import RunOptions, execute
 
@@ -238,9 +247,9 @@ def _run(
         results = execute(settings, line, heard, before or ())
     screen = console()
     print_stages(screen, by_stage(results))
-    data: dict[str, Any] = read_json(report_path(settings))
+    data: dict[str, Any] = read_json(Output(settings.output).report)
     if line[-1].name == "evaluate":
-        evaluation = read_json(evaluation_path(settings))
+        evaluation = read_json(Output(settings.output).evaluation)
         screen.print()
         print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
         data["evaluation"] = evaluation["best"]

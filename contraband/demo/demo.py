@@ -24,9 +24,11 @@ from contraband.demo.synthetic import em_like
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
 from contraband.experiments.train import train_contrastive, train_seg
-from contraband.volumes.line import evaluation_path, load_volume_settings, stages
+from contraband.volumes.line import stages
+from contraband.volumes.output import Output
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
 from contraband.volumes.run import RunOptions, execute
+from contraband.volumes.settings import load_volume_settings
 
 SHAPE = (128, 160, 160)
 SPLIT = 64
@@ -232,7 +234,7 @@ def draw(demo: Demo, threshold: float, otsu: np.ndarray, otsu_voi: float) -> Non
         {name: np.load(path, allow_pickle=False) for name, path in histories.items()},
     )
     settings = load_volume_settings(demo.folder / "test.yaml")
-    figures.voi_curve(demo.folder / "voi.png", read_json(evaluation_path(settings)), otsu_voi)
+    figures.voi_curve(demo.folder / "voi.png", read_json(Output(settings.output).evaluation), otsu_voi)
 
 
 def _whole(path: Path) -> np.ndarray:

@@ -19,7 +19,8 @@ from contraband.experiments.grid import heads
 from contraband.experiments.params import Params
 from contraband.models.checkpoints import load_checkpoint
 from contraband.training.settings import RawAndLabels, SegSettings
-from contraband.volumes.line import evaluation_path, stages
+from contraband.volumes.line import stages
+from contraband.volumes.output import Output
 from contraband.volumes.report import read_json
 from contraband.volumes.run import RunOptions, execute
 from contraband.volumes.settings import (
@@ -93,7 +94,7 @@ def validate(
                 continue
             settings = validation_settings(seg, folder, step, dims, experiment.param_dict)
             execute(settings, stages(settings), options)
-            write_metrics(folder.metrics(step), read_json(evaluation_path(settings))["thresholds"])
+            write_metrics(folder.metrics(step), read_json(Output(settings.output).evaluation)["thresholds"])
     if not made:
         raise BadInput(experiment.path, "nothing to validate", todo="train heads first, with --mode seg")
     return made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import word
@@ -13,12 +13,10 @@ from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges
-from blockwise.stages.fragments import Fragments
+from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
-from contraband.volumes.foreground import fragment_settings
-from contraband.volumes.settings import VolumeSettings, load_volume_settings, volume_shape
-
-__all__ = ["ORDER", "evaluation_path", "load_volume_settings", "report_path", "select", "stages", "word"]
+from contraband.volumes.output import Output
+from contraband.volumes.settings import VolumeSettings, volume_shape
 
 ORDER = ("embed", "predict", "fragments", "edges", "agglomerate", "segment", "evaluate")
 
@@ -49,32 +47,17 @@ def select(line: list[Stage], first: str | None, last: str | None) -> list[Stage
     return line[begin:end]
 
 
-def evaluation_path(settings: VolumeSettings) -> Path:
-    """evaluation.json stands beside the arrays of the output."""
-    return settings.output / "evaluation.json"
-
-
-def report_path(settings: VolumeSettings) -> Path:
-    """report.json stands beside the arrays of the output."""
-    return settings.output / "report.json"
-
-
-def inside(settings: VolumeSettings, name: str) -> Volume:
-    """The array `name` of the output."""
-    return Volume(path=settings.output / name)
-
-
 def affinity_volume(settings: VolumeSettings) -> Volume:
     """The affinities that are segmented: given, or the predicted ones."""
-    return Volume(path=settings.affinities) if settings.affinities else inside(settings, "affinities")
+    return Volume(path=settings.affinities) if settings.affinities else Output(settings.output).affinities
 
 
 def segment_stage(settings: VolumeSettings, shape: Voxels, threshold: float) -> Segment:
     """The relabelling for one threshold."""
     return Segment(
-        fragments=inside(settings, "fragments"),
-        target=inside(settings, f"segments/{format(threshold, 'g')}"),
-        dendrogram=inside(settings, "agglomeration"),
+        fragments=Output(settings.output).fragments,
+        target=Output(settings.output).segments(threshold),
+        dendrogram=Output(settings.output).dendrogram,
         shape=shape,
         block=_clip(settings.blocks.shape, shape),
         threshold=threshold,
@@ -90,14 +73,14 @@ def _clip(block: Voxels, shape: Voxels) -> Voxels:
 def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[Stage]:
     if settings.model is None:
         return []
-    from contraband.volumes.predict import prediction_stage
+    from contraband.volumes.predict import prediction_stage  # torch is needed for networks only
 
     return [prediction_stage(settings, shape, block)]
 
 
 def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage]) -> list[Stage]:
     affinities = affinity_volume(settings)
-    fragments = inside(settings, "fragments")
+    fragments = Output(settings.output).fragments
     per_section = settings.fragments.per_section
     offsets = _offsets(affinities, per_section, first)
     chosen = offsets if settings.edges.offsets == "all" else ()
@@ -113,7 +96,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             shape=shape,
             block=block,
             given=not first,
-            **fragment_settings(settings, shape, first),
+            **_fragment_settings(settings, shape, first),
         ),
         Edges(
             affinities=affinities,
@@ -128,12 +111,51 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
         Agglomerate(
             affinities=affinities,
             fragments=fragments,
-            target=inside(settings, "agglomeration"),
+            target=Output(settings.output).dendrogram,
             shape=shape,
             block=block,
             **dict(settings.agglomerate),
         ),
     ]
+
+
+def _fragment_settings(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> dict[str, Any]:
+    """The settings of the stage of fragments that the volume's file gives; raises BadInput if there is no foreground.
+
+    first: the stage that predicts, or nothing.
+    """
+    fields = dict(settings.fragments)
+    wanted = fields.pop("foreground")
+    if wanted is None:
+        return fields
+    if wanted.volume is not None:
+        volume = Volume(path=wanted.volume)
+        check_foreground(volume, shape)
+    elif not first:
+        raise BadInput(
+            "fragments.foreground.volume",
+            "is needed where affinities are given",
+            got=None,
+            wanted="the path of a foreground image",
+            todo="name one, or remove fragments.foreground",
+        )
+    elif getattr(first[0], "foreground", None) is None:
+        raise BadInput(
+            "fragments.foreground",
+            "the network predicts no foreground",
+            got="a channel for each offset",
+            wanted="one channel more",
+            todo="name a volume, or use fragments.background",
+        )
+    else:
+        volume = Output(settings.output).foreground
+    given = wanted.volume is not None
+    return {
+        **fields,
+        "foreground": volume,
+        "foreground_given": given,
+        "foreground_threshold": wanted.threshold,
+    }
 
 
 def _check_mask(mask: Volume, shape: Voxels) -> None:
@@ -176,12 +198,12 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
             wanted=f"at least {stop}",
         )
     return Evaluate(
-        fragments=inside(settings, "fragments"),
+        fragments=Output(settings.output).fragments,
         labels=labels,
-        dendrogram=inside(settings, "agglomeration"),
+        dendrogram=Output(settings.output).dendrogram,
         skeletons=settings.volume.skeletons,
         space=_space(settings) if settings.volume.skeletons else None,
-        target=evaluation_path(settings),
+        target=Output(settings.output).evaluation,
         shape=shape,
         block=block,
         thresholds=thresholds,

@@ -1,15 +1,120 @@
-"""Whether a run may write where its settings say: nothing else is overwritten, and every name fits."""
+"""The output of a run: every name under it, who holds it, and whether it may be written where the settings say."""
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import zarr
+
+from blockwise.arrays.volume import Volume, is_there
 from blockwise.errors import BadInput
 from blockwise.files import check_folder
 from blockwise.stage import Stage
 from contraband.volumes.settings import VolumeSettings
+
+
+@dataclass(frozen=True)
+class Output:
+    """The zarr group that a run writes, and the one place that knows every name in it."""
+
+    path: Path
+
+    def array(self, name: str) -> Volume:
+        """One of its arrays, or a group of arrays."""
+        return Volume(path=self.path / name)
+
+    @property
+    def affinities(self) -> Volume:
+        """What predict writes."""
+        return self.array("affinities")
+
+    @property
+    def embeddings(self) -> Volume:
+        """What embed writes."""
+        return self.array("embeddings")
+
+    @property
+    def foreground(self) -> Volume:
+        """What predict writes beside affinities, if the network predicts it."""
+        return self.array("foreground")
+
+    @property
+    def fragments(self) -> Volume:
+        """Fragment numbers: provisional until the first `segment`."""
+        return self.array("fragments")
+
+    @property
+    def dendrogram(self) -> Volume:
+        """The group of the arrays fragment, parent and score."""
+        return self.array("agglomeration")
+
+    def segments(self, threshold: float) -> Volume:
+        """Segment numbers at one threshold."""
+        return self.array(f"segments/{format(threshold, 'g')}")
+
+    def all_segments(self) -> list[Volume]:
+        """Those that are there, by name."""
+        folder = self.path / "segments"
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+        return [self.array(f"segments/{name}") for name in names]
+
+    @property
+    def evaluation(self) -> Path:
+        """evaluation.json: scores at every threshold."""
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        """report.json: what each stage took."""
+        return self.path / "report.json"
+
+    @property
+    def dashboard(self) -> Path:
+        """Who runs, and where its dashboard is, while a run goes on."""
+        return self.path / ".dashboard"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("a+")
+        except OSError as error:
+            raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
+        with file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise BadInput(
+                    self.path, "another run is writing here", todo="wait until it is done, or stop it"
+                ) from None
+            yield
+
+    def identity(self) -> str:
+        """The identity of the run that it belongs to, or a new one where there is no output yet."""
+        if not is_there(self.path):
+            return uuid.uuid4().hex
+        try:
+            attributes: dict[str, Any] = dict(zarr.open_group(self.path, mode="r").attrs)
+        except Exception as error:
+            raise BadInput(
+                self.path, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
+            ) from None
+        return str(attributes.get("run") or uuid.uuid4().hex)
+
+    def mark(self, identity: str) -> None:
+        """Make the group and write the run's identity into it."""
+        try:
+            zarr.open_group(self.path, mode="a", zarr_format=3).attrs["run"] = identity
+        except OSError as error:
+            raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
 
 
 def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:

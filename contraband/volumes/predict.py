@@ -20,7 +20,7 @@ from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
-from contraband.volumes.foreground import NAME
+from contraband.volumes.output import Output
 from contraband.volumes.settings import Model, VolumeSettings
 
 if TYPE_CHECKING:
@@ -212,10 +212,10 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     predictor = load_predictor(checkpoint, model.output, device="cpu" if on_gpu else device)
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
-    foreground = Volume(path=settings.output / NAME) if predictor.has_foreground else None
+    foreground = Output(settings.output).foreground if predictor.has_foreground else None
     return Predict(
         raw=Volume(path=raw),
-        target=Volume(path=settings.output / model.output),
+        target=Output(settings.output).array(model.output),
         checkpoint=checkpoint,
         weights=predictor.fingerprint,
         output=model.output,

@@ -12,10 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.engine.preflight import word
 from blockwise.engine.run import StageResult
 from blockwise.errors import BadInput
 from blockwise.files import write_json
-from contraband.volumes.line import word
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")
 SUMS = ("blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zarr
-
 from blockwise.arrays.durable import remove_torn
-from blockwise.arrays.volume import Volume, is_there
+from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.preflight import check_stages, examine
 from blockwise.engine.run import Progress, StageResult, run_stages
@@ -24,8 +20,7 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import open_store
 from blockwise.store.base import Store, another_run, masked
-from contraband.volumes.line import report_path
-from contraband.volumes.output import check_output
+from contraband.volumes.output import Output, check_output
 from contraband.volumes.report import write_report
 from contraband.volumes.settings import VolumeSettings
 
@@ -54,6 +49,7 @@ def execute(
 
     before: the stages ahead of these, which must be finished with their present settings.
     """
+    output = Output(settings.output)
     check_output(settings, line)
     check_stages(line)
     results: list[StageResult] = []
@@ -62,11 +58,11 @@ def execute(
         # Everything that can be refused is refused here, before the first byte is written.
         earlier = [absolute(stage) for stage in before]
         examine(placed, store, executor, redo=options.redo, before=earlier, grown=options.grown)
-        check_owner(store, settings.output)
-        with only_run(settings.output):
+        check_owner(store, output)
+        with output.held():
             # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
-            identity = output_identity(settings.output)
-            mark_output(settings.output, identity)
+            identity = output.identity()
+            output.mark(identity)
             store.claim(identity)
             try:
                 with noted_dashboard(settings, executor):
@@ -83,10 +79,10 @@ def execute(
                         grown=options.grown,
                         announce=options.announce,
                     )
-                tidy(settings.output, results)
+                tidy(output.path, results)
             finally:
                 if results:
-                    keep_report(report_path(settings), results)
+                    keep_report(output.report, results)
     return results
 
 
@@ -161,7 +157,7 @@ def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[No
     if not isinstance(executor, OnDask):
         yield
         return
-    note = settings.output / ".dashboard"
+    note = Output(settings.output).dashboard
     note.write_text(f"{os.getpid()} {dashboard_address(executor.client)}\n", encoding="utf-8")
     try:
         yield
@@ -169,56 +165,19 @@ def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[No
         note.unlink(missing_ok=True)
 
 
-def check_owner(store: Store, output: Path) -> None:
+def check_owner(store: Store, output: Output) -> None:
     """Raise BadInput if the store belongs to another output; writes nothing."""
     owner = store.owner()
     if owner is not None:
-        identity = output_identity(output)
+        identity = output.identity()
         if owner != identity:
             raise another_run(masked(store.url), owner, identity)
-
-
-@contextmanager
-def only_run(output: Path) -> Iterator[None]:
-    """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        file = (output / ".lock").open("a+")
-    except OSError as error:
-        raise BadInput(output, f"cannot be written ({error})", todo="choose another output") from None
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise BadInput(output, "another run is writing here", todo="wait until it is done, or stop it") from None
-        yield
-
-
-def output_identity(output: Path) -> str:
-    """The identity written in the output group, or a new one where there is no output yet."""
-    if not is_there(output):
-        return uuid.uuid4().hex
-    try:
-        attributes: dict[str, Any] = dict(zarr.open_group(output, mode="r").attrs)
-    except Exception as error:
-        raise BadInput(
-            output, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
-        ) from None
-    return str(attributes.get("run") or uuid.uuid4().hex)
-
-
-def mark_output(output: Path, identity: str) -> None:
-    """Make the output group and write the run's identity into it."""
-    try:
-        zarr.open_group(output, mode="a", zarr_format=3).attrs["run"] = identity
-    except OSError as error:
-        raise BadInput(output, f"cannot be written ({error})", todo="choose another output") from None
 
 
 def running_dashboard(settings: VolumeSettings) -> str | None:
     """The address of the dashboard of a run that goes on now on this machine; None if there is none."""
     try:
-        pid, address = (settings.output / ".dashboard").read_text(encoding="utf-8").split()
+        pid, address = Output(settings.output).dashboard.read_text(encoding="utf-8").split()
         os.kill(int(pid), 0)
     except (OSError, ValueError):
         return None

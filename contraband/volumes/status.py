@@ -10,9 +10,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.engine.preflight import word
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
-from contraband.volumes.line import word
 from contraband.volumes.run import opened_store
 from contraband.volumes.settings import VolumeSettings
 

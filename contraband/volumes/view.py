@@ -14,6 +14,7 @@ import zarr
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
+from contraband.volumes.output import Output
 
 IMAGES = ("raw", "affinities")
 UNITS = {"nm": "nm", "um": "um", "µm": "um", "mm": "mm", "vx": ""}
@@ -40,10 +41,9 @@ def view(output: Path, sources: Mapping[str, Path], bind: str = "127.0.0.1", por
 
 def find_layers(output: Path, sources: Mapping[str, Path]) -> dict[str, Volume]:
     """The volumes that exist, by name, those to be shown below first; raises BadInput if there is none."""
-    own = ["affinities", "fragments"]
-    if (output / "segments").is_dir():
-        own += [f"segments/{path.name}" for path in sorted((output / "segments").iterdir()) if path.is_dir()]
-    named = {"raw": sources.get("raw"), **{name: output / name for name in own}, **sources}
+    made = Output(output)
+    own = [made.affinities.path, made.fragments.path, *(segments.path for segments in made.all_segments())]
+    named = {"raw": sources.get("raw"), **{str(path.relative_to(output)): path for path in own}, **sources}
     found = {name: Volume(path=path) for name, path in named.items() if path is not None and path.exists()}
     if not found:
         raise BadInput(output, "nothing to show yet", wanted=", ".join(named), todo="run the volume first")

@@ -21,7 +21,8 @@ from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store
 from contraband.experiments.train import train_seg
-from contraband.volumes.line import report_path, stages
+from contraband.volumes.line import stages
+from contraband.volumes.output import Output
 from contraband.volumes.run import RunOptions, absolute, execute
 from contraband.volumes.settings import load_volume_settings
 from tests.support.paths import ROOT
@@ -124,7 +125,7 @@ def test_a_killed_chain_ends_the_same(folder: Path, undisturbed: list[str]) -> N
     store.close()
     assert all(0 < done < BLOCKS for done in before.values())
     execute(settings, stages(settings), RunOptions())
-    rows = json.loads(report_path(settings).read_text())["stages"]
+    rows = json.loads(Output(settings.output).report.read_text())["stages"]
     assert {name: rows[name]["blocks_skipped"] for name in CHAIN} == before
     assert {name: rows[name]["blocks_done"] + before[name] for name in CHAIN} == dict.fromkeys(CHAIN, BLOCKS)
     assert written(folder, "killed") == undisturbed

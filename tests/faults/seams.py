@@ -216,9 +216,9 @@ def wrap_json(module: ModuleType, striker: Striker) -> None:
     around(striker, module, "write_json", torn)
 
 
-def wrap_running(module: ModuleType, striker: Striker) -> None:
+def wrap_output(module: ModuleType, striker: Striker) -> None:
     """Tying the output to the store."""
-    around(striker, module, "mark_output", lambda output, identity: ("mark output", ()))
+    around(striker, module.Output, "mark", lambda self, identity: ("mark output", ()))
 
 
 def wrap_cli(module: ModuleType, striker: Striker) -> None:
@@ -252,7 +252,7 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.executor.inprocess": wrap_executor,
     "blockwise.stages.agglomerate.boxes": wrap_boxes,
     "blockwise.stages.agglomerate.shelf": wrap_shelf,
-    "contraband.volumes.run": wrap_running,
+    "contraband.volumes.output": wrap_output,
     "contraband.cli": wrap_cli,
     "zarr.storage._local": wrap_files,
 }

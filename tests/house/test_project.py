@@ -59,7 +59,7 @@ def test_constraints_are_exact_and_sorted():
 @pytest.mark.parametrize("name", [name for name in tracked() if re.match(r"configs/.*\.yaml$", name)])
 def test_shipped_volume_settings_load(name):
     """Every settings file in configs/ is accepted as it is."""
-    from contraband.volumes.line import load_volume_settings
+    from contraband.volumes.settings import load_volume_settings
 
     assert load_volume_settings(ROOT / name)
 

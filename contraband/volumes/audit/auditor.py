@@ -36,8 +36,9 @@ from contraband.volumes.audit.differences import (
 )
 from contraband.volumes.audit.findings import Findings, Mismatch
 from contraband.volumes.audit.places import Place, places
+from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
-from contraband.volumes.run import absolute, opened_store, output_identity
+from contraband.volumes.run import absolute, opened_store
 from contraband.volumes.settings import VolumeSettings
 
 REACH = 24
@@ -58,7 +59,7 @@ def audit(
         examine((), store, InProcess(store), before=placed)
         if not settings.output.exists():
             raise BadInput(settings.output, "is gone, but the store says that it is finished")
-        store.claim(output_identity(settings.output))
+        store.claim(Output(settings.output).identity())
         chosen = places(placed[-1].grid(), samples, seed)
         auditor = Auditor(placed, store)
         for number, place in enumerate(chosen):

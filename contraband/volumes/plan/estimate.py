@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.arrays.volume import info
+from blockwise.engine.preflight import word
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
-from contraband.volumes.line import word
 from contraband.volumes.plan.forecast import Forecast
 
 LIBRARIES_BYTES = 230_000_000
