@@ -16,9 +16,9 @@ from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
 from blockwise.stages.renaming import note_counting
+from blockwise.stages.tables import EDGES, HISTOGRAMS, JOINS, LINKS, NODE, NODES
 from blockwise.store.base import Store
-
-NODE = np.dtype([("fragment", "<u8")])
+from blockwise.store.table import Table
 
 
 class Edges(Stage):
@@ -50,15 +50,22 @@ class Edges(Stage):
 
     def process(self, block: Block, store: Store) -> None:
         ids = read(self.fragments, block.read_roi)
+        margin = tuple(block.write_roi.begin - block.read_roi.begin)
+        for table, rows in self.count(ids, block).items():
+            store.put(table, block.key, rows, block.write_roi)
+        store.put(JOINS, block.key, self.joined(block, ids, margin, store), block.write_roi)
+        # Nodes, edges and joins are of one reading: redone after `segment`, the numbers found are final ones already.
+        store.put(NODES, block.key, distinct(ids, margin).astype(NODE))
+
+    def count(self, ids: np.ndarray, block: Block) -> dict[Table, np.ndarray]:
+        """Edges of the block, and their histograms if these are wanted. ids: fragments of the region that it reads."""
         channels, offsets = self.channels()
         affinities = pick(read(self.affinities, block.write_roi), channels)
         margin = tuple(block.write_roi.begin - block.read_roi.begin)
-        store.put_edges(block, count_edges(ids, affinities, offsets, margin))
+        counted = {EDGES: count_edges(ids, affinities, offsets, margin)}
         if self.histograms:
-            store.put_table("histograms", block, count_histograms(ids, affinities, offsets, margin))
-        store.put_table("joins", block, self.joined(block, ids, margin, store))
-        # Nodes, edges and joins are of one reading: redone after `segment`, the numbers found are final ones already.
-        store.put_table("nodes", block, distinct(ids, margin).astype(NODE))
+            counted[HISTOGRAMS] = count_histograms(ids, affinities, offsets, margin)
+        return counted
 
     def parameters(self) -> dict[str, object]:
         # Edges counted before there were histograms are the same as those without.
@@ -77,7 +84,7 @@ class Edges(Stage):
 
     def joined(self, block: Block, ids: np.ndarray, margin: tuple[int, ...], store: Store) -> np.ndarray:
         """Unique pairs of provisional fragments that continue into each other across the low faces."""
-        links = store.table("links", block.key)
+        links = store.get(LINKS, block.key)
         if links is None:
             raise WorkFailed(f"edges: block {block.key} has no links from fragments; use --redo fragments")
         inner = ids[margin[0] :, margin[1] :, margin[2] :]

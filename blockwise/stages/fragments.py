@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+from funlib.geometry import Roi
 from pydantic import Field
 
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
-from blockwise.grid import Block, Grid, Voxels, as_voxels
+from blockwise.grid import Block, Grid, Voxels, as_voxels, between
 from blockwise.kernels.watershed.label import Rules, halo, label_block, window
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.stages.renaming import carry_numbers, is_counted_after
+from blockwise.stages.tables import BITS, LINKS
 from blockwise.store.base import Store
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-LINK = np.dtype([("bits", "u1")])
 
 
 class Fragments(Stage):
@@ -98,24 +98,29 @@ class Fragments(Stage):
         found = check_affinities(self.affinities, self.per_section)
         create(self.target, self.shape, "uint64", self.block, like=found)
 
-    def inside(self, block: Block) -> np.ndarray | None:
+    def inside(self, roi: Roi) -> np.ndarray | None:
         """Where voxels are neither masked nor background by their foreground; None if all are."""
-        mask = read(self.mask, block.read_roi) != 0 if self.mask else None
+        mask = read(self.mask, roi) != 0 if self.mask else None
         if self.foreground is None or self.foreground_threshold is None:
             return mask
-        above = is_foreground(read(self.foreground, block.read_roi), self.foreground_threshold)
+        above = is_foreground(read(self.foreground, roi), self.foreground_threshold)
         return above if mask is None else above & mask
 
+    def label(self, roi: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The fragments of a region as if it were one block, and the links of its three low faces.
+
+        Returns uint64 (z, y, x) of provisional numbers, and bool (y, x), (z, x), (z, y).
+        """
+        place = window(self.rules(), self.shape, as_voxels(roi.begin), as_voxels(roi.end))
+        around = between(place.read_begin, place.read_end)
+        channels = nearest_channels(self.affinities, info(self.affinities).offsets, self.per_section)
+        affinities = pick(read(self.affinities, around), channels)
+        return label_block(affinities, place, self.rules(), self.inside(around))
+
     def process(self, block: Block, store: Store) -> None:
-        found = info(self.affinities)
-        channels = nearest_channels(self.affinities, found.offsets, self.per_section)
-        affinities = pick(read(self.affinities, block.read_roi), channels)
-        mask = self.inside(block)
-        begin, end = (as_voxels(edge) for edge in (block.write_roi.begin, block.write_roi.end))
-        place = window(self.rules(), self.shape, begin, end)
-        ids, linked = label_block(affinities, place, self.rules(), mask)
+        ids, linked = self.label(block.write_roi)
         write(self.target, block.write_roi, ids)
-        store.put_table("links", block, pack_links(linked))
+        store.put(LINKS, block.key, pack_links(linked))
 
 
 def check_foreground(volume: Volume, shape: Voxels) -> None:
@@ -139,7 +144,7 @@ def is_foreground(values: np.ndarray, threshold: float) -> np.ndarray:
 def pack_links(linked: list[np.ndarray]) -> np.ndarray:
     """The link bits of the three low faces as one packed table."""
     flat = np.concatenate([face.ravel() for face in linked])
-    return np.packbits(flat.astype(bool)).view(LINK)
+    return np.packbits(flat.astype(bool)).view(BITS)
 
 
 def unpack_links(table: np.ndarray, shape: Voxels) -> list[np.ndarray]:

@@ -11,35 +11,33 @@ from __future__ import annotations
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.grid import Block, Grid, Voxels, unpack
-from blockwise.kernels.components import components, concatenate_pairs
+from blockwise.grid import Grid, Voxels, unpack
+from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.tables import relabel
+from blockwise.stages.tables import COUNTED, JOINS, NAMES, NODE, NODES, RENAMED
 from blockwise.store.base import Store
-
-_NODE = np.dtype([("fragment", "<u8")])
-_RENAMED, _COUNTED = "renamed", "counted after renaming"
-"""Kinds of the tables that remember it: which making of the fragments was renamed, which was counted afterwards."""
+from blockwise.store.table import Table
 
 
 def note_renaming(store: Store) -> None:
     """Remember that the fragments in the store get final numbers from now on."""
-    _note(store, _RENAMED)
+    _note(store, RENAMED)
 
 
 def note_counting(store: Store) -> None:
     """Remember it if edges are counted, and joins found, on fragments that have final numbers already."""
     if is_renamed(store):
-        _note(store, _COUNTED)
+        _note(store, COUNTED)
 
 
 def is_renamed(store: Store) -> bool:
     """Whether the fragments may have final numbers."""
-    return _noted(store, _RENAMED)
+    return _noted(store, RENAMED)
 
 
 def is_counted_after(store: Store) -> bool:
     """Whether the joins of the fragments may have been found when these had final numbers: then none are known."""
-    return _noted(store, _COUNTED)
+    return _noted(store, COUNTED)
 
 
 def carry_numbers(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
@@ -52,27 +50,24 @@ def carry_numbers(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
         return wrong
     inside = grid.inside(box)
     wrong |= inside  # those that the store has no names of
-    joined = components(concatenate_pairs([table for _, table in store.tables("joins", Roi((0, 0, 0), box))]))
-    for key, names in store.tables("names"):
+    joined = components(unique_pairs(store.rows(JOINS, Roi((0, 0, 0), box))))
+    for key, names in store.each(NAMES):
         place = unpack(key)
         if not inside[place]:
             continue
         number = relabel(names["provisional"], *joined)
         wrong[place] = (names["fragment"] != number).any()
         if not wrong[place] and (number != names["provisional"]).any():
-            known = np.union1d(names["provisional"], number).astype(_NODE)
-            store.put_table("nodes", Block("edges", key, *(grid.block_at(key).write_roi,) * 2), known)
+            store.put(NODES, key, np.union1d(names["provisional"], number).astype(NODE))
     return wrong
 
 
-def _note(store: Store, kind: str) -> None:
-    made = _making(store)
-    whole = Roi((0, 0, 0), (1, 1, 1))
-    store.put_table(kind, Block("fragments", 0, whole, whole), np.array([made], "S64"))
+def _note(store: Store, table: Table) -> None:
+    store.put(table, 0, np.array([_making(store)], table.dtype))
 
 
-def _noted(store: Store, kind: str) -> bool:
-    found = store.table(kind, 0)
+def _noted(store: Store, table: Table) -> bool:
+    found = store.get(table, 0)
     return found is not None and found[0] == _making(store)
 
 

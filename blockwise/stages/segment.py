@@ -15,9 +15,8 @@ from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
+from blockwise.stages.tables import NAMES, SEGMENT, segments_of
 from blockwise.store.base import Store
-
-SEGMENT = np.dtype([("fragment", "<u8"), ("segment", "<u8")])
 
 
 class Segment(Stage):
@@ -62,23 +61,25 @@ class Segment(Stage):
 
     def prepare(self, store: Store) -> None:
         note_renaming(store)
-        tree = read_dendrogram(self.dendrogram)
-        segment = cut(tree, self.threshold)
-        anywhere = self.grid().block_at(0)
-        for key, names in store.tables("names"):
-            table = np.empty(len(names), SEGMENT)
-            table["fragment"] = names["fragment"]
-            table["segment"] = relabel(names["fragment"], tree.fragment, segment)
-            place = Block(self.name, key, anywhere.read_roi, anywhere.write_roi)
-            store.put_table(self.name, place, np.unique(table))
+        fragment, segment = self.lookup()
+        for key, names in store.each(NAMES):
+            rows = np.empty(len(names), SEGMENT)
+            rows["fragment"] = names["fragment"]
+            rows["segment"] = relabel(names["fragment"], fragment, segment)
+            store.put(segments_of(self.name), key, np.unique(rows))
         create(self.target, self.shape, "uint64", self.block, like=info(self.fragments))
+
+    def lookup(self) -> tuple[np.ndarray, np.ndarray]:
+        """All fragments, sorted, and the segment of each."""
+        tree = read_dendrogram(self.dendrogram)
+        return tree.fragment, cut(tree, self.threshold)
 
     def process(self, block: Block, store: Store) -> None:
         fragments = finalise(self.fragments, block, store)
-        table = store.table(self.name, block.key)
-        if table is None:
+        rows = store.get(segments_of(self.name), block.key)
+        if rows is None:
             raise WorkFailed(f"{self.name}: block {block.key} has no names; use --redo agglomerate")
-        segments = relabel(fragments, table["fragment"], table["segment"])
+        segments = relabel(fragments, rows["fragment"], rows["segment"])
         del fragments  # writing needs the memory
         write(self.target, block.write_roi, segments)
 
@@ -99,7 +100,7 @@ def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:
 
 def named(ids: np.ndarray, block: Block, store: Store) -> np.ndarray:
     """Final numbers for a block's fragments, whether they are provisional or final already."""
-    names = store.table("names", block.key)
+    names = store.get(NAMES, block.key)
     if names is None:
         raise WorkFailed(f"{block.stage}: block {block.key} has no names; use --redo agglomerate")
     return relabel(ids, names["provisional"], names["fragment"])

@@ -12,9 +12,8 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
-from blockwise.grid import Block, Grid, unpack
-
-Rows = np.ndarray[Any, Any]
+from blockwise.grid import Grid, unpack
+from blockwise.store.table import Entry, Rows, Table
 
 
 @dataclass(frozen=True)
@@ -119,39 +118,38 @@ class Store(Protocol):
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
 
-    def put_table(self, kind: str, block: Block, table: Rows) -> None:
-        """Keep the block's rows of this kind; replaces. No later `mark` survives a crash without them."""
+    def put(self, table: Table, key: int, rows: Rows, region: Roi | None = None) -> None:
+        """Keep the rows of a key; replaces. No later `mark` survives a crash without them.
 
-    def put_tables(self, kind: str, tables: Sequence[tuple[Block, Rows]]) -> None:
-        """Several blocks at once."""
+        region: the voxels that they are of, where rows are asked for by region. Raises TypeError for other rows.
+        """
 
-    def table(self, kind: str, key: int) -> Rows | None:
-        """The rows of one block; None if it has none."""
+    def put_all(self, table: Table, entries: Sequence[Entry]) -> None:
+        """Several keys at once."""
 
-    def tables(self, kind: str, roi: Roi | None = None) -> Iterator[tuple[int, Rows]]:
-        """(key, rows) of all blocks, by key, or of those whose write region meets `roi` (in voxels)."""
+    def get(self, table: Table, key: int) -> Rows | None:
+        """The rows of one key; None if it has none."""
 
-    def put_edges(self, block: Block, table: Rows) -> None:
-        """`put_table` of the kind "edges"."""
+    def each(self, table: Table, region: Roi | None = None) -> Iterator[tuple[int, Rows]]:
+        """(key, rows) of all keys, in their order, or of those whose region meets `region` (in voxels)."""
 
-    def edges(self, roi: Roi | None = None) -> Rows:
-        """The rows of all tables of the kind "edges", by block, as one array; empty if there are none."""
+    def rows(self, table: Table, region: Roi | None = None) -> Rows:
+        """The same rows as one array; empty if there are none."""
 
     def close(self) -> None:
         """Let go of files and connections; harmless when repeated."""
 
 
-class EdgeTables:
-    """The methods for edges, in terms of those for tables."""
+class Tables:
+    """What all stores do with tables in the same way."""
 
-    def put_edges(self: Store, block: Block, table: Rows) -> None:
-        """Keep the block's edges; replaces."""
-        self.put_table("edges", block, table)
+    def put(self: Store, table: Table, key: int, rows: Rows, region: Roi | None = None) -> None:
+        """Keep the rows of a key; replaces."""
+        self.put_all(table, [Entry(key, rows, region)])
 
-    def edges(self: Store, roi: Roi | None = None) -> Rows:
-        """The edges of all blocks, or of those whose write region meets `roi`, as one array."""
-        tables = [table for _, table in self.tables("edges", roi)]
-        return np.concatenate(tables) if tables else np.empty(0)
+    def rows(self: Store, table: Table, region: Roi | None = None) -> Rows:
+        """The rows of all keys, or of those whose region meets `region`, as one array."""
+        return table.joined([rows for _, rows in self.each(table, region)])
 
 
 def mask_of(keys: np.ndarray, grid: Grid) -> np.ndarray:
@@ -161,11 +159,6 @@ def mask_of(keys: np.ndarray, grid: Grid) -> np.ndarray:
     inside = (z < grid.counts[0]) & (y < grid.counts[1]) & (x < grid.counts[2]) & (keys >= 0)
     mask[z[inside], y[inside], x[inside]] = True  # type: ignore[index]
     return mask
-
-
-def bounds(block: Block) -> tuple[int, ...]:
-    """Begin and end of the write region: (z, y, x, z, y, x)."""
-    return tuple(int(value) for value in (*block.write_roi.begin, *block.write_roi.end))
 
 
 def info_to_json(info: StageInfo) -> str:

@@ -14,22 +14,21 @@ from funlib.geometry import Roi
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
 from blockwise.errors import BadInput, WorkFailed, one_line
-from blockwise.grid import Block, Grid
+from blockwise.grid import Grid
 from blockwise.store.base import (
-    EdgeTables,
     Failure,
     Record,
-    Rows,
     StageInfo,
+    Tables,
     Totals,
     another_run,
-    bounds,
     info_from_json,
     info_to_json,
     mask_of,
     masked,
 )
 from blockwise.store.packing import pack_table, unpack_table
+from blockwise.store.table import Entry, Rows, Table
 
 _OPEN_S = 5
 _GONE_S = 10
@@ -48,7 +47,7 @@ _INDEXES = {
 _BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
 
 
-class MongoStore(EdgeTables):
+class MongoStore(Tables):
     """A store in the database that the URL names. Every write is in the server's journal before it returns."""
 
     is_local = False
@@ -178,13 +177,11 @@ class MongoStore(EdgeTables):
             int(rows["rss"].max()),
         )
 
-    def put_table(self, kind: str, block: Block, table: Rows) -> None:
-        """Keep the block's rows of this kind; replaces."""
-        self.put_tables(kind, [(block, table)])
-
-    def put_tables(self, kind: str, tables: Sequence[tuple[Block, Rows]]) -> None:
-        """Several blocks at once."""
-        heads = [self._head(kind, block, pack_table(table)) for block, table in tables]
+    def put_all(self, table: Table, entries: Sequence[Entry]) -> None:
+        """Several keys at once."""
+        for one in entries:
+            table.check(one.rows)
+        heads = [self._head(table, one) for one in entries]
         with self._talking():
             names = {"_id": {"$in": [head["_id"] for head in heads]}, "parts": {"$gt": 0}}
             old = [row["generation"] for row in self._db.tables.find(names, {"generation": 1})]
@@ -193,35 +190,35 @@ class MongoStore(EdgeTables):
             with self._talking():
                 self._db.parts.delete_many({"generation": {"$in": old}})
 
-    def table(self, kind: str, key: int) -> Rows | None:
-        """The rows of one block; None if it has none."""
+    def get(self, table: Table, key: int) -> Rows | None:
+        """The rows of one key; None if it has none."""
         for _ in range(10):  # a table in parts may be replaced between reading its head and its parts
             with self._talking():
-                head = self._db.tables.find_one({"_id": f"{kind}:{key}"})
+                head = self._db.tables.find_one({"_id": f"{table.kind}:{key}"})
             if head is None:
                 return None
             data = self._data(head)
             if data is not None:
                 return unpack_table(data)
-        raise WorkFailed(f"{self._name}: table {kind} of block {key} has lost parts; redo its stage")
+        raise WorkFailed(f"{self._name}: table {table.kind} of block {key} has lost parts; redo its stage")
 
-    def tables(self, kind: str, roi: Roi | None = None) -> Iterator[tuple[int, Rows]]:
-        """(key, rows) of all blocks, by key, or of those whose write region meets `roi` (in voxels)."""
-        query: dict[str, Any] = {"kind": kind}
-        if roi is not None:
-            values = [int(value) for value in (*roi.end, *roi.begin)]
+    def each(self, table: Table, region: Roi | None = None) -> Iterator[tuple[int, Rows]]:
+        """(key, rows) of all keys, in their order, or of those whose region meets `region` (in voxels)."""
+        query: dict[str, Any] = {"kind": table.kind}
+        if region is not None:
+            values = [int(value) for value in (*region.end, *region.begin)]
             signs = ("$lt",) * 3 + ("$gt",) * 3
             query.update({name: {sign: at} for name, sign, at in zip(_BOUNDS, signs, values, strict=True)})
         with self._talking():
             keys = [int(row["key"]) for row in self._db.tables.find(query, {"key": 1}).sort("key")]
         for some in batched(keys, _FETCH):
             with self._talking():
-                heads = {row["key"]: row for row in self._db.tables.find({"kind": kind, "key": {"$in": some}})}
+                heads = {row["key"]: row for row in self._db.tables.find({"kind": table.kind, "key": {"$in": some}})}
             for key in some:
                 data = self._data(heads[key]) if key in heads else None
-                table = self.table(kind, key) if data is None else unpack_table(data)
-                if table is not None:
-                    yield key, table
+                rows = self.get(table, key) if data is None else unpack_table(data)
+                if rows is not None:
+                    yield key, rows
 
     def close(self) -> None:
         """Let go of the connections; harmless when repeated."""
@@ -248,22 +245,23 @@ class MongoStore(EdgeTables):
         latest: np.ndarray[Any, Any] = rows[last][kept[last].astype(bool)]
         return latest
 
-    def _head(self, kind: str, block: Block, data: bytes) -> dict[str, Any]:
+    def _head(self, table: Table, entry: Entry) -> dict[str, Any]:
         """The document of a table; if it is large, its parts are written first, under a generation of their own."""
         generation = ObjectId()
+        data = pack_table(entry.rows)
         parts = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)] if len(data) > PART_BYTES else []
         if parts:
-            common = {"generation": generation, "stage": block.stage}
+            common = {"generation": generation, "stage": table.stage}
             with self._talking():
                 self._db.parts.insert_many(
                     [{**common, "place": place, "data": part} for place, part in enumerate(parts)]
                 )
         return {
-            "_id": f"{kind}:{block.key}",
-            "kind": kind,
-            "key": Int64(block.key),
-            "stage": block.stage,
-            **dict(zip(_BOUNDS, bounds(block), strict=True)),
+            "_id": f"{table.kind}:{entry.key}",
+            "kind": table.kind,
+            "key": Int64(entry.key),
+            "stage": table.stage,
+            **dict(zip(_BOUNDS, entry.bounds, strict=True)),
             "generation": generation,
             "parts": len(parts),
             "data": b"" if parts else data,

@@ -13,21 +13,20 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.grid import Block, Grid
+from blockwise.grid import Grid
 from blockwise.store.base import (
-    EdgeTables,
     Failure,
     Record,
-    Rows,
     StageInfo,
+    Tables,
     Totals,
     another_run,
-    bounds,
     info_from_json,
     info_to_json,
     mask_of,
 )
 from blockwise.store.packing import pack_table, unpack_table
+from blockwise.store.table import Entry, Rows, Table
 
 _MAGIC = b"SQLite format 3\0"
 _BUSY_S = 60
@@ -49,7 +48,7 @@ create index if not exists tables_of_stage on tables (stage);
 """
 
 
-class SqliteStore(EdgeTables):
+class SqliteStore(Tables):
     """A store in one file, made with its folder on the first write."""
 
     is_local = True
@@ -160,33 +159,32 @@ class SqliteStore(EdgeTables):
         done, voxels, wall, cpu, rss = (value or 0 for value in rows[0])
         return Totals(done, failed[0][0], voxels, float(wall), float(cpu), rss)
 
-    def put_table(self, kind: str, block: Block, table: Rows) -> None:
-        """Keep the block's rows of this kind; replaces."""
-        self.put_tables(kind, [(block, table)])
-
-    def put_tables(self, kind: str, tables: Sequence[tuple[Block, Rows]]) -> None:
-        """Several blocks at once."""
-        rows = [(kind, block.key, block.stage, *bounds(block), pack_table(table)) for block, table in tables]
+    def put_all(self, table: Table, entries: Sequence[Entry]) -> None:
+        """Several keys at once."""
+        for one in entries:
+            table.check(one.rows)
+        rows = [(table.kind, int(one.key), table.stage, *one.bounds, pack_table(one.rows)) for one in entries]
         statement = f"insert or replace into tables values ({', '.join('?' * 10)})"
         # Not synced by itself: the log is one file, so the sync of a later mark covers all written before it.
         with self._writing(durable=False) as connection:
             connection.executemany(statement, rows)
 
-    def table(self, kind: str, key: int) -> Rows | None:
-        """The rows of one block; None if it has none."""
-        rows = self._read("select data from tables where kind = ? and key = ?", (kind, int(key)))
+    def get(self, table: Table, key: int) -> Rows | None:
+        """The rows of one key; None if it has none."""
+        rows = self._read("select data from tables where kind = ? and key = ?", (table.kind, int(key)))
         return unpack_table(rows[0][0]) if rows else None
 
-    def tables(self, kind: str, roi: Roi | None = None) -> Iterator[tuple[int, Rows]]:
-        """(key, rows) of all blocks, by key, or of those whose write region meets `roi` (in voxels)."""
-        query, values = "select key from tables where kind = ?", [kind]
-        if roi is not None:
+    def each(self, table: Table, region: Roi | None = None) -> Iterator[tuple[int, Rows]]:
+        """(key, rows) of all keys, in their order, or of those whose region meets `region` (in voxels)."""
+        query = "select key from tables where kind = ?"
+        values: list[object] = [table.kind]
+        if region is not None:
             query += " and z0 < ? and y0 < ? and x0 < ? and z1 > ? and y1 > ? and x1 > ?"
-            values += [int(value) for value in (*roi.end, *roi.begin)]  # type: ignore[misc]
+            values += [int(value) for value in (*region.end, *region.begin)]
         for (key,) in self._read(query + " order by key", values):
-            table = self.table(kind, key)
-            if table is not None:
-                yield key, table
+            rows = self.get(table, key)
+            if rows is not None:
+                yield key, rows
 
     def close(self) -> None:
         """Let go of the file; harmless when repeated."""

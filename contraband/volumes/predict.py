@@ -104,28 +104,34 @@ class Predict(Overlapping):
             open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
 
     def load(self, block: Block) -> np.ndarray:
-        """Raw of all tiles that touch the block, and what the network needs around them."""
-        hull = self._hull(block.write_roi)
+        return self.read_raw(block.write_roi)
+
+    def compute(self, block: Block, loaded: np.ndarray) -> np.ndarray:
+        return self.predict(block.write_roi, loaded)
+
+    def read_raw(self, roi: Roi) -> np.ndarray:
+        """Raw of all tiles that touch a region, and what the network needs around them."""
+        hull = self._hull(roi)
         raw = read_reflected(self.raw, hull, self.shape)
         if self.percentiles is None:
             return raw
         levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
         return levels.apply(raw, reflect(hull.begin[0], hull.end[0], self.shape[0]))
 
-    def compute(self, block: Block, loaded: np.ndarray) -> np.ndarray:
-        """(C, z, y, x) as it is stored; the foreground is the last channel."""
+    def predict(self, roi: Roi, loaded: np.ndarray) -> np.ndarray:
+        """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
         predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
         is_uint8 = self.output == "affinities"
         channels = self.channels + (self.foreground is not None)
-        result = np.empty((channels, *block.write_roi.shape), np.uint8 if is_uint8 else np.float16)
-        origin = self._hull(block.write_roi).begin
+        result = np.empty((channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
+        origin = self._hull(roi).begin
         around = Coordinate(self.context)
-        for tile in tiles(block.write_roi, self.tile):
+        for tile in tiles(roi, self.tile):
             raw = loaded[(tile.grow(around, around) - origin).to_slices()]
             values = predictor.quantised(raw) if is_uint8 else predictor(raw)
-            inside = tile.intersect(block.write_roi)
-            part = values[(slice(None), *(inside - tile.begin).to_slices())]
-            result[(slice(None), *(inside - block.write_roi.begin).to_slices())] = part
+            inside = tile.intersect(roi)
+            piece = values[(slice(None), *(inside - tile.begin).to_slices())]
+            result[(slice(None), *(inside - roi.begin).to_slices())] = piece
         return result
 
     def save(self, block: Block, computed: np.ndarray) -> None:

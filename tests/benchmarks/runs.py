@@ -15,6 +15,7 @@ from pathlib import Path
 from blockwise.arrays.volume import Volume, create, write
 from blockwise.grid import Grid, Voxels
 from blockwise.stages.affinity import NEAREST
+from blockwise.stages.tables import EDGES
 from blockwise.store import open_store
 from tests.support.synthetic_affinities import em_like_affinities
 
@@ -131,7 +132,7 @@ def figures(output: Path, case: Case, cpu: float, wall: float) -> Run:
     stages = json.loads((output / "report.json").read_text(encoding="utf-8"))["stages"]
     block = case.block[0] * case.block[1] * case.block[2]
     store = open_store(f"sqlite:///{output.with_suffix('.db').absolute()}")
-    edges = sum(len(table) for _, table in store.tables("edges"))
+    edges = sum(len(table) for _, table in store.each(EDGES))
     store.close()
     return Run(
         case,

@@ -14,6 +14,7 @@ from funlib.geometry import Roi
 
 from blockwise.grid import Block, Grid
 from blockwise.kernels.graph.edges import EDGE
+from blockwise.stages.tables import EDGES
 from blockwise.store import Record, Store, open_store
 from tests.benchmarks.machine import copy_bytes_a_second
 from tests.benchmarks.report import Row
@@ -55,7 +56,7 @@ def store_rows(name: str, url: str, grid: Grid) -> list[Row]:
     edges = sum(map(len, tables.values()))
     title = f"{name}, {edges / 1e6:.1f} M edges in {grid.count} blocks"
     into = cost(url, edges, lambda store: fill(store, grid, tables))
-    out = cost(url, edges, lambda store: check(store.edges(), edges))
+    out = cost(url, edges, lambda store: check(store.rows(EDGES), edges))
     octants = list(Grid("edges", grid.volume, octant(grid.volume)).blocks())
     met = sum(len(tables[block.key]) for roi in octants for block in grid.blocks() if meets(block, roi.write_roi))
     region = cost(url, met, lambda store: check_regions(store, octants, met))
@@ -92,7 +93,7 @@ def fill(store: Store, grid: Grid, tables: dict[int, np.ndarray]) -> None:
     """A table a block, as a worker puts them, and marks in batches, as the driver does."""
     blocks = list(grid.blocks())
     for place, block in enumerate(blocks, 1):
-        store.put_edges(block, tables[block.key])
+        store.put(EDGES, block.key, tables[block.key], block.write_roi)
         if place % MARKED_TOGETHER == 0 or place == len(blocks):
             batch = blocks[(place - 1) // MARKED_TOGETHER * MARKED_TOGETHER : place]
             store.mark("edges", [Record(one.key, "f", int(np.prod(grid.block))) for one in batch])
@@ -100,7 +101,7 @@ def fill(store: Store, grid: Grid, tables: dict[int, np.ndarray]) -> None:
 
 def check_regions(store: Store, regions: list[Block], edges: int) -> None:
     """Read each region; what comes must be as many as there are."""
-    found = sum(len(store.edges(one.write_roi)) for one in regions)
+    found = sum(len(store.rows(EDGES, one.write_roi)) for one in regions)
     assert found == edges, f"{found} of {edges} edges came back"
 
 

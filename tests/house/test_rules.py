@@ -67,6 +67,16 @@ def test_nothing_evaluates_or_unpickles_what_it_reads(name):
     assert not [f"line {node.lineno}" for node in ast.walk(tree(name)) if runs_data(node)]
 
 
+@pytest.mark.parametrize("name", modules("blockwise", "contraband"))
+def test_tables_and_blocks_are_made_in_one_place(name):
+    """Kinds of tables are named on the page of all tables only, and blocks come from a grid: nobody forges one."""
+    homes = {"Table": "blockwise/stages/tables.py", "Block": "blockwise/grid.py"}
+    made = {called(node) for node in ast.walk(tree(name))} & set(homes)
+    if any(node.module == "rich.table" for node in ast.walk(tree(name)) if isinstance(node, ast.ImportFrom)):
+        made.discard("Table")
+    assert not [what for what in made if homes[what] != name]
+
+
 def lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines from `def` to the end, without the docstring."""
     whole = (function.end_lineno or function.lineno) - function.lineno + 1

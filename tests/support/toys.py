@@ -13,7 +13,12 @@ from blockwise.arrays.volume import Volume, create, info, read, write
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Stage
 from blockwise.store.base import Store
+from blockwise.store.table import Table
 from tests.faults.planned import strike
+
+SUMS = Table("sums", np.dtype(np.int64), "smear")
+COUNTS = Table("counts", np.dtype(np.int64), "count")
+TOTAL = Table("total", np.dtype(np.int64), "count")
 
 
 class Smear(Stage):
@@ -54,7 +59,7 @@ class Smear(Stage):
         data[..., :-1] += data[..., 1:]
         size = block.write_roi.shape
         write(self.target, block.write_roi, data[..., : size[-1]])
-        store.put_table("sums", block, np.array([int(data.sum())]))
+        store.put(SUMS, block.key, np.array([int(data.sum())]))
         if self.faults is not None:
             strike(self.faults, block.key, "after write")
 
@@ -104,12 +109,10 @@ class Count(Stage):
         return (self.source,)
 
     def process(self, block: Block, store: Store) -> None:
-        table = np.array([int((read(self.source, block.write_roi) > self.limit).sum())])
-        store.put_table("counts", block, table)
+        store.put(COUNTS, block.key, np.array([int((read(self.source, block.write_roi) > self.limit).sum())]))
 
     def finish(self, store: Store) -> None:
-        total = sum(int(table[0]) for _, table in store.tables("counts"))
-        store.put_table("total", self.grid().block_at(0), np.array([total]))
+        store.put(TOTAL, 0, np.array([store.rows(COUNTS).sum()]))
 
 
 class Idle(Stage):

@@ -22,20 +22,33 @@ import numpy as np
 from blockwise.grid import Block, Grid, Voxels, unpack
 from blockwise.kernels.components import concatenate_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.kernels.graph.boxes import MERGE, Graph, Rules, Span, assemble, group, join, leaf, solve_box
+from blockwise.kernels.graph.boxes import Graph, Rules, Span, assemble, group, join, leaf, solve_box
 from blockwise.kernels.graph.histograms import percent_of
-from blockwise.kernels.graph.leaves import NAMED, ROOT, elsewhere, final_names, find_roots, join_inside, shared, unite
+from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
 from blockwise.settings import Settings
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate.region_graph import GROWTH, LEAF, Cut, RegionGraph, put_names, split
+from blockwise.stages.agglomerate.region_graph import GROWTH, Cut, RegionGraph, put_names, split
 from blockwise.stages.agglomerate.shelf import Shelf
+from blockwise.stages.tables import (
+    ABROAD,
+    CUT,
+    EDGES,
+    HISTOGRAMS,
+    INSIDE,
+    JOINS,
+    LEAF_FRAGMENTS,
+    NAMED_OUTSIDE,
+    NODES,
+    SIZE,
+    SIZES,
+    SOLVED,
+    SOLVED_BOXES,
+    merges_of,
+)
 from blockwise.store.base import Store
+from blockwise.store.table import Table
 
 log = logging.getLogger(__name__)
-
-SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
-SOLVED = np.dtype([("level", "<i8"), ("first", "<i8")])
-"""A box: 0 or the number of its level, and its first leaf."""
 
 LEFT = 6
 """Bytes needed to solve a box for each byte that the boxes in it left over."""
@@ -68,13 +81,13 @@ class Part(Stage):
         return Rules(self.full, self.statistic, self.stop)
 
     @property
-    def kinds(self) -> tuple[str, ...]:
+    def graph(self) -> tuple[Table, ...]:
         """The tables that the graph is made of."""
-        return ("edges", "histograms") if percent_of(self.statistic) else ("edges",)
+        return (EDGES, HISTOGRAMS) if percent_of(self.statistic) else (EDGES,)
 
     def cut(self, store: Store) -> Cut:
         """Which block is in which leaf."""
-        return Cut(Shelf(store).get("cut", 0, LEAF), Grid(self.name, self.shape, self.block))
+        return Cut(Shelf(store).get(CUT, 0), Grid(self.name, self.shape, self.block))
 
 
 class Sizes(Part):
@@ -87,16 +100,16 @@ class Sizes(Part):
 
     def process(self, block: Block, store: Store) -> None:
         found: dict[int, int] = {}
-        for kind in self.kinds:
-            for key, table in store.tables(kind, block.write_roi):
-                found[key] = found.get(key, 0) + table.nbytes
-        rows = np.array(sorted(found.items()), np.int64).reshape(-1, 2)
-        Shelf(store, self.name).put("sizes", place_of(block), rows.ravel().view(SIZE))
+        for table in self.graph:
+            for key, rows in store.each(table, block.write_roi):
+                found[key] = found.get(key, 0) + rows.nbytes
+        counted = np.array(sorted(found.items()), np.int64).reshape(-1, 2)
+        Shelf(store).put(SIZES, place_of(block), counted.ravel().view(SIZE))
 
     def found(self, store: Store) -> np.ndarray:
         """SIZE of all blocks, by key."""
-        shelf = Shelf(store, self.name)
-        return np.concatenate([shelf.get("sizes", layer, SIZE) for layer in range(self.grid().counts[0])])
+        shelf = Shelf(store)
+        return SIZES.joined([shelf.get(SIZES, layer) for layer in range(self.grid().counts[0])])
 
 
 class Borders(Part):
@@ -108,13 +121,13 @@ class Borders(Part):
         here, cut = place_of(block), self.cut(store)
         abroad, pairs = [np.empty(0, np.uint64)], []
         for key in cut.keys(here):
-            for kind, ends in (("edges", ("u", "v")), ("joins", ("u", "v")), ("nodes", ("fragment",))):
-                table = store.table(kind, key)
-                if table is not None:
-                    abroad += [cut.abroad(table[end], here) for end in ends]
-                    pairs += [table] if kind == "joins" else []
-        Shelf(store).put("abroad", here, np.unique(np.concatenate(abroad)))
-        Shelf(store).put("inside", here, join_inside(concatenate_pairs(pairs)))
+            for table, ends in ((EDGES, ("u", "v")), (JOINS, ("u", "v")), (NODES, ("fragment",))):
+                rows = store.get(table, key)
+                if rows is not None:
+                    abroad += [cut.abroad(rows[end], here) for end in ends]
+                    pairs += [rows] if table is JOINS else []
+        Shelf(store).put(ABROAD, here, np.unique(np.concatenate(abroad)))
+        Shelf(store).put(INSIDE, here, join_inside(concatenate_pairs(pairs)))
 
 
 class Names(Part):
@@ -125,12 +138,10 @@ class Names(Part):
 
     def process(self, block: Block, store: Store) -> None:
         cut, shelf = self.cut(store), Shelf(store)
-        abroad = [shelf.get("abroad", at, np.dtype("<u8")) for at in range(self.leaves)]
-        rows = [
-            find_roots(numbers, shelf.get("inside", at, ROOT)) for at, numbers in enumerate(shared(abroad, cut.home))
-        ]
+        abroad = [shelf.get(ABROAD, at) for at in range(self.leaves)]
+        rows = [find_roots(numbers, shelf.get(INSIDE, at)) for at, numbers in enumerate(shared(abroad, cut.home))]
         for at, named in enumerate(unite(rows)):
-            shelf.put("named", at, named)
+            shelf.put(NAMED_OUTSIDE, at, named)
 
 
 class Leaves(Part):
@@ -141,10 +152,10 @@ class Leaves(Part):
     def process(self, block: Block, store: Store) -> None:
         here, shelf = place_of(block), Shelf(store)
         keys = self.cut(store).keys(here)
-        named = shelf.get("named", here, NAMED)
-        names = final_names(shelf.get("inside", here, ROOT), named)
-        shelf.put("fragments", here, put_names(store, keys, *names))
-        edges, histograms = RegionGraph(store, names, len(self.kinds) > 1).read(keys)
+        named = shelf.get(NAMED_OUTSIDE, here)
+        names = final_names(shelf.get(INSIDE, here), named)
+        shelf.put(LEAF_FRAGMENTS, here, put_names(store, keys, *names))
+        edges, histograms = RegionGraph(store, names, HISTOGRAMS in self.graph).read(keys)
         graph = leaf(edges, elsewhere(named), histograms)
         del edges, histograms
         solve(shelf, graph, 0, (here, here + 1), self.rules)
@@ -183,7 +194,7 @@ def place_of(block: Block) -> int:
 def solve(shelf: Shelf, graph: Graph, level: int, span: Span, rules: Rules) -> None:
     """Merge what can be merged in a box, and keep it with what is left over."""
     merges, rest = solve_box(graph, span, rules)
-    shelf.put(f"merges {level}", span[0], merges)
+    shelf.put(merges_of(level), span[0], merges)
     shelf.put_graph(level, span[0], rest)
 
 
@@ -197,11 +208,11 @@ def parts(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator
     found = sizes.found(store)
     leaves, spans = split(found["key"], GROWTH * found["nbytes"], limit_bytes)
     rows = Cut.rows_of(leaves)
-    if not shelf.has("cut", 0) or not np.array_equal(shelf.get("cut", 0, LEAF), rows):
+    if not shelf.has(CUT, 0) or not np.array_equal(shelf.get(CUT, 0), rows):
         shelf.clear()
     if len(leaves) < 2:
         return
-    shelf.put("cut", 0, rows)
+    shelf.put(CUT, 0, rows)
     common = {**common, "plan": hashlib.sha256(rows.tobytes()).hexdigest()}
     yield Borders(boxes=len(leaves), **common)  # type: ignore[arg-type]
     yield Names(leaves=len(leaves), **common)  # type: ignore[arg-type]
@@ -210,7 +221,7 @@ def parts(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator
     for level in upwards(shelf, spans, limit_bytes):
         solved += [(level[0], box.first) for box in level[1]]
         yield Joined(level=level[0], joined=level[1], boxes=len(level[1]), **common)  # type: ignore[arg-type]
-    shelf.put("solved", 0, np.array(solved, SOLVED))
+    shelf.put(SOLVED_BOXES, 0, np.array(solved, SOLVED))
 
 
 def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[tuple[int, tuple[Box, ...]]]:
@@ -241,20 +252,20 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
 
 def is_solved(store: Store) -> bool:
     """Whether the parts have solved the graph, so that only the dendrogram is to be put together."""
-    return Shelf(store).has("solved", 0)
+    return Shelf(store).has(SOLVED_BOXES, 0)
 
 
 def dendrogram(store: Store) -> Dendrogram:
     """The dendrogram of all boxes."""
     shelf = Shelf(store)
-    solved: list[tuple[int, int]] = shelf.get("solved", 0, SOLVED).tolist()
+    solved: list[tuple[int, int]] = shelf.get(SOLVED_BOXES, 0).tolist()
     leaves = [first for level, first in solved if level == 0]
-    fragment = np.empty(sum(shelf.nbytes("fragments", first) for first in leaves) // 8, np.uint64)
+    fragment = np.empty(sum(shelf.nbytes(LEAF_FRAGMENTS, first) for first in leaves) // 8, np.uint64)
     end = 0
     for first in leaves:
-        some = shelf.get("fragments", first, fragment.dtype)
+        some = shelf.get(LEAF_FRAGMENTS, first)
         fragment[end : end + len(some)], end = some, end + len(some)
     fragment.sort()  # in place, as there may be many
     is_new = np.r_[True, fragment[1:] != fragment[:-1]][: len(fragment)]
     fragment = fragment if is_new.all() else fragment[is_new]
-    return assemble(fragment, (shelf.get(f"merges {level}", first, MERGE) for level, first in solved))
+    return assemble(fragment, (shelf.get(merges_of(level), first) for level, first in solved))

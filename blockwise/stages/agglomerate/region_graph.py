@@ -6,21 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from funlib.geometry import Roi
 
-from blockwise.grid import Block, Grid, pack, unpack
+from blockwise.grid import Grid, pack, unpack
 from blockwise.kernels.graph.boxes import Span
-from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges, rename_edges
+from blockwise.kernels.graph.edges import merge_edges, rename_edges
 from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
+from blockwise.stages.tables import EDGES, HISTOGRAMS, LEAF, NAME, NAMES, NODES
 from blockwise.store.base import Store
+from blockwise.store.table import Table
 
 GROWTH = 8
 """Bytes needed to solve a graph for each byte of its edges and histograms as they are counted."""
-
-NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
-LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
-"""A block, and the leaf that it is in."""
 
 
 @dataclass(frozen=True)
@@ -34,18 +31,17 @@ class RegionGraph:
 
     def read(self, keys: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray | None]:
         """EDGE and HISTOGRAM rows of some blocks or of all; no HISTOGRAM for the mean."""
-        edges = rename_edges(merge_edges(self._tables("edges", keys)), *self.names)
+        edges = rename_edges(merge_edges(self._pieces(EDGES, keys)), *self.names)
         if not self.has_histograms:
             return edges, None
-        return edges, rename_histograms(
-            np.concatenate([np.empty(0, HISTOGRAM), *self._tables("histograms", keys)]), *self.names
-        )
+        histograms = HISTOGRAMS.joined(self._pieces(HISTOGRAMS, keys))
+        return edges, rename_histograms(histograms, *self.names)
 
-    def _tables(self, kind: str, keys: Sequence[int] | None) -> list[np.ndarray]:
+    def _pieces(self, table: Table, keys: Sequence[int] | None) -> list[np.ndarray]:
         if keys is None:
-            return [table for _, table in self.store.tables(kind)]
-        found = (self.store.table(kind, key) for key in keys)
-        return [table for table in found if table is not None]
+            return [rows for _, rows in self.store.each(table)]
+        found = (self.store.get(table, key) for key in keys)
+        return [rows for rows in found if rows is not None]
 
 
 def split(keys: np.ndarray, sizes: np.ndarray, limit: int) -> tuple[list[np.ndarray], list[Span]]:
@@ -105,15 +101,14 @@ def put_names(store: Store, keys: Iterable[int], old: np.ndarray, new: np.ndarra
 
     old, new: numbers that have another final one, sorted, and the final ones.
     """
-    nowhere = Roi((0, 0, 0), (1, 1, 1))
     everything = [np.empty(0, "<u8")]
     for key in keys:
-        nodes = store.table("nodes", key)
+        nodes = store.get(NODES, key)
         if nodes is None:
             continue
         names = np.empty(len(nodes), NAME)
         names["provisional"] = nodes["fragment"]
         names["fragment"] = relabel(nodes["fragment"], old, new)
-        store.put_table("names", Block("agglomerate", key, nowhere, nowhere), names)
+        store.put(NAMES, key, names)
         everything.append(names["fragment"][names["fragment"] == names["provisional"]])
     return np.unique(np.concatenate(everything))

@@ -12,7 +12,7 @@ from pydantic import Field
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels
-from blockwise.kernels.components import components, concatenate_pairs
+from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
 from blockwise.kernels.graph.boxes import Rules
 from blockwise.kernels.graph.histograms import percent_of
@@ -20,11 +20,10 @@ from blockwise.kernels.graph.reference import check_statistic, waterz_dendrogram
 from blockwise.stage import Stage
 from blockwise.stages.affinity import full_affinity, nearest_channels
 from blockwise.stages.agglomerate import boxes
-from blockwise.stages.agglomerate.region_graph import NAME, RegionGraph, put_names
+from blockwise.stages.agglomerate.region_graph import RegionGraph, put_names
 from blockwise.stages.agglomerate.shelf import Shelf
+from blockwise.stages.tables import JOINS, NODES
 from blockwise.store.base import Store
-
-__all__ = ["NAME", "Agglomerate", "read_dendrogram", "write_dendrogram"]
 
 
 class Agglomerate(Stage):
@@ -96,8 +95,8 @@ class Agglomerate(Stage):
         if self.memory is not None and boxes.is_solved(store):
             write_dendrogram(self.target, boxes.dendrogram(store))
             return
-        names = components(concatenate_pairs([table for _, table in store.tables("joins")]))
-        nodes = put_names(store, (key for key, _ in store.tables("nodes")), *names)
+        names = components(unique_pairs(store.rows(JOINS)))
+        nodes = put_names(store, (key for key, _ in store.each(NODES)), *names)
         if self.statistic.startswith("waterz:"):
             tree = self.reference(block, nodes)
         else:

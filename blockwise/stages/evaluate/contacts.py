@@ -17,6 +17,7 @@ from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
+from blockwise.stages.tables import EDGES, NAMES
 from blockwise.store.base import Store
 
 AT_ONCE = 64
@@ -54,7 +55,7 @@ def contacts(
 
 def _names(store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Provisional numbers of fragments, sorted, and the final ones of those that have another."""
-    parts = [table[table["provisional"] != table["fragment"]] for _, table in store.tables("names")]
+    parts = [table[table["provisional"] != table["fragment"]] for _, table in store.each(NAMES)]
     if not parts:
         return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
     table = np.unique(np.concatenate(parts))
@@ -66,7 +67,7 @@ def _touching(
 ) -> Iterator[np.ndarray]:
     """The edges of each block that lead from one cluster of a merge to the other, as TOUCH."""
     first, second = both_sides(tree, merges)
-    for key, table in store.tables("edges"):
+    for key, table in store.each(EDGES):
         ends = [relabel(table[end], *names) for end in ("u", "v")]
         u, v = (np.searchsorted(tree.fragment, end) for end in ends)
         for bits, one, other in ((first[u] & second[v], *ends), (second[u] & first[v], *ends[::-1])):

@@ -12,13 +12,12 @@ import numpy as np
 
 from blockwise.arrays.info import Info
 from blockwise.errors import BadInput
-from blockwise.grid import Block, Grid
+from blockwise.grid import Grid
+from blockwise.stages.tables import PLACED
+from blockwise.store.table import Entry
 
 if TYPE_CHECKING:
     import networkx
-
-NODE = np.dtype([("node", "<u8"), ("z", "<i8"), ("y", "<i8"), ("x", "<i8")])
-"""A node of a skeleton, by its place in the file, and the voxel of the volume that it lies in."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,8 @@ def read_skeletons(path: Path) -> Skeletons:
     return _from_graph(graph, path)
 
 
-def nodes_by_block(voxels: np.ndarray, grid: Grid) -> Iterator[tuple[Block, np.ndarray]]:
-    """The nodes (NODE) in the write region of each block that has some; those outside the volume in none.
+def nodes_by_block(voxels: np.ndarray, grid: Grid) -> Iterator[Entry]:
+    """The nodes (PLACED) in the write region of each block that has some; those outside the volume in none.
 
     voxels: (n, 3) int64, of all nodes.
     """
@@ -85,11 +84,11 @@ def nodes_by_block(voxels: np.ndarray, grid: Grid) -> Iterator[tuple[Block, np.n
     order = np.argsort(keys, kind="stable")
     names, firsts = np.unique(keys[order], return_index=True)
     for key, rows in zip(names, np.split(inside[order], firsts[1:]), strict=False):  # no node: one empty part
-        table = np.empty(len(rows), NODE)
+        table = np.empty(len(rows), PLACED)
         table["node"] = rows
         for axis, name in enumerate("zyx"):
             table[name] = voxels[rows, axis]
-        yield grid.block_at(int(key)), table
+        yield Entry(int(key), table)
 
 
 def inside_volume(voxels: np.ndarray, grid: Grid) -> np.ndarray:

@@ -26,10 +26,8 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.contacts import contacts
 from blockwise.stages.evaluate.skeletons import inside_volume, nodes_by_block, read_skeletons
 from blockwise.stages.segment import named
+from blockwise.stages.tables import FOUND, NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
 from blockwise.store.base import Store
-
-FOUND = np.dtype([("node", "<u8"), ("fragment", "<u8")])
-"""A node of a skeleton and the fragment that it lies in, 0 for background."""
 
 _PLACES = ("target", "skeletons")
 
@@ -123,19 +121,19 @@ class Evaluate(Stage):
     def prepare(self, store: Store) -> None:
         if self.skeletons:
             voxels = read_skeletons(self.skeletons).voxels(info(self.fragments))
-            store.put_tables("skeleton nodes", list(nodes_by_block(voxels, self.grid())))
+            store.put_all(SKELETON_NODES, list(nodes_by_block(voxels, self.grid())))
 
     def process(self, block: Block, store: Store) -> None:
         box = block.write_roi.intersect(Roi(self.truth_begin, self.truth_shape))
-        nodes = store.table("skeleton nodes", block.key) if self.skeletons else None
+        nodes = store.get(SKELETON_NODES, block.key) if self.skeletons else None
         overlap = np.zeros(0, OVERLAP)
         if nodes is not None or not box.empty:
             ids = named(read(self.fragments, block.write_roi), block, store)
             if not box.empty:
                 overlap = self.overlap(ids, block, box)
             if nodes is not None:
-                store.put_table("nodes at skeleton", block, fragments_at(nodes, ids, block))
-        store.put_table("overlap", block, overlap)
+                store.put(NODES_AT_SKELETON, block.key, fragments_at(nodes, ids, block))
+        store.put(OVERLAPS, block.key, overlap)
 
     def overlap(self, ids: np.ndarray, block: Block, box: Roi) -> np.ndarray:
         """Voxels shared by each pair of final fragment and true object inside `box`."""
@@ -151,7 +149,7 @@ class Evaluate(Stage):
         return count_overlap(np.ascontiguousarray(ids), truth)
 
     def finish(self, store: Store) -> None:
-        table = merge_overlaps([part for _, part in store.tables("overlap")])
+        table = merge_overlaps([rows for _, rows in store.each(OVERLAPS)])
         ignore = self.left_out(table)
         tree = read_dendrogram(self.dendrogram)
         rows = [as_row(scores) for scores in sweep(table, tree, self.thresholds, ignore)]
@@ -172,9 +170,9 @@ class Evaluate(Stage):
         everything = read_skeletons(path)
         fragment = np.zeros(len(everything.places), np.uint64)
         found = np.zeros(len(everything.places), bool)
-        for _, table in store.tables("nodes at skeleton"):
-            fragment[table["node"]] = table["fragment"]
-            found[table["node"]] = True
+        placed = store.rows(NODES_AT_SKELETON)
+        fragment[placed["node"]] = placed["fragment"]
+        found[placed["node"]] = True
         inside = everything.only(found)
         lengths = run_lengths(fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, info, open_array, read
+from blockwise.arrays.volume import info, open_array, read
 from blockwise.engine.preflight import examine, word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Block, Voxels, as_voxels, pack, unpack
-from blockwise.kernels.graph.agglomeration import cut
-from blockwise.kernels.graph.edges import count_edges, count_histograms, rename_edges
+from blockwise.kernels.graph.edges import rename_edges
 from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import label_block, window
 from blockwise.stage import Stage
-from blockwise.stages.affinity import nearest_channels, pick
-from blockwise.stages.agglomerate.stage import NAME, read_dendrogram
 from blockwise.stages.edges import Edges
 from blockwise.stages.fragments import Fragments, unpack_links
 from blockwise.stages.segment import Segment
+from blockwise.stages.tables import EDGES, HISTOGRAMS, LINKS, NAME, NAMES
 from blockwise.store.base import Store
+from blockwise.store.table import Table
 from contraband.volumes.audit.differences import (
     Difference,
     fragment_differences,
@@ -44,7 +40,7 @@ from contraband.volumes.settings import VolumeSettings
 REACH = 24
 """Voxels on each side of a place that are looked at: more than most fragments are thick, so that many are whole."""
 
-RENAME: dict[str, Callable[..., np.ndarray]] = {"edges": rename_edges, "histograms": rename_histograms}
+RENAME: dict[Table, Callable[..., np.ndarray]] = {EDGES: rename_edges, HISTOGRAMS: rename_histograms}
 
 
 def audit(
@@ -83,10 +79,7 @@ class Auditor:
         self.seen_blocks: set[int] = set()
         self.bearers: dict[int, Voxels] = {}
         """Fragment numbers whose voxel lies outside of the window, and where they were met."""
-        if self.segments:
-            tree = read_dendrogram(self.segments[0].dendrogram)
-            self.known = tree.fragment
-            self.cuts = [cut(tree, stage.threshold) for stage in self.segments]
+        self.lookups = [stage.lookup() for stage in self.segments]
 
     def look_at(self, place: Place, with_prediction: bool) -> None:
         """Compare everything there is at one place."""
@@ -96,8 +89,8 @@ class Auditor:
         for fragments in self.fragments:
             self.note(fragments.name, box, self.compare_fragments(fragments, box))
             self.note_links(fragments, place)
-        for number, segment in enumerate(self.segments):
-            self.note(segment.name, box, self.compare_segments(segment, self.cuts[number], box))
+        for segment, lookup in zip(self.segments, self.lookups, strict=True):
+            self.note(segment.name, box, self.compare_segments(segment, lookup, box))
         for edges in self.edges:
             index = as_voxels(at // step for at, step in zip(place.voxel, edges.grid().block, strict=True))
             if pack(index) not in self.seen_blocks:
@@ -119,13 +112,12 @@ class Auditor:
         self.findings.mismatches.append(Mismatch(name, voxel, world, voxels, text))
 
     def compare_prediction(self, stage: Predict, box: Roi) -> list[Difference]:
-        """The window predicted anew, with the very tiles of the run, into a folder that is gone afterwards."""
-        with tempfile.TemporaryDirectory(prefix="audit-") as folder:
-            copied = stage.model_copy(update={"target": Volume(path=Path(folder) / "again.zarr" / stage.output)})
-            copied.prepare(self.store)
-            copied.process(Block(stage.name, 0, box, box), self.store)
-            again = read(copied.target, box)
-        differences, rounded = prediction_differences(read(stage.target, box), again)
+        """The window predicted again, with the very tiles and levels of the run; nothing of it is stored."""
+        again = stage.predict(box, stage.read_raw(box))
+        stored = read(stage.target, box)
+        if stage.foreground is not None:
+            stored = np.concatenate([stored, read(stage.foreground, box)[None]])
+        differences, rounded = prediction_differences(stored, again)
         self.findings.rounded += rounded
         return differences
 
@@ -139,48 +131,44 @@ class Auditor:
         for number in ids[~inside].tolist():
             at = np.unravel_index(int(np.argmax(stored == number)), stored.shape)
             self.bearers.setdefault(number, as_voxels(low + int(one) for low, one in zip(begin, at, strict=True)))
-        return fragment_differences(stored, linked(stage, box)[0], begin, self.volume)
+        return fragment_differences(stored, stage.label(box)[0], begin, self.volume)
 
     def note_links(self, stage: Fragments, place: Place) -> None:
         """The bits that say which fragments go on across the faces that begin at the place."""
         grid = stage.grid()
         block = grid.block_at(pack(as_voxels(at // step for at, step in zip(place.voxel, grid.block, strict=True))))
         box = place.window(REACH, self.volume).intersect(Roi(place.voxel, (REACH,) * 3)).intersect(block.write_roi)
-        table = self.store.table("links", block.key)
+        table = self.store.get(LINKS, block.key)
         if table is None:
             self.blame(stage.name, place.voxel, 0, f"the store has no links of block {unpack(block.key)}")
             return
         stored = unpack_links(table, as_voxels(block.write_roi.shape))
         patch = (box - block.write_roi.begin).to_slices()
-        _, computed = linked(stage, box)
+        _, computed = stage.label(box)
         for axis in place.across:
             part = stored[axis][tuple(patch[other] for other in range(3) if other != axis)]
             found = unequal(np.expand_dims(part, axis), np.expand_dims(computed[axis], axis))
             self.note(stage.name, Roi(box.begin, np.expand_dims(part, axis).shape), found)
 
-    def compare_segments(self, stage: Segment, segments: np.ndarray, box: Roi) -> list[Difference]:
+    def compare_segments(self, stage: Segment, lookup: tuple[np.ndarray, np.ndarray], box: Roi) -> list[Difference]:
         """Segments against the dendrogram's word on the stored fragments."""
         fragments = read(stage.fragments, box)
         # A number that is no fragment of the dendrogram has no segment.
-        known = np.where(np.isin(fragments, self.known), fragments, np.uint64(0))
-        return unequal(read(stage.target, box), relabel(known, self.known, segments))
+        known = np.where(np.isin(fragments, lookup[0]), fragments, np.uint64(0))
+        return unequal(read(stage.target, box), relabel(known, *lookup))
 
     def note_edges(self, stage: Edges, block: Block) -> None:
         """The tables of a whole block against those counted from the final fragments."""
-        ids = read(stage.fragments, block.read_roi)
-        channels, offsets = stage.channels()
-        affinities = pick(read(stage.affinities, block.write_roi), channels)
-        margin = tuple(block.write_roi.begin - block.read_roi.begin)
         names = self.names_around(stage, block)
-        made = {"edges": count_edges(ids, affinities, offsets, margin)}
-        if stage.histograms:
-            made["histograms"] = count_histograms(ids, affinities, offsets, margin)
-        for kind, computed in made.items():
-            table = self.store.table(kind, block.key)
+        made = stage.count(read(stage.fragments, block.read_roi), block)
+        for table, computed in made.items():
+            stored = self.store.get(table, block.key)
             self.findings.add(stage.name, len(computed))
-            wrong = "no table" if table is None else table_difference(RENAME[kind](table, *names), computed)
+            wrong = "no table" if stored is None else table_difference(RENAME[table](stored, *names), computed)
             if wrong:
-                self.blame(stage.name, as_voxels(block.write_roi.begin), 0, f"{kind} counted in this block: {wrong}")
+                self.blame(
+                    stage.name, as_voxels(block.write_roi.begin), 0, f"{table.kind} counted in this block: {wrong}"
+                )
 
     def names_around(self, stage: Edges, block: Block) -> tuple[np.ndarray, np.ndarray]:
         """Provisional and final numbers of all fragments that the edges of a block may join."""
@@ -189,7 +177,7 @@ class Auditor:
         high = unpack(block.key)
         reached = np.ndindex(*(last - first + 1 for first, last in zip(low, high, strict=True)))
         keys = [pack(as_voxels(first + more for first, more in zip(low, index, strict=True))) for index in reached]
-        tables = [self.store.table("names", key) for key in keys]
+        tables = [self.store.get(NAMES, key) for key in keys]
         names = np.unique(np.concatenate([np.empty(0, NAME), *(table for table in tables if table is not None)]))
         return np.ascontiguousarray(names["provisional"]), np.ascontiguousarray(names["fragment"])
 
@@ -204,16 +192,6 @@ class Auditor:
                     if number != other:
                         text = f"stored {number}, but the voxel this number stands for has {other}"
                         self.blame(stage.name, self.bearers[number], 1, text)
-
-
-def linked(stage: Fragments, box: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The fragments of a box as if it were one block, and the links of its low faces."""
-    place = window(stage.rules(), stage.shape, as_voxels(box.begin), as_voxels(box.end))
-    around = Roi(place.read_begin, np.subtract(place.read_end, place.read_begin))
-    channels = nearest_channels(stage.affinities, info(stage.affinities).offsets, stage.per_section)
-    affinities = pick(read(stage.affinities, around), channels)
-    mask = read(stage.mask, around) if stage.mask else None
-    return label_block(affinities, place, stage.rules(), mask)
 
 
 def _parts(numbers: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:

@@ -22,6 +22,7 @@ from blockwise.grid import unpack
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
+from blockwise.stages.tables import EDGES, HISTOGRAMS
 from blockwise.store.base import Store
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
@@ -171,8 +172,7 @@ class Trial:
         measured.written_bytes = sum(path.stat().st_size for path in files)
         measured.written_voxels = sum(voxels_of(self.grid, key) for key in self.everything)
         if isinstance(stage, Agglomerate):
-            kinds = ("edges", "histograms")
-            graph = GROWTH * sum(table.nbytes for kind in kinds for _, table in self.store.tables(kind))
+            graph = GROWTH * sum(rows.nbytes for table in (EDGES, HISTOGRAMS) for _, rows in self.store.each(table))
             whole = graph * prod(self.grid.volume) // measured.written_voxels
             limit = stage.limit_bytes()
             measured.peak_rss_bytes += max(0, (whole if limit is None else min(whole, limit)) - graph)

@@ -11,11 +11,10 @@ from blockwise.arrays.volume import Volume
 from blockwise.engine.run import StageResult, run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
-from blockwise.grid import Grid
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, RAISE, attempts, plan
 from tests.support.lines import BLOCKS, expected, key_of, line, one, smear, voxels
-from tests.support.toys import Idle
+from tests.support.toys import TOTAL, Idle
 
 
 def test_a_line_of_stages_makes_its_volume(source, store, executor):
@@ -25,7 +24,7 @@ def test_a_line_of_stages_makes_its_volume(source, store, executor):
     assert (first.blocks_done, first.blocks_skipped, first.blocks_failed) == (BLOCKS, 0, 0)
     assert first.voxels == second.voxels == 8 * 9 * 10
     assert first.context_inflation == 5 / 4
-    total = store.table("total", 0)
+    total = store.get(TOTAL, 0)
     assert total is not None
     assert total[0] == (expected(source) > 20).sum()
     assert first.cpu_seconds > 0
@@ -35,11 +34,11 @@ def test_a_line_of_stages_makes_its_volume(source, store, executor):
 def test_a_finished_line_does_nothing(source, store, executor):
     """A second run skips every block, and neither prepares nor finishes."""
     run_stages(line(source), store, executor)
-    store.put_table("total", Grid("count", (8, 9, 10), (4, 4, 4)).block_at(0), np.array([-1]))
+    store.put(TOTAL, 0, np.array([-1]))
     results = run_stages(line(source), store, executor)
     assert [(result.blocks_done, result.blocks_skipped) for result in results] == [(0, BLOCKS)] * 2
     assert results[0].voxels == 8 * 9 * 10
-    total = store.table("total", 0)
+    total = store.get(TOTAL, 0)
     assert total is not None
     assert total[0] == -1
 

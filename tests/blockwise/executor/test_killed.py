@@ -22,7 +22,7 @@ from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, HOLD
 from tests.support.lines import BLOCKS, expected, key_of, one, smear, voxels
 from tests.support.paths import ROOT
 from tests.support.servers import free_port, wait_for_port
-from tests.support.toys import Idle
+from tests.support.toys import SUMS, Idle
 
 
 def test_interrupting_keeps_what_is_done(source, store, tmp_path):
@@ -51,7 +51,7 @@ def test_a_killed_worker_changes_nothing(source, store, dask_client, tmp_path, h
     assert result.blocks_done == BLOCKS
     assert attempts(faults)[key_of(smear(source), 3)] >= 2
     assert np.array_equal(voxels(smear(source).target), expected(source))
-    assert len(list(store.tables("sums"))) == BLOCKS
+    assert len(list(store.each(SUMS))) == BLOCKS
 
 
 def test_a_block_that_kills_every_worker_is_given_up(source, store, dask_client, tmp_path):

@@ -15,8 +15,8 @@ from blockwise.grid import Block, Voxels, pack
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.region_graph import split
-from blockwise.stages.agglomerate.shelf import TABLES
 from blockwise.stages.agglomerate.stage import read_dendrogram
+from blockwise.stages.tables import merges_of
 from blockwise.store import Store, open_store
 from tests.support.volumes import cells, line, store_volume
 
@@ -76,7 +76,7 @@ def test_a_killed_run_goes_on_with_the_next_box(
     leaves = store.totals("agglomerate/leaves").done
     assert len(calls) == leaves + 1 > 4
     assert store.totals("agglomerate/1").done
-    assert not list(store.tables(f"{TABLES}: merges 0"))
+    assert not list(store.each(merges_of(0)))
     store.close()
 
 

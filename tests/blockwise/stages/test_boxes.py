@@ -17,8 +17,8 @@ from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import boxes
-from blockwise.stages.agglomerate.shelf import TABLES
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
+from blockwise.stages.tables import CUT, SOLVED_BOXES, merges_of, rest_of
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
 from tests.support.volumes import cells, digest, line, store_volume
@@ -122,7 +122,7 @@ def test_boxes_on_workers_change_nothing(
     check(tmp_path / "out.zarr", whole)
     assert store.totals("agglomerate/leaves").done > 1
     assert store.totals("agglomerate/1").done >= 1
-    assert not [kind for kind in ("merges 0", "links 0", "cut", "solved") if list(store.tables(f"{TABLES}: {kind}"))]
+    assert not [table.kind for table in (merges_of(0), *rest_of(0), CUT, SOLVED_BOXES) if list(store.each(table))]
 
 
 def test_workers_that_die_in_boxes_change_nothing(
@@ -174,7 +174,7 @@ def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, st
     assert store.totals("agglomerate/leaves").done > 1
     run(stages(tmp_path / "out.zarr", affinities, memory="1GB"), store, InProcess(store))
     check(tmp_path / "out.zarr", whole)
-    assert not list(store.tables(f"{TABLES}: merges 0"))
+    assert not list(store.each(merges_of(0)))
 
 
 def test_a_part_knows_nothing_of_places() -> None:

@@ -64,7 +64,8 @@ def test_every_inner_node_goes_to_one_block() -> None:
     grid = Grid("evaluate", (10, 11, 12), (4, 5, 7))
     voxels = np.random.default_rng(0).integers(-3, 15, (300, 3))
     seen = []
-    for block, table in nodes_by_block(voxels, grid):
+    for key, table, _ in nodes_by_block(voxels, grid):
+        block = grid.block_at(key)
         places = np.stack([table[axis] for axis in "zyx"], 1)
         assert (voxels[table["node"]] == places).all()
         assert all(block.write_roi.contains(place) for place in places.tolist())

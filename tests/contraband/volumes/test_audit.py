@@ -14,7 +14,9 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, read, write
 from blockwise.grid import Grid, Voxels, pack
+from blockwise.stages.tables import EDGES, LINKS
 from blockwise.store import Store, open_store
+from blockwise.store.table import Table
 from contraband.cli import call
 from contraband.experiments.train import train_seg
 from contraband.volumes.audit.differences import fragment_differences, prediction_differences
@@ -135,22 +137,22 @@ def test_fragments_joined_by_mistake_are_found(run: Path, capsys: pytest.Capture
     assert line.startswith("contraband: fragments")
 
 
-@pytest.mark.parametrize("table", ["links", "edges"])
-def test_a_changed_table_is_found(table: str, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("table", [LINKS, EDGES], ids=["links", "edges"])
+def test_a_changed_table_is_found(table: Table, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A link bit or an edge in the store that is not what the volume says."""
     voxel = next(place.voxel for place in places(GRID, SAMPLES, 0) if place.kind == "face")
     index = tuple(at // step for at, step in zip(voxel, BLOCK, strict=True))
     store = opened()
     block = GRID.block_at(pack((index[0], index[1], index[2])))
-    rows = store.table(table, block.key)
+    rows = store.get(table, block.key)
     assert rows is not None
     rows = rows.copy()
-    rows["bits" if table == "links" else "sum"] ^= 255 if table == "links" else 1
-    store.put_table(table, block, rows)
+    rows["bits" if table is LINKS else "sum"] ^= 255 if table is LINKS else 1
+    store.put(table, block.key, rows, block.write_roi)
     store.close()
     code, line = audited(capsys)
     assert code == 1
-    assert ("fragments" if table == "links" else "edges: what is stored") in line
+    assert ("fragments" if table is LINKS else "edges: what is stored") in line
 
 
 def test_only_a_finished_run_is_audited(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,11 +18,14 @@ from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
 from blockwise.grid import Grid
+from blockwise.stages.tables import EDGES
 from blockwise.store import Failure, Record, StageInfo, Store, Totals, masked, mongo, open_store
+from blockwise.store.table import Entry, Table
 from tests.support.paths import ROOT
 from tests.support.servers import EXTERNAL, MongoServer, free_port, fresh_database, mongo_server
 
-EDGE = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u4")])
+EDGE = EDGES.dtype
+OTHERS = Table("others", EDGE, "edges")
 GRID = Grid("fragments", (10, 8, 7), (4, 4, 4))
 
 
@@ -73,8 +76,8 @@ def test_a_new_store_is_empty(store):
     assert not store.done_mask("fragments", GRID).any()
     assert store.done_mask("fragments", GRID).shape == GRID.counts
     assert store.stages() == store.failures("fragments") == []
-    assert store.table("edges", 0) is None
-    assert len(store.edges()) == 0
+    assert store.get(EDGES, 0) is None
+    assert len(store.rows(EDGES)) == 0
     assert store.totals("fragments") == Totals()
 
 
@@ -154,25 +157,23 @@ def test_stages_come_back_as_they_were_put(store):
 def test_clear_forgets_one_stage_only(store):
     """Blocks, failures, tables and settings of the stage are gone, those of others stay."""
     for stage in ("fragments", "edges"):
-        grid = replace(GRID, stage=stage)
         store.put_stage(info(stage))
         store.mark(stage, records([1]))
         store.fail(stage, [Failure(2, 1, "x")])
-        store.put_table(f"of {stage}", grid.block_at(1), edges(3))
+        store.put(Table(f"of {stage}", EDGE, stage), 1, edges(3))
     store.clear("fragments")
     assert [one.name for one in store.stages()] == ["edges"]
     assert (store.totals("fragments").done, store.totals("edges").done) == (0, 1)
     assert (len(store.failures("fragments")), len(store.failures("edges"))) == (0, 1)
-    assert store.table("of fragments", 1) is None
-    assert store.table("of edges", 1) is not None
+    assert store.get(Table("of fragments", EDGE, "fragments"), 1) is None
+    assert store.get(Table("of edges", EDGE, "edges"), 1) is not None
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
 def test_tables_come_back_bit_by_bit(store, count):
     """Rows and types survive, for empty tables too; tables can be changed by the reader."""
-    block = GRID.block_at(0)
-    store.put_table("edges", block, edges(count))
-    found = store.table("edges", block.key)
+    store.put(EDGES, 0, edges(count))
+    found = store.get(EDGES, 0)
     assert found.dtype == EDGE
     assert np.array_equal(found, edges(count))
     found["u"] = 0
@@ -181,67 +182,81 @@ def test_tables_come_back_bit_by_bit(store, count):
 def test_a_plain_array_of_any_shape_is_a_table(store):
     """Not only structured rows are kept, also two columns of numbers."""
     pairs = np.arange(12, dtype=np.int32).reshape(6, 2)
-    store.put_table("pairs", GRID.block_at(0), pairs)
-    assert np.array_equal(store.table("pairs", 0), pairs)
+    table = Table("pairs", pairs.dtype, "edges")
+    store.put(table, 0, pairs)
+    assert np.array_equal(store.get(table, 0), pairs)
+
+
+def test_rows_of_another_type_are_refused(store):
+    """A table says what its rows are, and nothing else is taken for them."""
+    with pytest.raises(TypeError, match="rows of edges must be"):
+        store.put(EDGES, 0, np.zeros(3))
+    assert store.get(EDGES, 0) is None
+
+
+def test_rows_of_nowhere_are_in_no_region(store):
+    """Rows without a region are found by key only."""
+    store.put(EDGES, 0, edges(2))
+    assert len(store.rows(EDGES)) == 2
+    assert len(store.rows(EDGES, Roi((0, 0, 0), (10, 8, 7)))) == 0
 
 
 def test_objects_are_refused(store):
     """A table of Python objects would have to be pickled."""
     with pytest.raises(ValueError, match="Python objects"):
-        store.put_table("bad", GRID.block_at(0), np.array([{}], dtype=object))
+        store.put(Table("bad", np.dtype(object), "edges"), 0, np.array([{}], dtype=object))
 
 
 def test_a_table_replaces_the_one_before(store):
     """The second table of a block is the only one; another kind is another table."""
-    block = GRID.block_at(0)
-    store.put_edges(block, edges(10))
-    store.put_table("joins", block, edges(2))
-    store.put_edges(block, edges(3, seed=1))
-    assert np.array_equal(store.edges(), edges(3, seed=1))
-    assert np.array_equal(store.table("joins", 0), edges(2))
+    store.put(EDGES, 0, edges(10))
+    store.put(OTHERS, 0, edges(2))
+    store.put(EDGES, 0, edges(3, seed=1))
+    assert np.array_equal(store.rows(EDGES), edges(3, seed=1))
+    assert np.array_equal(store.get(OTHERS, 0), edges(2))
 
 
 def test_tables_come_by_key_and_region(store):
     """All tables in the order of their keys, or those whose write region meets the region asked for."""
     blocks = list(GRID.blocks())
-    store.put_tables("edges", [(block, edges(1 + place)) for place, block in reversed(list(enumerate(blocks)))])
-    assert [key for key, _ in store.tables("edges")] == sorted(block.key for block in blocks)
-    assert [len(table) for _, table in store.tables("edges")] == list(range(1, len(blocks) + 1))
+    entries = [Entry(block.key, edges(1 + place), block.write_roi) for place, block in enumerate(blocks)]
+    store.put_all(EDGES, entries[::-1])
+    assert [key for key, _ in store.each(EDGES)] == sorted(block.key for block in blocks)
+    assert [len(table) for _, table in store.each(EDGES)] == list(range(1, len(blocks) + 1))
     region = Roi((4, 0, 0), (1, 4, 5))
     expected = [block.key for block in blocks if block.write_roi.intersects(region)]
-    assert [key for key, _ in store.tables("edges", region)] == expected
+    assert [key for key, _ in store.each(EDGES, region)] == expected
     assert 0 < len(expected) < len(blocks)
-    assert len(store.edges(region)) == sum(1 + blocks.index(one) for one in blocks if one.key in expected)
+    assert len(store.rows(EDGES, region)) == sum(1 + blocks.index(one) for one in blocks if one.key in expected)
 
 
 def test_tables_may_be_written_while_they_are_read(store):
     """A stage that reads tables and writes others of the same block in one pass is fine."""
     blocks = list(GRID.blocks())
-    store.put_tables("edges", [(block, edges(2)) for block in blocks])
-    for key, table in store.tables("edges"):
-        store.put_table("names", GRID.block_at(key), table[:1])
-    assert [len(table) for _, table in store.tables("names")] == [1] * len(blocks)
+    store.put_all(EDGES, [Entry(block.key, edges(2)) for block in blocks])
+    for key, table in store.each(EDGES):
+        store.put(OTHERS, key, table[:1])
+    assert [len(table) for _, table in store.each(OTHERS)] == [1] * len(blocks)
 
 
 def test_a_large_table_is_replaced_as_a_whole(store, monkeypatch):
     """A table in several parts is never seen half old and half new, and leaves nothing behind."""
     monkeypatch.setattr(mongo, "PART_BYTES", 1000)
-    block = GRID.block_at(0)
     versions = [edges(2000, seed) for seed in range(4)]
-    store.put_edges(block, versions[0])
+    store.put(EDGES, 0, versions[0])
 
     def write() -> None:
         for version in versions * 5:
-            store.put_edges(block, version)
+            store.put(EDGES, 0, version)
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         while not writing.done():
-            found = store.table("edges", 0)
+            found = store.get(EDGES, 0)
             assert any(np.array_equal(found, version) for version in versions)
         writing.result()
-    store.put_edges(block, edges(1))
-    assert len(store.edges()) == 1
+    store.put(EDGES, 0, edges(1))
+    assert len(store.rows(EDGES)) == 1
     if isinstance(store, mongo.MongoStore):
         assert store._db.parts.count_documents({}) == 0
 
@@ -249,10 +264,10 @@ def test_a_large_table_is_replaced_as_a_whole(store, monkeypatch):
 def test_several_threads_share_a_store(store):
     """Workers with several threads write side by side."""
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda key: store.put_table("t", replace(GRID.block_at(0), key=key), edges(5)), range(40)))
+        list(pool.map(lambda key: store.put(OTHERS, key, edges(5)), range(40)))
         list(pool.map(lambda key: store.mark("fragments", records([key])), range(40)))
     assert store.totals("fragments").done == 40
-    assert len(list(store.tables("t"))) == 40
+    assert len(list(store.each(OTHERS))) == 40
 
 
 def test_a_store_belongs_to_one_output(store):
@@ -268,12 +283,12 @@ def test_a_store_belongs_to_one_output(store):
 WRITER = """
 import sys
 import numpy as np
-from blockwise.stage import Grid
 from blockwise.store import Record, open_store
+from blockwise.store.table import Table
 store, first, count = open_store(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-grid = Grid("fragments", (1, 1, 100000), (1, 1, 1))
+numbers = Table("numbers", np.dtype(int), "fragments")
 for key in range(first, first + count):
-    store.put_edges(grid.block_at(key), np.arange(key % 50))
+    store.put(numbers, key, np.arange(key % 50))
     store.mark("fragments", [Record(key, "f", 1)])
     print(key, flush=True)
 """
@@ -290,7 +305,7 @@ def assert_all_there(store: Store, told: set[int]) -> None:
     mask = store.done_mask("fragments", Grid("fragments", (1, 1, 100000), (1, 1, 1))).ravel()
     found = set(np.flatnonzero(mask).tolist())
     assert told <= found
-    tables = dict(store.tables("edges"))
+    tables = dict(store.each(Table("numbers", np.dtype(int), "fragments")))
     assert all(len(tables[key]) == key % 50 for key in found)
 
 
@@ -340,7 +355,7 @@ def test_a_mark_survives_the_death_of_the_server(tmp_path):
 def test_opening_writes_nothing(tmp_path):
     """The file and its folder appear with the first write, not before."""
     store = open_store(f"sqlite:///{tmp_path}/out/vol.db")
-    assert store.table("edges", 0) is None
+    assert store.get(EDGES, 0) is None
     assert not (tmp_path / "out").exists()
     store.put_stage(info("fragments"))
     assert (tmp_path / "out" / "vol.db").exists()

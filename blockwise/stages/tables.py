@@ -1,0 +1,107 @@
+"""All tables that stages hand on through the store: who writes them, who reads them, and what a row means.
+
+Rows lie under the key of the block that wrote them (`blockwise.grid`) unless something else is said.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blockwise.kernels.components import PAIR
+from blockwise.kernels.graph.boxes import LINK, MERGE, WHERE
+from blockwise.kernels.graph.edges import EDGE, HISTOGRAM
+from blockwise.kernels.graph.leaves import NAMED, ROOT
+from blockwise.kernels.tables import OVERLAP
+from blockwise.store.table import Table
+
+NUMBER = np.dtype("<u8")
+"""A fragment by its number."""
+NODE = np.dtype([("fragment", "<u8")])
+"""A fragment that has voxels in the block, by its provisional number."""
+BITS = np.dtype([("bits", "u1")])
+"""Eight voxels of a face: does the link go on?"""
+NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
+"""A provisional number and the final one."""
+SEGMENT = np.dtype([("fragment", "<u8"), ("segment", "<u8")])
+"""A fragment and its segment."""
+MAKING = np.dtype("S64")
+"""A fingerprint of the stage `fragments`."""
+PLACED = np.dtype([("node", "<u8"), ("z", "<i8"), ("y", "<i8"), ("x", "<i8")])
+"""A node of a skeleton, by its place in the file, and the voxel of the volume that it lies in."""
+FOUND = np.dtype([("node", "<u8"), ("fragment", "<u8")])
+"""A node of a skeleton and the fragment that it lies in, 0 for background."""
+SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
+"""A block and the bytes of edges and histograms that it counted."""
+LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
+"""A block, and the leaf that it is in."""
+SOLVED = np.dtype([("level", "<i8"), ("first", "<i8")])
+"""A box: 0 or the number of its level, and its first leaf."""
+
+LINKS = Table("links", BITS, "fragments")
+"""fragments -> edges, audit: for each voxel of the block's three low faces, whether its link goes on outside."""
+RENAMED = Table("renamed", MAKING, "fragments")
+"""segment -> growth: under key 0, the fragments that may have final numbers on disk."""
+COUNTED = Table("counted after renaming", MAKING, "fragments")
+"""edges -> growth: under key 0, the fragments that had final numbers when edges were counted."""
+
+EDGES = Table("edges", EDGE, "edges")
+"""edges -> agglomerate, evaluate, audit: a pair of touching fragments, the sum of their affinities, how many."""
+HISTOGRAMS = Table("histograms", HISTOGRAM, "edges")
+"""edges -> agglomerate, audit: the same affinities in bins, if the statistic needs them."""
+JOINS = Table("joins", PAIR, "edges")
+"""edges -> agglomerate, growth: two provisional numbers of one fragment."""
+NODES = Table("nodes", NODE, "edges")
+"""edges -> agglomerate: the fragments in the block."""
+
+NAMES = Table("names", NAME, "agglomerate")
+"""agglomerate -> segment, evaluate, growth, audit: what the fragments in the block are called for good."""
+
+SKELETON_NODES = Table("skeleton nodes", PLACED, "evaluate")
+"""evaluate (prepare) -> evaluate: the nodes in the block."""
+NODES_AT_SKELETON = Table("nodes at skeleton", FOUND, "evaluate")
+"""evaluate -> evaluate (finish): the fragments of these nodes."""
+OVERLAPS = Table("overlap", OVERLAP, "evaluate")
+"""evaluate -> evaluate (finish): voxels shared by a fragment and a true object."""
+
+BOXES = "boxes of agglomerate"
+"""What the tables of boxes belong to in the store; no stage is called so."""
+
+
+def _of_boxes(kind: str, dtype: np.dtype, stage: str = BOXES) -> Table:
+    return Table(f"{BOXES}: {kind}", dtype, stage)
+
+
+# Within agglomerate, when the graph is solved in boxes. They lie on a `Shelf`, under the numbers of leaves.
+SIZES = _of_boxes("sizes", SIZE, "agglomerate/sizes")
+"""sizes -> the cut into leaves; by layer of blocks."""
+CUT = _of_boxes("cut", LEAF)
+"""The cut into leaves -> borders, names, leaves; all under 0."""
+ABROAD = _of_boxes("abroad", NUMBER)
+"""borders -> names: numbers in a leaf that are at home in another."""
+INSIDE = _of_boxes("inside", ROOT)
+"""borders -> names, leaves: what joins inside a leaf make of a number."""
+NAMED_OUTSIDE = _of_boxes("named", NAMED)
+"""names -> leaves: final numbers of what a leaf has in common with others, and where else these are."""
+LEAF_FRAGMENTS = _of_boxes("fragments", NUMBER)
+"""leaves -> dendrogram: the fragments that begin in a leaf."""
+SOLVED_BOXES = _of_boxes("solved", SOLVED)
+"""The last box -> dendrogram: all boxes, once the graph is solved; under 0."""
+
+
+def merges_of(level: int) -> Table:
+    """Boxes -> dendrogram: the merges found in the boxes of a level; under a box's first leaf."""
+    return _of_boxes(f"merges {level}", MERGE)
+
+
+def rest_of(level: int) -> tuple[Table, Table, Table]:
+    """Boxes -> larger boxes: edges, histograms and places that the boxes of a level left over."""
+    return (
+        _of_boxes(f"links {level}", LINK),
+        _of_boxes(f"bins {level}", HISTOGRAM),
+        _of_boxes(f"where {level}", WHERE),
+    )
+
+
+def segments_of(stage: str) -> Table:
+    """Segment (prepare) -> segment: the segments of the fragments in the block at the threshold of that stage."""
+    return Table(stage, SEGMENT, stage)

@@ -1,0 +1,106 @@
+"""The audit of runs with every optional input: correct runs pass, damage is found, and nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from funlib.geometry import Roi
+
+from blockwise.arrays.volume import Volume, read, write
+from contraband.cli import call
+from contraband.experiments.train import train_seg
+from contraband.volumes import predict
+from contraband.volumes.audit.places import places
+from tests.support.tiny import tiny_experiment
+from tests.support.volumes import cells, store_volume
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """sha256 of every file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def audited(capsys: pytest.CaptureFixture[str], samples: int = 20) -> tuple[int, str]:
+    """Exit code and last line on stderr."""
+    capsys.readouterr()
+    code = call(["audit", "vol.yaml", "--samples", str(samples), "--predicted", str(samples)])
+    return code, (capsys.readouterr().err.strip().splitlines() or [""])[-1]
+
+
+@pytest.fixture
+def predicted(in_tmp: Path) -> Path:
+    """A finished run with a mask, a predicted foreground, levels by percentiles, and sections on their own."""
+    seg = {"baseline": True, "seg_head": "Simple", "has_background": True, "normalize": "percentile"}
+    experiment, params = tiny_experiment(in_tmp, 2, **seg)
+    mask = np.ones((40, 40, 40), np.uint8)
+    mask[:, 15:30, 18:24] = 0
+    store_volume(in_tmp / "vol.zarr" / "mask", mask)
+    settings = {
+        "volume": {"raw": "data.zarr/raw", "mask": "vol.zarr/mask"},
+        "output": "out.zarr",
+        "blocks": {"shape": [20, 20, 20]},
+        "model": {"checkpoint": str(train_seg(params, experiment, 0)[0]), "precision": "float32"},
+        "fragments": {"per_section": True, "foreground": {"threshold": 0.45}},
+        "cluster": {"kind": "none"},
+    }
+    (in_tmp / "vol.yaml").write_text(yaml.safe_dump(settings))
+    assert call(["run", "vol.yaml"]) == 0
+    fragments = read(Volume(path=in_tmp / "out.zarr" / "fragments"), Roi((0, 0, 0), (40, 40, 40)))
+    assert 0 < np.count_nonzero(fragments) < np.count_nonzero(mask)
+    return in_tmp
+
+
+def test_an_audit_with_every_optional_input_passes_and_writes_nothing(predicted, capsys, monkeypatch):
+    """No mismatch in a correct run, no file under the output changed, and raw is not measured again."""
+    before = checksums(predicted / "out.zarr")
+    monkeypatch.setattr(predict, "volume_levels", lambda *_: pytest.fail("the whole raw was read again"))
+    assert audited(capsys) == (0, "")
+    assert checksums(predicted / "out.zarr") == before
+
+
+def test_a_damaged_foreground_is_found_and_left_as_it_is(predicted, capsys):
+    """A voxel of the predicted foreground that is not what the network gives is reported, and not put back."""
+    voxel = places(predict.Grid("", (40, 40, 40), (20, 20, 20)), 1, 0)[0].voxel
+    target, roi = Volume(path=Path("out.zarr/foreground")), Roi(voxel, (1, 1, 1))
+    damaged = (read(target, roi).astype(int) + 128).astype(np.uint8)
+    write(target, roi, damaged)
+    code, line = audited(capsys)
+    assert code == 1
+    assert line.startswith(f"contraband: predict: what is stored at voxel {voxel}")
+    assert np.array_equal(read(target, roi), damaged)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_a_given_foreground_and_mask_are_part_of_what_is_compared(dtype, in_tmp, capsys):
+    """Affinities with a foreground image and a mask pass on a volume of a few voxels, and damage is found."""
+    shape = (6, 12, 12)
+    affinities, labels = cells(shape, spacing=4)
+    full = 1 if dtype == "float32" else np.iinfo(dtype).max
+    foreground = np.where(labels % 3 == 0, 0.2 * full, 0.9 * full).astype(dtype)
+    store_volume(in_tmp / "vol.zarr" / "affinities", affinities)
+    store_volume(in_tmp / "vol.zarr" / "foreground", foreground)
+    store_volume(in_tmp / "vol.zarr" / "mask", (labels % 5 > 0).astype(np.uint8))
+    settings = {
+        "volume": {"mask": "vol.zarr/mask"},
+        "affinities": "vol.zarr/affinities",
+        "output": "out.zarr",
+        "blocks": {"shape": [3, 4, 4]},
+        "fragments": {"foreground": {"volume": "vol.zarr/foreground"}},
+        "cluster": {"kind": "none"},
+    }
+    (in_tmp / "vol.yaml").write_text(yaml.safe_dump(settings))
+    assert call(["run", "vol.yaml"]) == 0
+    before = checksums(in_tmp / "out.zarr")
+    assert audited(capsys) == (0, "")
+    assert checksums(in_tmp / "out.zarr") == before
+    target = Volume(path=in_tmp / "out.zarr" / "fragments")
+    ids = read(target, Roi((0, 0, 0), shape))
+    background = np.argwhere(ids == 0)[0]
+    write(target, Roi(background, (1, 1, 1)), np.full((1, 1, 1), ids.max()))
+    code, line = audited(capsys, 60)
+    assert (code, "background and foreground are exchanged" in line or "no fragment" in line) == (1, True), line
