@@ -154,7 +154,7 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool)
             first.store,
             executor,
             first.policy,
-            lambda place: todo[place].tell(),
+            lambda place, _: todo[place].tell(),
         )
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
             run.given_up |= {key: run.tally.errors[key] for key in keys}

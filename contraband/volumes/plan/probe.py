@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
 
+import numpy as np
 import psutil
 
 from blockwise.cluster.settings import Cluster
-from blockwise.engine.loop import voxels_of
+from blockwise.engine.loop import Loop, Policy, Tally, voxels_of
+from blockwise.engine.preflight import Job
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
@@ -23,7 +25,7 @@ from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.tables import EDGES, HISTOGRAMS
-from blockwise.store.base import Store
+from blockwise.store.base import StageInfo, Store, mask_of
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.volumes.run import RunOptions, absolute, opened_executor, opened_store
@@ -31,8 +33,6 @@ from contraband.volumes.settings import VolumeSettings
 
 ENOUGH_S = 20.0
 """If the first blocks took this long, they are not repeated, but others are processed only."""
-PATIENCE_S = 60.0
-"""How long a probe waits with no worker alive."""
 
 
 def probe(settings: VolumeSettings) -> Forecast:
@@ -146,23 +146,23 @@ class Trial:
         return cpu + sum(outcome.cpu_seconds for outcome in outcomes)
 
     def process(self, stage: Stage, keys: Sequence[int]) -> list[Outcome]:
-        """Have the blocks processed; raises WorkFailed for the first that fails."""
+        """Have the blocks processed as a run does; raises WorkFailed for the first that fails."""
         outcomes: list[Outcome] = []
-        alive_s = time.monotonic()
+        grid = stage.grid()
         self.executor.check(stage)
-        self.executor.start(stage)
+        job = Job(stage, grid, StageInfo(stage.name, "probe", {}, grid), was_finished=False)
+        tally = Tally()
+        # One attempt: what fails here would fail in the run.
+        policy = Policy(max_attempts=1, first_errors=1)
+        loop = Loop([job], [tally], self.store, self.executor, policy, lambda _, some: outcomes.extend(some))
         try:
-            self.executor.submit(stage, keys, 1)
-            while len(outcomes) < len(keys):
-                outcomes += self.executor.collect(0.5)
-                for outcome in outcomes:
-                    if not outcome.ok:
-                        raise _failed(stage, outcome)
-                alive_s = time.monotonic() if self.executor.workers_alive() else alive_s
-                if time.monotonic() - alive_s > PATIENCE_S:
-                    raise WorkFailed(f"{stage.name}: no worker is alive since {PATIENCE_S:.0f} s; memory?")
-        finally:
-            self.executor.cancel()
+            loop.run([~mask_of(np.array(keys, np.int64), grid)])
+        except WorkFailed:
+            if not tally.errors:
+                raise
+        for outcome in outcomes:
+            if not outcome.ok:
+                raise _failed(stage, outcome)
         return outcomes
 
     def weigh(self, stage: Stage) -> None:
