@@ -76,14 +76,14 @@ class Stage(Settings, ABC):
         chosen: dict[str, object] = self.model_dump(mode="json", exclude=places)
         return chosen
 
-    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+    def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         """The box of blocks whose results stay as they are when the volume grows at the end of its axes; None: none.
 
         same: the box in which everything that the stage reads is as it was. Both begin at the first voxel.
         """
         return None
 
-    def carry(self, box: Voxels, store: Store) -> np.ndarray:
+    def blocks_to_redo(self, box: Voxels, store: Store) -> np.ndarray:
         """What is done for that before anything is forgotten; harmless when repeated, and if the volume does not grow.
 
         Returns (counts) bool: blocks in the box that are made anew all the same.

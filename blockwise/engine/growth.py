@@ -6,7 +6,7 @@ the end of the old volume cut off, and those that read beyond it. Blocks are nam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -78,7 +78,7 @@ class Growth:
         if was is None or not self._is_all(old, was, new):
             return False
         same = self._same(old)
-        box = stage.outlasting(same, self.store) if same else None
+        box = stage.unchanged_box(same, self.store) if same else None
         if box is None or not all(box) or not _fits(stage):
             if not self._above(old):
                 return False
@@ -94,10 +94,19 @@ class Growth:
         self.kept[stage.name] = Kept(stage, new, box, fits & new.grid.inside(box))
         return True
 
-    def carry(self) -> None:
+    def take_over(self, clear: Iterable[str], announce: Callable[[str], None]) -> None:
+        """Forget what is made again, and keep what has only grown: the one call that a run makes."""
+        self._leave_out_redone()
+        if kept := self.describe():
+            announce(kept)
+        for name in clear:
+            self.store.clear(name)
+        self.enter()
+
+    def _leave_out_redone(self) -> None:
         """Let the stages do what they must while the store still knows everything of the old volume."""
         for name, one in self.kept.items():
-            self.kept[name] = replace(one, done=one.done & ~one.stage.carry(one.box, self.store))
+            self.kept[name] = replace(one, done=one.done & ~one.stage.blocks_to_redo(one.box, self.store))
 
     def enter(self) -> None:
         """Let the store take the kept blocks for those of the grown volume; the last stage first.

@@ -12,6 +12,7 @@ from itertools import groupby
 
 import numpy as np
 
+from blockwise.engine.options import Policy
 from blockwise.engine.preflight import Job
 from blockwise.engine.schedule import Schedule
 from blockwise.errors import WorkFailed
@@ -23,17 +24,6 @@ from blockwise.store.base import Failure, Record, Store
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How failures are met."""
-
-    max_attempts: int = 3
-    first_errors: int = 4
-    """So many blocks that fail alike before any is done end the run: the code is broken, not the block."""
-    patience_s: float = 60.0
-    """How long a run waits with no worker alive."""
 
 
 @dataclass

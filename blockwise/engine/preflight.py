@@ -12,6 +12,7 @@ import numpy as np
 from blockwise.arrays.volume import check_whole_shards
 from blockwise.engine.fingerprint import explain, fingerprint, sources
 from blockwise.engine.growth import Growth
+from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
 from blockwise.grid import Grid
@@ -49,18 +50,14 @@ def examine(
     stages: Sequence[Stage],
     store: Store,
     executor: Executor,
-    *,
-    redo: str | None = None,
-    before: Sequence[Stage] | None = None,
-    grown: bool = False,
+    options: RunOptions,
 ) -> Preflight:
-    """Check all stages against the store and each other; writes nothing, raises BadInput or Stale.
+    """Hold all stages against the store and each other; writes nothing, raises BadInput or Stale.
 
-    before: the stages of the line ahead of `stages`, which must be finished; None if they are not known, then
-    the store's word is taken for them. grown: the user's word that no old voxel of a larger volume has changed.
+    What a stage can tell of itself is checked by `check_stages`, before there is an executor.
     """
+    redo, before = options.redo, options.before
     _check_names(stages, redo)
-    check_stages(stages)
     for stage in stages:
         executor.check(stage)
     known = {info.name: info for info in store.stages()}
@@ -71,7 +68,7 @@ def examine(
     made |= {path for info in outside.values() for path in info.outputs}
     jobs = []
     clear = set(redone)
-    growth = Growth(store, known, grown)
+    growth = Growth(store, known, options.grown)
     for stage in stages:
         old = known.get(stage.name)
         digest, parts = fingerprint(stage, _upstream(stage, digests, old, outside), made)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from blockwise.engine.loop import Loop, Policy, Tally
-from blockwise.engine.preflight import Job, Preflight, check_outputs, examine, part_of
+from blockwise.engine.loop import Loop, Tally
+from blockwise.engine.options import Chain, Policy, RunOptions, StageResult
+from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stages, examine, part_of
 from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
@@ -21,94 +22,38 @@ from blockwise.store.base import Failure, Store, mask_of
 
 log = logging.getLogger(__name__)
 
-Chain = bool | Literal["auto"]
-
-
-class Progress(Protocol):
-    """Is told how far each stage is."""
-
-    def __call__(self, name: str, done: int, total: int, note: str = "") -> None: ...
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a run did for one stage, as report.json shows it.
-
-    `blocks_*` and `wall_seconds` (time passed; in a chain, that of all its stages) are of this run. `voxels`,
-    `cpu_seconds` and `peak_rss_bytes` are of all finished blocks, whichever run made them, so that CPU time a voxel
-    stays right after a resume; the latter two include its parts.
-    """
-
-    name: str
-    blocks_done: int
-    blocks_skipped: int
-    """Done by earlier runs."""
-    blocks_failed: int
-    voxels: int
-    wall_seconds: float
-    cpu_seconds: float
-    peak_rss_bytes: int
-    context_inflation: float
-    """Voxels read for each voxel written."""
-    fingerprint: str
-
 
 def run_stages(
-    stages: Sequence[Stage],
-    store: Store,
-    executor: Executor,
-    *,
-    redo: str | None = None,
-    redo_failed: bool = False,
-    progress: Progress | None = None,
-    max_attempts: int = 3,
-    first_errors: int = 4,
-    patience_s: float = 60.0,
-    before: Sequence[Stage] | None = None,
-    on_result: Callable[[StageResult], None] | None = None,
-    chain: Chain = "auto",
-    grown: bool = False,
-    announce: Callable[[str], None] = log.info,
+    stages: Sequence[Stage], store: Store, executor: Executor, options: RunOptions | None = None
 ) -> list[StageResult]:
-    """Run the stages in order; blocks that are done are left alone.
+    """Check the stages and run them in order; blocks that are done are left alone.
 
-    redo: this stage and all after it are made anew. redo_failed: blocks that were given up are tried again.
-    before: the stages ahead of these, not run but checked to be finished with their present settings.
-    on_result: is given every result at once, also that of a stage that fails or is interrupted.
-    chain: whether stages that follow each other block by block run at the same time; see `chains`.
-    grown: the user's word that the volume is the old one and more, where that cannot be proved; see `growth`.
-    announce: is told in one line what is kept of a volume that has grown.
     Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended.
     """
-    flight = examine(stages, store, executor, redo=redo, before=before, grown=grown)
-    _take_over(flight, store, announce)
-    policy = Policy(max_attempts, first_errors, patience_s)
+    options = options or RunOptions()
+    check_stages(stages)
+    return run_examined(examine(stages, store, executor, options), store, executor, options)
+
+
+def run_examined(flight: Preflight, store: Store, executor: Executor, options: RunOptions) -> list[StageResult]:
+    """Run what was examined; raises WorkFailed if a stage cannot be ended."""
+    flight.growth.take_over(flight.clear, options.announce)
     results: list[StageResult] = []
 
     def report(result: StageResult) -> None:
         results.append(result)
-        if on_result is not None:
-            on_result(result)
+        if options.on_result is not None:
+            options.on_result(result)
 
-    for jobs in chains(flight.jobs, chain):
-        runs = [_StageRun(job, store, policy, progress) for job in jobs]
+    for jobs in chains(flight.jobs, options.chain):
+        runs = [_StageRun(job, store, options) for job in jobs]
         try:
-            _run_chain(runs, executor, redo_failed)
+            _run_chain(runs, executor)
         finally:
             for run in runs:
                 if run.was_opened:
                     report(run.result())
     return results
-
-
-def _take_over(flight: Preflight, store: Store, announce: Callable[[str], None]) -> None:
-    """Forget what is made anew, and keep what has only grown."""
-    flight.growth.carry()
-    if kept := flight.growth.describe():
-        announce(kept)
-    for name in flight.clear:
-        store.clear(name)
-    flight.growth.enter()
 
 
 def chains(jobs: Sequence[Job], chain: Chain = "auto") -> list[list[Job]]:
@@ -135,17 +80,17 @@ def _same_blocks(one: Job, other: Job) -> bool:
     return (one.grid.volume, one.grid.block) == (other.grid.volume, other.grid.block)
 
 
-def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool) -> None:
+def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
     """Prepare, process and finish the stages; in a chain, all are prepared first and finished last."""
     todo = []
     for run in runs:
         if not run.open():
-            run.prepare(redo_failed)
+            run.prepare()
             todo.append(run)
             if run.given_up:
                 break  # what follows would read blocks that are not there
             for part in run.parts():
-                _run_chain([part], executor, redo_failed)
+                _run_chain([part], executor)
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
         loop = Loop(
@@ -153,7 +98,7 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool)
             [run.tally for run in todo],
             first.store,
             executor,
-            first.policy,
+            first.options.policy,
             lambda place, _: todo[place].tell(),
         )
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
@@ -165,11 +110,10 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor, redo_failed: bool)
 class _StageRun:
     """One stage from its first block to `finish`."""
 
-    def __init__(self, job: Job, store: Store, policy: Policy, progress: Progress | None) -> None:
+    def __init__(self, job: Job, store: Store, options: RunOptions) -> None:
         self.job = job
         self.store = store
-        self.policy = policy
-        self.progress = progress
+        self.options = options
         self.name = job.stage.name
         self.begun_s = time.monotonic()
         self.tally = Tally()
@@ -186,13 +130,13 @@ class _StageRun:
         self.tell()
         return bool(self.skip.all()) and self.job.was_finished
 
-    def prepare(self, redo_failed: bool) -> None:
+    def prepare(self) -> None:
         """Make the outputs, and leave out blocks that were given up."""
         self.store.put_stage(self.job.info)
         self.hook("prepare")
         check_outputs(self.job.stage)
-        if not redo_failed:
-            self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.policy)}
+        if not self.options.redo_failed:
+            self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.options.policy)}
         self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
 
     def parts(self) -> Iterator[_StageRun]:
@@ -201,7 +145,7 @@ class _StageRun:
             return
         found = iter(self.hook("parts"))
         while (part := self.call(lambda: next(found, None), "parts")) is not None:
-            yield _StageRun(part_of(self.job, part, self.store), self.store, self.policy, self.progress)
+            yield _StageRun(part_of(self.job, part, self.store), self.store, self.options)
 
     def finish(self) -> None:
         """End the stage; raises WorkFailed if blocks were given up."""
@@ -230,9 +174,9 @@ class _StageRun:
 
     def tell(self) -> None:
         """Pass progress on."""
-        if self.progress is not None:
+        if self.options.progress is not None:
             note = f"({len(self.tally.errors)} failed)" if self.tally.errors else ""
-            self.progress(self.name, self.skipped + self.tally.done, self.job.grid.count, note)
+            self.options.progress(self.name, self.skipped + self.tally.done, self.job.grid.count, note)
 
     def result(self) -> StageResult:
         """What was done so far."""

@@ -42,7 +42,7 @@ class Edges(Stage):
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block, context_low=self.reach)
 
-    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+    def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         return self.grid().within(same) if same[1:] == self.shape[1:] else None
 
     def prepare(self, store: Store) -> None:

@@ -81,12 +81,12 @@ class Fragments(Stage):
     def outputs(self) -> tuple[Volume, ...]:
         return (self.target,)
 
-    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+    def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         if same[1:] != self.shape[1:] or is_counted_after(store):
             return None  # fragments are called by the place of a voxel in the volume
         return self.grid().within(same)
 
-    def carry(self, box: Voxels, store: Store) -> np.ndarray:
+    def blocks_to_redo(self, box: Voxels, store: Store) -> np.ndarray:
         return carry_numbers(store, self.grid(), box)
 
     def check(self) -> None:

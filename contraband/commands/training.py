@@ -80,10 +80,10 @@ def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[in
 
 def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:
     from blockwise.cluster.settings import Cluster
+    from blockwise.engine.options import RunOptions
     from blockwise.settings import read_yaml
     from contraband.experiments.grid import write_best_metrics
     from contraband.experiments.train_all import Everything
-    from contraband.volumes.run import RunOptions
 
     params, experiment = _opened(dataset, exp)
     workers = None if cluster is None else Cluster.parse(read_yaml(cluster).get("cluster", {}), f"{cluster}: cluster")
@@ -214,9 +214,9 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
 
 
 def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
+    from blockwise.engine.options import RunOptions
     from contraband.experiments.validate import embed as write_embeddings
     from contraband.experiments.validate import validate as write_metrics
-    from contraband.volumes.run import RunOptions
 
     params, experiment = _opened(dataset, exp, index)
     work = write_embeddings if mode == "emb" else write_metrics

@@ -11,8 +11,8 @@ from blockwise.errors import BadInput
 from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, meter, warn
 
 if TYPE_CHECKING:
+    from blockwise.engine.options import RunOptions
     from blockwise.stage import Stage
-    from contraband.volumes.run import RunOptions
     from contraband.volumes.settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
@@ -35,8 +35,8 @@ def run(
 
     Example: contraband run configs/gala.yaml --set cluster.workers=4
     """
+    from blockwise.engine.options import RunOptions
     from contraband.volumes.line import select, stages
-    from contraband.volumes.run import RunOptions
     from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
@@ -62,9 +62,9 @@ def predict_blockwise(
 
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
+    from blockwise.engine.options import RunOptions
     from blockwise.engine.preflight import word
     from contraband.volumes.line import stages
-    from contraband.volumes.run import RunOptions
     from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
@@ -238,9 +238,10 @@ def _run(
     options: RunOptions | None = None,
     before: list[Stage] | None = None,
 ) -> None:
+    from blockwise.engine.options import RunOptions
     from contraband.volumes.output import Output
     from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-    from contraband.volumes.run import RunOptions, execute
+    from contraband.volumes.run import execute
 
     with meter("blocks") as display:
         heard = replace(options or RunOptions(), progress=display.update, announce=warn)

@@ -13,7 +13,7 @@ from funlib.geometry import Roi
 from rich.console import Console
 
 from blockwise.arrays.volume import Volume, create, info, read, write
-from blockwise.engine.run import Progress, StageResult
+from blockwise.engine.options import Progress, RunOptions, StageResult
 from blockwise.files import write_json
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
@@ -27,7 +27,7 @@ from contraband.experiments.train import train_contrastive, train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-from contraband.volumes.run import RunOptions, execute
+from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 
 SHAPE = (128, 160, 160)

@@ -12,6 +12,7 @@ from typing import Any
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.cluster.settings import Cluster
+from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files import write_text
 from contraband.experiments.folders import Experiment, SegFolder
@@ -22,7 +23,7 @@ from contraband.training.settings import RawAndLabels, SegSettings
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
 from contraband.volumes.report import read_json
-from contraband.volumes.run import RunOptions, execute
+from contraband.volumes.run import execute
 from contraband.volumes.settings import (
     AgglomerateSettings,
     Blocks,

@@ -74,7 +74,7 @@ class Predict(Overlapping):
     def resources(self) -> dict[str, float]:
         return {"GPU": 1} if self.needs_gpu else {}
 
-    def outlasting(self, same: Voxels, store: Store) -> Voxels | None:
+    def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         levels = self.percentiles
         if levels and (levels.per == "volume" or same[1:] != self.shape[1:]):
             return None  # other sections, other levels

@@ -12,8 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from blockwise.engine.options import StageResult
 from blockwise.engine.preflight import word
-from blockwise.engine.run import StageResult
 from blockwise.errors import BadInput
 from blockwise.files import write_json
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import dashboard_address, open_cluster
+from blockwise.engine.options import RunOptions, StageResult
 from blockwise.engine.preflight import check_stages, examine
-from blockwise.engine.run import Progress, StageResult, run_stages
+from blockwise.engine.run import run_examined
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
@@ -25,21 +26,6 @@ from contraband.volumes.report import write_report
 from contraband.volumes.settings import VolumeSettings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run deals with what is there, and whom it tells."""
-
-    redo: str | None = None
-    """This stage and what depends on it are made anew."""
-    redo_failed: bool = False
-    """Blocks that were given up are tried again."""
-    grown: bool = False
-    """The user's word that no old voxel of a larger volume has changed."""
-    progress: Progress | None = None
-    announce: Callable[[str], None] = log.info
-    """Gets the dashboard's address as soon as there is one."""
 
 
 def execute(
@@ -53,37 +39,42 @@ def execute(
     check_output(settings, line)
     check_stages(line)
     results: list[StageResult] = []
+    placed = [absolute(stage) for stage in line]
+    wanted = replace(
+        options,
+        before=[absolute(stage) for stage in before],
+        chain=settings.cluster.chain,
+        on_result=results.append,
+    )
     with opened_store(settings) as store, opened_executor(settings, options) as executor:
-        placed = [absolute(stage) for stage in line]
         # Everything that can be refused is refused here, before the first byte is written.
-        earlier = [absolute(stage) for stage in before]
-        examine(placed, store, executor, redo=options.redo, before=earlier, grown=options.grown)
+        flight = examine(placed, store, executor, wanted)
         check_owner(store, output)
-        with output.held():
-            # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
-            identity = output.identity()
-            output.mark(identity)
-            store.claim(identity)
-            try:
-                with noted_dashboard(settings, executor):
-                    run_stages(
-                        placed,
-                        store,
-                        executor,
-                        redo=options.redo,
-                        redo_failed=options.redo_failed,
-                        progress=options.progress,
-                        before=earlier,
-                        on_result=results.append,
-                        chain=settings.cluster.chain,
-                        grown=options.grown,
-                        announce=options.announce,
-                    )
-                tidy(output.path, results)
-            finally:
-                if results:
-                    keep_report(output.report, results)
+        with claimed(output, store), noted_dashboard(settings, executor), reported(output, results):
+            run_examined(flight, store, executor, wanted)
+            tidy(output.path, results)
     return results
+
+
+@contextmanager
+def claimed(output: Output, store: Store) -> Iterator[None]:
+    """Hold the output while the run goes on, tied to its store; BadInput if another run holds it."""
+    with output.held():
+        # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
+        identity = output.identity()
+        output.mark(identity)
+        store.claim(identity)
+        yield
+
+
+@contextmanager
+def reported(output: Output, results: Sequence[StageResult]) -> Iterator[None]:
+    """Write report.json at the end, however it comes."""
+    try:
+        yield
+    finally:
+        if results:
+            keep_report(output.report, results)
 
 
 def tidy(output: Path, results: Sequence[StageResult]) -> None:

@@ -17,8 +17,9 @@ import psutil
 
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
+from blockwise.engine.options import Progress, RunOptions
 from blockwise.engine.preflight import examine
-from blockwise.engine.run import Progress, run_stages
+from blockwise.engine.run import run_stages
 from blockwise.executor import InProcess, OnDask
 from blockwise.executor.ondask.batching import LIMIT
 from blockwise.store import Record, Store, open_store
@@ -126,7 +127,7 @@ def run(client: Any, url: str, blocks: int, limit: int = LIMIT, watch: Progress 
     """All blocks of an empty stage, from none done to finished."""
     store = open_store(url)
     with OnDask(client, url, deadline_s=3600, batch_limit=limit) as executor:
-        run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=watch)
+        run_stages([Idle(blocks=blocks)], store, executor, RunOptions(redo="idle", progress=watch))
     store.close()
 
 
@@ -149,7 +150,7 @@ def driver(url: str, blocks: int) -> dict[str, float]:
     with InProcess(store) as executor:
         first_s = until_first(store, executor, blocks)
         part = [Idle(blocks=blocks // 10)]
-        seconds = timed(lambda: run_stages(part, store, executor, redo="idle"))
+        seconds = timed(lambda: run_stages(part, store, executor, RunOptions(redo="idle")))
         mark_all(store, executor, blocks)
         again_s = timed(lambda: run_stages([Idle(blocks=blocks)], store, executor))
     return {"seconds": seconds, "first_s": first_s, "again_s": again_s}
@@ -164,13 +165,13 @@ def until_first(store: Store, executor: InProcess, blocks: int) -> float:
             raise KeyboardInterrupt
 
     with suppress(KeyboardInterrupt):
-        run_stages([Idle(blocks=blocks)], store, executor, redo="idle", progress=stop)
+        run_stages([Idle(blocks=blocks)], store, executor, RunOptions(redo="idle", progress=stop))
     return time.perf_counter() - begin
 
 
 def mark_all(store: Store, executor: InProcess, blocks: int) -> None:
     """Make the store as a run leaves it that has done all blocks."""
-    job = examine([Idle(blocks=blocks)], store, executor, redo="idle").jobs[0]
+    job = examine([Idle(blocks=blocks)], store, executor, RunOptions(redo="idle")).jobs[0]
     store.clear("idle")
     for some in batched(job.grid.keys().ravel().tolist(), 5_000):
         store.mark("idle", [Record(key, job.info.fingerprint, 1) for key in some])

@@ -14,6 +14,7 @@ from funlib.geometry import Roi
 from blockwise.arrays.volume import Volume, create, write
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.grid import Voxels
@@ -107,5 +108,5 @@ def bare_loop(checkpoint: Path, tiles: int) -> float:
 def through_stage(stage: Stage, store: Store, executor: Executor) -> float:
     """Seconds from the first block to the last, marks included."""
     begin = time.perf_counter()
-    run_stages([stage], store, executor, redo=stage.name)
+    run_stages([stage], store, executor, RunOptions(redo=stage.name))
     return time.perf_counter() - begin

@@ -17,13 +17,14 @@ from distributed import get_task_stream
 
 from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import open_cluster
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store
 from contraband.experiments.train import train_seg
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
-from contraband.volumes.run import RunOptions, absolute, execute
+from contraband.volumes.run import absolute, execute
 from contraband.volumes.settings import load_volume_settings
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment
@@ -83,7 +84,7 @@ def test_a_chain_on_two_kinds_of_workers_gives_the_same_bytes(folder: Path, undi
     store = open_store(settings.store_url)
     with open_cluster(settings.cluster) as client, OnDask(client, settings.store_url) as executor:
         with get_task_stream(client) as stream:
-            run_stages([absolute(stage) for stage in waiting_line(settings)], store, executor, chain="auto")
+            run_stages([absolute(stage) for stage in waiting_line(settings)], store, executor, RunOptions(chain="auto"))
         gpus = {name for name, worker in client.scheduler_info()["workers"].items() if "GPU" in worker["resources"]}
     store.close()
     assert written(folder, "chained") == undisturbed
@@ -100,7 +101,7 @@ def test_a_chain_on_two_kinds_of_workers_gives_the_same_bytes(folder: Path, undi
 
 DRIVER = """
 import os, signal, sys
-from contraband.volumes.run import RunOptions
+from blockwise.engine.options import RunOptions
 from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 from pathlib import Path

@@ -13,13 +13,13 @@ import pytest
 
 from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, info, open_array
-from blockwise.engine.run import StageResult
+from blockwise.engine.options import RunOptions, StageResult
 from blockwise.grid import Voxels
 from blockwise.store import open_store
 from contraband.importing.volume import import_volume
 from contraband.models.normalise import Percentiles
 from contraband.volumes.line import stages
-from contraband.volumes.run import RunOptions, execute
+from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings, load_volume_settings
 from tests.contraband.volumes.test_foreground import untrained
 from tests.end_to_end.test_run import blocks_done, done, kill_when
@@ -112,9 +112,9 @@ def test_levels_of_the_whole_volume_keep_nothing(tmp_path: Path, checkpoint: Pat
     found = []
     for per in ("section", "volume"):
         stretched = predict.model_copy(update={"percentiles": Percentiles(per=per)})
-        found += [stretched.outlasting((18, 20, 20), store), stretched.outlasting((24, 18, 20), store)]
+        found += [stretched.unchanged_box((18, 20, 20), store), stretched.unchanged_box((24, 18, 20), store)]
     assert found == [(8, 20, 20), None, None, None]
-    assert predict.outlasting((24, 18, 20), store) == (24, 0, 20)
+    assert predict.unchanged_box((24, 18, 20), store) == (24, 0, 20)
     store.close()
 
 

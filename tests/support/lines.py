@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.volume import Volume, open_array
-from blockwise.engine.run import StageResult
+from blockwise.engine.options import StageResult
 from blockwise.stage import Stage
 from tests.support.toys import Count, Smear
 

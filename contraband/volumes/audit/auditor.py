@@ -8,6 +8,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import info, open_array, read
+from blockwise.engine.options import RunOptions
 from blockwise.engine.preflight import examine, word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
@@ -52,7 +53,7 @@ def audit(
     """
     placed = [absolute(stage) for stage in line if stage.name != "evaluate"]
     with opened_store(settings) as store:
-        examine((), store, InProcess(store), before=placed)
+        examine((), store, InProcess(store), RunOptions(before=placed))
         if not settings.output.exists():
             raise BadInput(settings.output, "is gone, but the store says that it is finished")
         store.claim(Output(settings.output).identity())

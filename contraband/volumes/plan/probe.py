@@ -13,7 +13,8 @@ import numpy as np
 import psutil
 
 from blockwise.cluster.settings import Cluster
-from blockwise.engine.loop import Loop, Policy, Tally, voxels_of
+from blockwise.engine.loop import Loop, Tally, voxels_of
+from blockwise.engine.options import Policy, RunOptions
 from blockwise.engine.preflight import Job
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
@@ -28,7 +29,7 @@ from blockwise.stages.tables import EDGES, HISTOGRAMS
 from blockwise.store.base import StageInfo, Store, mask_of
 from contraband.volumes.line import stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
-from contraband.volumes.run import RunOptions, absolute, opened_executor, opened_store
+from contraband.volumes.run import absolute, opened_executor, opened_store
 from contraband.volumes.settings import VolumeSettings
 
 ENOUGH_S = 20.0

@@ -212,7 +212,8 @@ def listening() -> set[str]:
 
 
 HELD_OPEN = """
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 import psutil, time
 if __name__ == "__main__":
     with open_cluster(Cluster(dashboard=False)):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume, info, open_array
+from blockwise.engine.options import RunOptions
 from blockwise.engine.preflight import examine
 from blockwise.engine.run import chains, run_stages
 from blockwise.engine.schedule import Schedule, reach
@@ -53,9 +54,9 @@ def blurred(stages: Sequence[Stage]) -> np.ndarray:
 def test_a_chain_makes_the_same_volume(source, store, executor):
     """Every block of both stages is done once, and a second run does nothing."""
     stages = line(source)
-    assert [one.blocks_done for one in run_stages(stages, store, executor, chain=True)] == [BLOCKS, BLOCKS]
+    assert [one.blocks_done for one in run_stages(stages, store, executor, RunOptions(chain=True))] == [BLOCKS, BLOCKS]
     assert np.array_equal(blurred(stages), expected(source))
-    assert [one.blocks_done for one in run_stages(stages, store, executor, chain=False)] == [0, 0]
+    assert [one.blocks_done for one in run_stages(stages, store, executor, RunOptions(chain=False))] == [0, 0]
     assert all(info.finished for info in store.stages())
 
 
@@ -64,7 +65,9 @@ def test_the_second_stage_begins_before_the_first_ends(tmp_path, store):
     seen: list[tuple[str, int]] = []
     stages = line(source_volume(tmp_path / "in.zarr" / "long", (80, 4, 4)))
     with InProcess(store) as executor:
-        run_stages(stages, store, executor, chain=True, progress=lambda name, done, *_: seen.append((name, done)))
+        run_stages(
+            stages, store, executor, RunOptions(chain=True, progress=lambda name, done, *_: seen.append((name, done)))
+        )
     second = next(place for place, (name, done) in enumerate(seen) if name == "blur" and done)
     assert max(done for name, done in seen[:second] if name == "smear") < 20
 
@@ -108,10 +111,10 @@ def test_what_hangs_on_a_lost_block_does_not_run(source, store, executor, tmp_pa
     stages = line(source, faults=faults)
     for _ in range(2):
         with pytest.raises(WorkFailed, match=r"smear: 1 blocks failed.*\(0, 0, 0\)"):
-            run_stages(stages, store, executor, chain=True)
+            run_stages(stages, store, executor, RunOptions(chain=True))
         assert store.totals("smear").done == BLOCKS - 1
         assert 0 < store.totals("blur").done <= BLOCKS - 8
-    results = run_stages(stages, store, executor, chain=True, redo_failed=True)
+    results = run_stages(stages, store, executor, RunOptions(chain=True, redo_failed=True))
     assert results[0].blocks_done == 1
     assert np.array_equal(blurred(stages), expected(source))
 
@@ -122,7 +125,7 @@ def test_a_killed_worker_changes_nothing_in_a_chain(source, store, dask_client, 
     keys = [int(key) for key in line(source)[0].grid().keys().ravel()]
     stages = line(source, faults=plan(tmp_path / "plan", {keys[3]: [how], keys[11]: [how]}))
     with OnDask(dask_client, store.url) as executor:
-        run_stages(stages, store, executor, chain=True)
+        run_stages(stages, store, executor, RunOptions(chain=True))
     assert np.array_equal(blurred(stages), expected(source))
 
 
@@ -130,6 +133,7 @@ DRIVER = """
 import os, signal, sys
 from pathlib import Path
 from blockwise.executor import InProcess
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.store import open_store
 from blockwise.arrays.volume import Volume
@@ -139,7 +143,7 @@ def progress(name, done, *_):
     if name == "blur" and done:
         os.kill(os.getpid(), signal.SIGKILL)
 with InProcess(store) as executor:
-    run_stages(line(Volume(path=Path(sys.argv[2]))), store, executor, chain=True, progress=progress)
+    run_stages(line(Volume(path=Path(sys.argv[2]))), store, executor, RunOptions(chain=True, progress=progress))
 """
 
 
@@ -151,7 +155,7 @@ def test_a_killed_chain_is_taken_up_again(source, store, executor, chain):
     before = [store.totals(name).done for name in ("smear", "blur")]
     assert 0 < before[1] < BLOCKS
     stages = line(source)
-    results = run_stages(stages, store, executor, chain=chain)
+    results = run_stages(stages, store, executor, RunOptions(chain=chain))
     assert [one.blocks_skipped for one in results] == before
     assert [one.blocks_done for one in results] == [BLOCKS - done for done in before]
     assert np.array_equal(blurred(stages), expected(source))
@@ -161,8 +165,8 @@ def test_stages_are_chained_where_that_keeps_more_workers_busy(source, tmp_path)
     """Asked for, or because one needs a GPU; never with a stage that needs all of the one before."""
     store = open_store(f"sqlite:///{tmp_path}/other.db")
     with InProcess(store) as executor:
-        plain = examine(line(source), store, executor).jobs
-        mixed = examine([*line(source, gpus=1), Idle(blocks=3)], store, executor).jobs
+        plain = examine(line(source), store, executor, RunOptions()).jobs
+        mixed = examine([*line(source, gpus=1), Idle(blocks=3)], store, executor, RunOptions()).jobs
     assert [len(group) for group in chains(plain)] == [1, 1]
     assert [len(group) for group in chains(plain, True)] == [2]
     assert [len(group) for group in chains(mixed)] == [2, 1]
@@ -174,7 +178,7 @@ def test_a_block_given_up_always_fails_names_its_stage(source, store, executor, 
     keys = [int(key) for key in line(source)[0].grid().keys().ravel()]
     faults = plan(tmp_path / "plan", {key: [RAISE] * ALWAYS for key in keys})
     with pytest.raises(WorkFailed, match="smear: the first"):
-        run_stages(line(source, faults=faults), store, executor, chain=True)
+        run_stages(line(source, faults=faults), store, executor, RunOptions(chain=True))
     assert sum(attempts(faults).values()) <= 3 * BLOCKS
     assert store.totals("blur").done == 0
 
@@ -189,7 +193,9 @@ def test_fragments_and_edges_in_a_chain_give_the_same_bytes(tmp_path):
         seen: list[tuple[str, int]] = []
         with InProcess(f"sqlite:///{output}.db") as executor:
             store = open_store(f"sqlite:///{output}.db")
-            run_stages(stages, store, executor, chain=chain, progress=lambda *row, seen=seen: seen.append(row[:2]))
+            run_stages(
+                stages, store, executor, RunOptions(chain=chain, progress=lambda *row, seen=seen: seen.append(row[:2]))
+            )
             store.close()
         if chain:
             begun = next(place for place, (name, done) in enumerate(seen) if name == "edges" and done)

@@ -14,7 +14,8 @@ import zarr
 
 from blockwise.arrays.content import content_identity
 from blockwise.arrays.volume import Volume, open_array
-from blockwise.engine.run import StageResult, run_stages
+from blockwise.engine.options import RunOptions, StageResult
+from blockwise.engine.run import run_stages
 from blockwise.errors import Stale
 from blockwise.executor import InProcess
 from blockwise.grid import Grid, Voxels
@@ -51,7 +52,7 @@ def run(
     stages = line(folder / "out.zarr", Volume(path=source / "affinities"), block, labels, **rules)
     announce = (told if told is not None else []).append
     with closing(open_store(f"sqlite:///{folder}/store.db")) as store, InProcess(store) as executor:
-        results = run_stages(stages, store, executor, announce=announce, **wishes)
+        results = run_stages(stages, store, executor, RunOptions(announce=announce, **wishes))
     return {result.name: result for result in results}
 
 
@@ -167,8 +168,8 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, str], N
         ("keep", 2, "after"),
         ("resize", 1, "before"),
         ("resize", 2, "after"),
-        ("put_tables", 12, "after"),
-        ("put_tables", 40, "before"),
+        ("put_all", 12, "after"),
+        ("put_all", 40, "before"),
     ],
 )
 def test_a_run_that_dies_while_it_grows_goes_on(
@@ -195,7 +196,7 @@ def test_a_volume_that_grows_while_its_run_is_dead(
 ) -> None:
     """It grew, the run died among the edges, and it grew again before the run went on."""
     put(folder, MIDDLE)
-    die("put_tables", 40, "after")
+    die("put_all", 40, "after")
     with pytest.raises(Death):
         run(folder)
     monkeypatch.undo()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
-from blockwise.engine.run import StageResult, run_stages
+from blockwise.engine.options import RunOptions, StageResult
+from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.store import Store, open_store
@@ -47,7 +48,10 @@ def test_progress_is_told(source, store, executor):
     """From 0 to all blocks of each stage, never backwards."""
     seen: list[tuple[str, int, int]] = []
     run_stages(
-        line(source), store, executor, progress=lambda name, done, total, note="": seen.append((name, done, total))
+        line(source),
+        store,
+        executor,
+        RunOptions(progress=lambda name, done, total, note="": seen.append((name, done, total))),
     )
     assert seen[0] == ("smear", 0, BLOCKS)
     assert seen[-1] == ("count", BLOCKS, BLOCKS)
@@ -72,7 +76,7 @@ def test_a_poisonous_block_is_given_up_and_named(source, store, executor, tmp_pa
     faults = plan(tmp_path / "plan", {bad: [RAISE] * ALWAYS})
     results: list[StageResult] = []
     with pytest.raises(WorkFailed, match=r"1 blocks failed.*\(0, 1, 1\).*PlannedError") as caught:
-        run_stages(line(source, faults=faults), store, executor, on_result=results.append)
+        run_stages(line(source, faults=faults), store, executor, RunOptions(on_result=results.append))
     assert "toys.py" in caught.value.__notes__[0]
     assert (one(results).blocks_done, one(results).blocks_failed) == (BLOCKS - 1, 1)
     assert attempts(faults)[bad] == 3
@@ -88,7 +92,7 @@ def test_a_block_given_up_is_tried_again_only_when_asked(source, store, executor
         with pytest.raises(WorkFailed, match="--redo-failed"):
             run_stages(line(source, faults=faults), store, executor)
         assert attempts(faults)[bad] == 3
-    results = run_stages(line(source, faults=faults), store, executor, redo_failed=True)
+    results = run_stages(line(source, faults=faults), store, executor, RunOptions(redo_failed=True))
     assert [result.blocks_done for result in results] == [1, BLOCKS]
     assert np.array_equal(voxels(smear(source).target), expected(source))
 

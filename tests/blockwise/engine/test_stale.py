@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import open_array
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput, Stale
 from blockwise.executor import InProcess
@@ -21,7 +22,7 @@ def test_changed_settings_make_blocks_stale(source, store, executor):
     with pytest.raises(Stale, match=r"smear\.factor was 1, is now 2.*--redo smear"):
         run_stages(line(source, factor=2), store, executor)
     assert np.array_equal(voxels(smear(source).target), before)
-    results = run_stages(line(source, factor=2), store, executor, redo="smear")
+    results = run_stages(line(source, factor=2), store, executor, RunOptions(redo="smear"))
     assert [result.blocks_done for result in results] == [BLOCKS, BLOCKS]
     assert np.array_equal(voxels(smear(source).target), expected(source, 2))
 
@@ -40,14 +41,14 @@ def test_half_a_stage_with_other_settings_is_stale_too(source, store, tmp_path):
 def test_redo_of_a_later_stage_leaves_the_earlier(source, store, executor):
     """Only the stage and what follows is made anew."""
     run_stages(line(source), store, executor)
-    results = run_stages(line(source), store, executor, redo="count")
+    results = run_stages(line(source), store, executor, RunOptions(redo="count"))
     assert [result.blocks_done for result in results] == [0, BLOCKS]
 
 
 def test_redo_of_an_earlier_stage_forgets_what_was_made_from_it(source, store, executor):
     """Also if the later stages are not part of this run."""
     run_stages(line(source), store, executor)
-    run_stages(line(source)[:1], store, executor, redo="smear")
+    run_stages(line(source)[:1], store, executor, RunOptions(redo="smear"))
     assert store.totals("count").done == 0
 
 
@@ -71,13 +72,13 @@ def test_a_later_part_of_the_line_goes_on_from_the_earlier(source, store, execut
     """`before` is checked, not run; without it the store's word is taken."""
     stages = line(source)
     with pytest.raises(BadInput, match="smear: is not finished"):
-        run_stages(stages[1:], store, executor, before=stages[:1])
+        run_stages(stages[1:], store, executor, RunOptions(before=stages[:1]))
     run_stages(stages[:1], store, executor)
-    assert one(run_stages(stages[1:], store, executor, before=stages[:1])).blocks_done == BLOCKS
+    assert one(run_stages(stages[1:], store, executor, RunOptions(before=stages[:1]))).blocks_done == BLOCKS
     assert one(run_stages(stages[1:], store, executor)).blocks_skipped == BLOCKS
     assert [result.blocks_skipped for result in run_stages(stages, store, executor)] == [BLOCKS, BLOCKS]
     with pytest.raises(Stale, match="smear"):
-        run_stages(stages[1:], store, executor, before=[smear(source, factor=2)])
+        run_stages(stages[1:], store, executor, RunOptions(before=[smear(source, factor=2)]))
 
 
 def test_a_lost_output_is_noticed(source, store, executor):
@@ -87,14 +88,14 @@ def test_a_lost_output_is_noticed(source, store, executor):
     target.rename(target.with_name("elsewhere"))
     with pytest.raises(BadInput, match="is gone, but 18 blocks of smear are marked as done"):
         run_stages([smear(source)], store, executor)
-    assert one(run_stages([smear(source)], store, executor, redo="smear")).blocks_done == BLOCKS
+    assert one(run_stages([smear(source)], store, executor, RunOptions(redo="smear"))).blocks_done == BLOCKS
 
 
 @pytest.mark.parametrize("redo", ["nosuch", "predict"])
 def test_an_unknown_stage_to_redo_is_refused(source, store, executor, redo):
     """In one line, and nothing is written."""
     with pytest.raises(BadInput, match="no such stage"):
-        run_stages(line(source), store, executor, redo=redo)
+        run_stages(line(source), store, executor, RunOptions(redo=redo))
     assert store.stages() == []
 
 
@@ -116,16 +117,16 @@ def test_redo_makes_anew_only_what_depends_on_the_stage(source, store):
     stages = [*line(source), Beside(blocks=2), After(blocks=2), Last(blocks=2)]
     with InProcess(store) as inside:
         run_stages(stages, store, inside)
-        done = {one.name: one.blocks_done for one in run_stages(stages, store, inside, redo="count")}
+        done = {one.name: one.blocks_done for one in run_stages(stages, store, inside, RunOptions(redo="count"))}
     assert done == {"smear": 0, "count": BLOCKS, "beside": 0, "after": 2, "last": 2}
 
 
 def test_a_changed_stage_makes_what_was_made_from_it_stale_and_names_both(source, store, executor):
     """If only the later stage is run, the run says that the one before has changed, not the stage itself."""
     run_stages(line(source), store, executor)
-    run_stages(line(source, factor=2)[:1], store, executor, redo="smear")
+    run_stages(line(source, factor=2)[:1], store, executor, RunOptions(redo="smear"))
     run_stages([line(source, factor=2)[1]], store, executor)
-    run_stages(line(source, factor=3)[:1], store, executor, redo="smear")
+    run_stages(line(source, factor=3)[:1], store, executor, RunOptions(redo="smear"))
     assert store.totals("count").done == 0
 
 

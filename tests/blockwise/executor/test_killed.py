@@ -15,7 +15,8 @@ import pytest
 from blockwise.cluster import open as cluster
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
-from blockwise.engine.run import StageResult, run_stages
+from blockwise.engine.options import Policy, RunOptions, StageResult
+from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, OnDask
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, HOLD_GIL, INTERRUPT, STOP, attempts, plan
@@ -32,7 +33,7 @@ def test_interrupting_keeps_what_is_done(source, store, tmp_path):
     results: list[StageResult] = []
     with InProcess(store) as executor:
         with pytest.raises(KeyboardInterrupt):
-            run_stages([stage], store, executor, on_result=results.append)
+            run_stages([stage], store, executor, RunOptions(on_result=results.append))
         done = one(results).blocks_done
         assert done == store.totals("smear").done == 9
         assert one(run_stages([stage], store, executor)).blocks_done == BLOCKS - done
@@ -59,7 +60,7 @@ def test_a_block_that_kills_every_worker_is_given_up(source, store, dask_client,
     bad = key_of(smear(source), 5)
     faults = plan(tmp_path / "plan", {bad: [DIE_BEFORE_WRITE] * ALWAYS})
     with OnDask(dask_client, store.url) as executor, pytest.raises(WorkFailed, match=r"1 blocks failed"):
-        run_stages([smear(source, faults=faults)], store, executor, max_attempts=2)
+        run_stages([smear(source, faults=faults)], store, executor, RunOptions(policy=Policy(max_attempts=2)))
     assert store.totals("smear").done == BLOCKS - 1
     assert attempts(faults)[bad] == 3
 
@@ -90,7 +91,7 @@ def test_a_dead_pool_ends_the_run(store):
             told.append(done)
 
         with pytest.raises(WorkFailed, match="no worker is alive"):
-            run_stages([stage], store, executor, progress=progress, patience_s=2)
+            run_stages([stage], store, executor, RunOptions(progress=progress, policy=Policy(patience_s=2)))
         assert store.totals("idle").done == told[-1] > 0
 
 
@@ -114,7 +115,7 @@ def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
         with open_cluster(Cluster(address=address)) as client, OnDask(client, store.url) as executor:
             stage = Idle(blocks=1000, seconds=0.1)
             with pytest.raises(WorkFailed, match="no worker is alive"):
-                run_stages([stage], store, executor, progress=progress, patience_s=2)
+                run_stages([stage], store, executor, RunOptions(progress=progress, policy=Policy(patience_s=2)))
         assert 0 < store.totals("idle").done < 1000
     finally:
         scheduler.kill()
@@ -127,8 +128,10 @@ DRIVER = """
 import sys
 from pathlib import Path
 from blockwise.cluster import open as cluster
-from blockwise.cluster.open import Cluster, open_cluster
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.executor import OnDask
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.store import open_store
 from tests.support.toys import Idle
@@ -136,7 +139,7 @@ if __name__ == "__main__":
     store = open_store(sys.argv[1])
     with open_cluster(Cluster(dashboard=False)) as client, OnDask(client, store.url) as executor:
         stage = Idle(blocks=400, seconds=0.05, faults=Path(sys.argv[2]))
-        run_stages([stage], store, executor, progress=lambda name, done, *_: print(done, flush=True))
+        run_stages([stage], store, executor, RunOptions(progress=lambda name, done, *_: print(done, flush=True)))
 """
 
 

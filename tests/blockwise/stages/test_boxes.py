@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
@@ -94,7 +95,7 @@ def stages(output: Path, affinities: Volume, block: Voxels = BLOCK, faults: Path
 
 def run(some: list[Stage], store: Store, executor: Executor, **how: Any) -> None:
     with executor:
-        run_stages(some, store, executor, **how)
+        run_stages(some, store, executor, RunOptions(**how))
 
 
 def tree(output: Path) -> Dendrogram:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.volume import Volume
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
@@ -112,7 +113,7 @@ def test_a_stage_made_anew_changes_nothing(
     run(output, stages)
     store = open_store(f"sqlite:///{tmp_path / 'out'}.db")
     with InProcess(store) as executor:
-        run_stages(stages, store, executor, redo=redo)
+        run_stages(stages, store, executor, RunOptions(redo=redo))
     store.close()
     for name in ("fragments", "segments/0.5"):
         assert digest(Volume(path=output / name)) == digest(Volume(path=in_one_block / name))

@@ -7,6 +7,7 @@ import pytest
 import zarr
 
 from blockwise.arrays.volume import Volume
+from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from contraband.experiments.params import parse_params
 from contraband.experiments.train import train_seg
@@ -15,7 +16,7 @@ from contraband.models.predictor import load_predictor
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
 from contraband.volumes.line import stages
 from contraband.volumes.predict import volume_levels
-from contraband.volumes.run import RunOptions, execute
+from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 

@@ -165,7 +165,7 @@ from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
 from contraband.models.predictor import load_predictor
 from contraband.training.tasks import affinity_target
-from contraband.training.loop import train_seg
+from contraband.experiments.train import train_seg
 torch.set_num_threads(1)
 experiment = Experiment(Path(sys.argv[1]))
 def progress(step, total, loss, its):
@@ -294,7 +294,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from contraband.models.checkpoints import only_trainer
-from contraband.experiments.folders import RunFolder
+from contraband.models.folder import RunFolder
 with only_trainer(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,6 +10,7 @@ import torch
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info
+from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
@@ -20,7 +21,6 @@ from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
 from contraband.volumes.predict import read_reflected, reflect, tiles
-from contraband.volumes.run import RunOptions
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
