@@ -49,11 +49,11 @@ class Stage(Settings, ABC):
         """Create the outputs; harmless when they are there."""
         return
 
-    def parts(self, store: Store) -> Iterable[Stage]:
+    def substages(self, store: Store) -> Iterable[Stage]:
         """Stages run ahead of the blocks of this one, each asked for when the one before it is finished.
 
         For work that cannot be cut into blocks before the stages ahead have ended. Asked for anew whenever blocks of
-        this stage are left; the same store gives the same parts. Each is called `<this stage>/<its own word>`, and its
+        this stage are left; the same store gives the same ones. Each is called `<this stage>/<its own word>`, and its
         blocks are marked, tried again and resumed as all are. A stage that follows another has none.
         """
         return ()

@@ -86,15 +86,15 @@ def examine(
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear - growth.kept.keys()), growth)
 
 
-def part_of(job: Job, part: Stage, store: Store) -> Job:
-    """A part of a stage as a job of its own; what the store has of it, made otherwise, is forgotten."""
-    digest, parts = fingerprint(part, {job.stage.name: job.info.fingerprint})
-    info = StageInfo(part.name, digest, parts, part.grid())
-    old = next((one for one in store.stages() if one.name == part.name), None)
+def substage_job(job: Job, substage: Stage, store: Store) -> Job:
+    """A substage as a job of its own; what the store has of it, made otherwise, is forgotten."""
+    digest, parts = fingerprint(substage, {job.stage.name: job.info.fingerprint})
+    info = StageInfo(substage.name, digest, parts, substage.grid())
+    old = next((one for one in store.stages() if one.name == substage.name), None)
     if old is not None and old.fingerprint != digest:
-        store.clear(part.name)
+        store.clear(substage.name)
         old = None
-    return Job(part, info.grid, info, old is not None and old.finished)
+    return Job(substage, info.grid, info, old is not None and old.finished)
 
 
 def check_stages(stages: Iterable[Stage]) -> None:
@@ -195,7 +195,7 @@ def _upstream(
 
 
 def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[str, StageInfo]:
-    """Stages in the store that this run leaves alone and that were not made from one of its own; no parts of stages."""
+    """Stages in the store that this run leaves alone and that were not made from one of its own; no substages."""
     names = {stage.name for stage in stages}
     return {
         name: info

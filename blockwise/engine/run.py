@@ -139,8 +139,8 @@ class _StageRun:
             self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.options.policy)}
         self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
 
-    def parts(self) -> Iterator[_StageRun]:
-        """The parts of the stage, if blocks are left, each when the one before is finished."""
+    def substages(self) -> Iterator[_StageRun]:
+        """The substages of the stage, if blocks are left, each when the one before is finished."""
         if self.skip.all():
             return
         found = iter(self.hook("parts"))
@@ -156,7 +156,7 @@ class _StageRun:
         log.info("%s: finished, %d blocks done, %d before", self.name, self.tally.done, self.skipped)
 
     def hook(self, verb: str) -> Any:
-        """Call the stage's `prepare`, `parts` or `finish`."""
+        """Call the stage's `prepare`, `substages` or `finish`."""
         return self.call(lambda: getattr(self.job.stage, verb)(self.store), verb)
 
     def call(self, work: Callable[[], Any], verb: str) -> Any:
@@ -181,7 +181,9 @@ class _StageRun:
     def result(self) -> StageResult:
         """What was done so far."""
         totals = self.store.totals(self.name)
-        parts = [self.store.totals(info.name) for info in self.store.stages() if info.name.startswith(f"{self.name}/")]
+        substages = [
+            self.store.totals(info.name) for info in self.store.stages() if info.name.startswith(f"{self.name}/")
+        ]
         return StageResult(
             name=self.name,
             blocks_done=self.tally.done,
@@ -189,8 +191,8 @@ class _StageRun:
             blocks_failed=len({*self.given_up, *self.tally.errors}),
             voxels=totals.voxels,
             wall_seconds=time.monotonic() - self.begun_s,
-            cpu_seconds=totals.cpu_seconds + sum(part.cpu_seconds for part in parts),
-            peak_rss_bytes=max([totals.peak_rss_bytes, *(part.peak_rss_bytes for part in parts)]),
+            cpu_seconds=totals.cpu_seconds + sum(one.cpu_seconds for one in substages),
+            peak_rss_bytes=max([totals.peak_rss_bytes, *(one.peak_rss_bytes for one in substages)]),
             context_inflation=self.job.grid.inflation(),
             fingerprint=self.job.info.fingerprint,
         )

@@ -375,12 +375,12 @@ def in_boxes() -> list[Point]:
     """A graph that is solved in boxes."""
     memory = ("agglomerate.memory=20KB",)
     places = [
-        ("part sizes", "after", 1),
-        ("part borders", "before", 2),
-        ("part names", "after", 1),
-        ("part leaves", "after", 2),
-        ("part 1", "before", 1),
-        ("part 1", "after", 1),
+        ("substage sizes", "after", 1),
+        ("substage borders", "before", 2),
+        ("substage names", "after", 1),
+        ("substage leaves", "after", 2),
+        ("substage 1", "before", 1),
+        ("substage 1", "after", 1),
         ("box put", "before", 3),
         ("box put", "after", 20),
         ("process agglomerate", "before", 1),
@@ -405,9 +405,13 @@ def in_boxes() -> list[Point]:
             store=next(stores),
             first=DONE,
             settings=memory,
-            quick=place == "part leaves",
+            quick=place == "substage leaves",
         )
-        for place, moment, nth in (("part leaves", "after", 2), ("part 1", "before", 1), ("box put", "after", 30))
+        for place, moment, nth in (
+            ("substage leaves", "after", 2),
+            ("substage 1", "before", 1),
+            ("box put", "after", 30),
+        )
     ]
 
 

@@ -11,7 +11,7 @@ Places and their moments, `WORD` being a stage's word:
   tables in WORD              tables of a block
   transaction WORD            after: marks are written but not yet committed (SQLite)
   mark WORD, fail WORD        the store learns what became of blocks
-  box put, box graph, box clear   parts of a graph that is solved in boxes
+  box put, box graph, box clear   pieces of a graph that is solved in boxes
   file PATH                   a file of the output, through zarr; also torn and whole
   json NAME                   report.json or evaluation.json; also torn
 """
@@ -227,13 +227,13 @@ def wrap_cli(module: ModuleType, striker: Striker) -> None:
 
 
 def wrap_boxes(module: ModuleType, striker: Striker) -> None:
-    """The parts of agglomerate, by the last word of their names."""
+    """The substages of agglomerate, by the last word of their names."""
     for name in ("Sizes", "Borders", "Names", "Leaves", "Joined"):
         around(
             striker,
             getattr(module, name),
             "process",
-            lambda self, block, store: (f"part {self.name.partition('/')[2]}", (block.key,)),
+            lambda self, block, store: (f"substage {self.name.partition('/')[2]}", (block.key,)),
         )
 
 

@@ -1,4 +1,4 @@
-"""The parts of agglomerate for a graph that is larger than a worker's memory: boxes, side by side on all workers.
+"""The substages of agglomerate for a graph that is larger than a worker's memory: boxes, side by side on all workers.
 
 sizes    how many bytes of edges each block counted, a layer of blocks at a time
 borders  a leaf is a group of blocks whose graph fits: the numbers it has in common with others
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from blockwise.grid import Block, Grid, Voxels, unpack
 from blockwise.kernels.components import concatenate_pairs
@@ -54,8 +55,8 @@ LEFT = 6
 """Bytes needed to solve a box for each byte that the boxes in it left over."""
 
 
-class Part(Stage):
-    """What all parts know of agglomerate."""
+class Substage(Stage):
+    """What all substages know of agglomerate."""
 
     shape: Voxels
     block: Voxels
@@ -64,7 +65,7 @@ class Part(Stage):
     statistic: str
     stop: float
     boxes: int = 1
-    """Blocks of this part."""
+    """Blocks of this substage."""
     plan: str = ""
     """A digest of which block is in which leaf."""
 
@@ -72,7 +73,7 @@ class Part(Stage):
         return Grid(self.name, (self.boxes, 1, 1), (1, 1, 1))
 
     def parameters(self) -> dict[str, object]:
-        # How agglomerate is set is in its own fingerprint, on which its parts depend.
+        # How agglomerate is set is in its own fingerprint, on which its substages depend.
         return {key: value for key, value in super().parameters().items() if key in ("boxes", "plan", "joined")}
 
     @property
@@ -90,7 +91,7 @@ class Part(Stage):
         return Cut(Shelf(store).get(CUT, 0), Grid(self.name, self.shape, self.block))
 
 
-class Sizes(Part):
+class Sizes(Substage):
     """Look how much each block counted, one layer of blocks after the other."""
 
     name = "agglomerate/sizes"
@@ -112,7 +113,7 @@ class Sizes(Part):
         return SIZES.joined([shelf.get(SIZES, layer) for layer in range(self.grid().counts[0])])
 
 
-class Borders(Part):
+class Borders(Substage):
     """Find the numbers of a leaf that are at home in another, and those that are joined inside."""
 
     name = "agglomerate/borders"
@@ -130,7 +131,7 @@ class Borders(Part):
         Shelf(store).put(INSIDE, here, join_inside(concatenate_pairs(pairs)))
 
 
-class Names(Part):
+class Names(Substage):
     """Tell each leaf the final numbers of the fragments that it has in common with others."""
 
     name = "agglomerate/names"
@@ -144,7 +145,7 @@ class Names(Part):
             shelf.put(NAMED_OUTSIDE, at, named)
 
 
-class Leaves(Part):
+class Leaves(Substage):
     """Name the fragments of a leaf for good, and merge what can be merged there."""
 
     name = "agglomerate/leaves"
@@ -164,12 +165,14 @@ class Leaves(Part):
 class Box(Settings):
     """A box, and the smaller ones that it is made of: their levels and first leaves."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     first: int
     end: int
-    parts: tuple[tuple[int, int], ...]
+    inner: tuple[tuple[int, int], ...] = Field(serialization_alias="parts")  # as the fingerprints in stores have it
 
 
-class Joined(Part):
+class Joined(Substage):
     """Merge what can be merged in boxes made of smaller ones."""
 
     level: int
@@ -182,12 +185,12 @@ class Joined(Part):
 
     def process(self, block: Block, store: Store) -> None:
         shelf, box = Shelf(store), self.joined[place_of(block)]
-        graph = join([shelf.graph(*part) for part in box.parts])
+        graph = join([shelf.graph(*one) for one in box.inner])
         solve(shelf, graph, self.level, (box.first, box.end), self.rules)
 
 
 def place_of(block: Block) -> int:
-    """The place of a block of a part."""
+    """The place of a block of a substage."""
     return unpack(block.key)[0]
 
 
@@ -198,10 +201,10 @@ def solve(shelf: Shelf, graph: Graph, level: int, span: Span, rules: Rules) -> N
     shelf.put_graph(level, span[0], rest)
 
 
-def parts(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator[Part]:
-    """The parts that solve a graph in boxes, each when those before are finished; none more if it fits at once.
+def substages(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator[Substage]:
+    """The substages that solve a graph in boxes, each when those before are finished; none more if it fits at once.
 
-    common: the settings that all parts share.
+    common: the settings that all substages share.
     """
     sizes, shelf = Sizes(**common), Shelf(store)  # type: ignore[arg-type]
     yield sizes
@@ -241,17 +244,17 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
                 Box(
                     first=members[0][1][0],
                     end=members[-1][1][1],
-                    parts=tuple((below, span[0]) for below, span in members),
+                    inner=tuple((below, span[0]) for below, span in members),
                 )
             )
         yield level, tuple(boxes)
-        gone = {part for box in boxes for part in box.parts}
+        gone = {one for box in boxes for one in box.inner}
         kept = [one for one in waiting if (one[0], one[1][0]) not in gone]
         waiting = sorted([*kept, *((level, (box.first, box.end)) for box in boxes)], key=lambda one: one[1])
 
 
 def is_solved(store: Store) -> bool:
-    """Whether the parts have solved the graph, so that only the dendrogram is to be put together."""
+    """Whether the substages have solved the graph, so that only the dendrogram is to be put together."""
     return Shelf(store).has(SOLVED_BOXES, 0)
 
 

@@ -85,11 +85,11 @@ class Agglomerate(Stage):
         except ValueError:
             raise BadInput("agglomerate.memory", "no amount of memory", got=self.memory, wanted="8GB") from None
 
-    def parts(self, store: Store) -> Iterable[Stage]:
+    def substages(self, store: Store) -> Iterable[Stage]:
         limit = self.limit_bytes()
         if limit is None or self.block is None or self.statistic.startswith("waterz:"):
             return ()
-        return boxes.parts({**self.rules()._asdict(), "shape": self.shape, "block": self.block}, limit, store)
+        return boxes.substages({**self.rules()._asdict(), "shape": self.shape, "block": self.block}, limit, store)
 
     def process(self, block: Block, store: Store) -> None:
         if self.memory is not None and boxes.is_solved(store):

@@ -30,39 +30,39 @@ NAMES = ("fragment", "parent", "score")
 
 
 class Struck(Stage):
-    """A part of agglomerate whose blocks die as planned."""
+    """A substage of agglomerate whose blocks die as planned."""
 
-    part: Any
+    substage: Any
     faults: Path
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return str(self.part.name)
+        return str(self.substage.name)
 
     def grid(self) -> Grid:
-        grid: Grid = self.part.grid()
+        grid: Grid = self.substage.grid()
         return grid
 
     def parameters(self) -> dict[str, object]:
-        chosen: dict[str, object] = self.part.parameters()
+        chosen: dict[str, object] = self.substage.parameters()
         return chosen
 
     def process(self, block: Block, store: Store) -> None:
         folder = self.faults / self.name.replace("/", " ")
         folder.mkdir(parents=True, exist_ok=True)
         strike(folder, block.key, "before write")
-        self.part.process(block, store)
+        self.substage.process(block, store)
         strike(folder, block.key, "after write")
 
 
 class Mortal(Agglomerate):
-    """Merging whose parts die as planned."""
+    """Merging whose substages die as planned."""
 
     faults: Path
 
-    def parts(self, store: Store) -> Iterable[Stage]:
-        for part in super().parts(store):
-            yield Struck(part=part, faults=self.faults)
+    def substages(self, store: Store) -> Iterable[Stage]:
+        for substage in super().substages(store):
+            yield Struck(substage=substage, faults=self.faults)
 
     def parameters(self) -> dict[str, object]:
         return {key: value for key, value in super().parameters().items() if key != "faults"}
@@ -131,8 +131,8 @@ def test_workers_that_die_in_boxes_change_nothing(
 ) -> None:
     """Workers die with a leaf and with a box above, before or after they have written; others solve them anew."""
     faults = tmp_path / "faults"
-    for part, how in {"leaves": DIE_AFTER_WRITE, "1": DIE_BEFORE_WRITE}.items():
-        plan(faults / f"agglomerate {part}", {0: [how]})
+    for substage, how in {"leaves": DIE_AFTER_WRITE, "1": DIE_BEFORE_WRITE}.items():
+        plan(faults / f"agglomerate {substage}", {0: [how]})
     run(stages(tmp_path / "out.zarr", affinities, faults=faults, memory="60kB"), store, OnDask(dask_client, store.url))
     check(tmp_path / "out.zarr", whole)
     assert all(attempts(folder)[0] >= 2 for folder in faults.iterdir() if (folder / "0.plan").exists())
@@ -179,7 +179,7 @@ def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, st
 
 
 def test_a_part_knows_nothing_of_places() -> None:
-    """What a part was made with is its cut; the rest is in the fingerprint of agglomerate."""
-    part = boxes.Leaves(shape=SHAPE, block=BLOCK, full=255, statistic="mean", stop=0.1, boxes=4, plan="x")
-    assert part.parameters() == {"boxes": 4, "plan": "x"}
-    assert part.grid().counts == (4, 1, 1)
+    """What a substage was made with is its cut; the rest is in the fingerprint of agglomerate."""
+    substage = boxes.Leaves(shape=SHAPE, block=BLOCK, full=255, statistic="mean", stop=0.1, boxes=4, plan="x")
+    assert substage.parameters() == {"boxes": 4, "plan": "x"}
+    assert substage.grid().counts == (4, 1, 1)
