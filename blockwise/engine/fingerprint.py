@@ -13,23 +13,23 @@ from blockwise.stage import Stage
 
 
 def fingerprint(stage: Stage, upstream: Mapping[str, str], made: Collection[str] = ()) -> tuple[str, dict[str, Any]]:
-    """The sha256 of all that the stage's result depends on, and its parts as plain data.
+    """The sha256 of all that the stage's result depends on, and its ingredients as plain data.
 
     upstream: fingerprints of the stages it depends on. made: absolute paths of what those write: no inputs.
     """
     grid = stage.grid()
-    parts: dict[str, Any] = {f"{stage.name}.{key}": value for key, value in flat(stage.parameters()).items()}
-    parts["code version"] = stage.version
-    parts["block shape"] = list(grid.block)
-    parts["volume shape"] = list(grid.volume)
-    parts.update({key: identity(volume) for key, volume in external(stage, made).items()})
-    parts.update({f"upstream {name}": digest for name, digest in upstream.items()})
-    plain: dict[str, Any] = json.loads(json.dumps(parts, sort_keys=True))
+    ingredients: dict[str, Any] = {f"{stage.name}.{key}": value for key, value in flat(stage.parameters()).items()}
+    ingredients["code version"] = stage.version
+    ingredients["block shape"] = list(grid.block)
+    ingredients["volume shape"] = list(grid.volume)
+    ingredients.update({key: identity(volume) for key, volume in external(stage, made).items()})
+    ingredients.update({f"upstream {name}": digest for name, digest in upstream.items()})
+    plain: dict[str, Any] = json.loads(json.dumps(ingredients, sort_keys=True))
     return digest(plain), plain
 
 
 def external(stage: Stage, made: Collection[str] = ()) -> dict[str, Volume]:
-    """The arrays that no stage of the run makes, by their key among the parts."""
+    """The arrays that no stage of the run makes, by their key among the ingredients."""
     return {
         f"input {place} ({volume.path.name})": volume
         for place, volume in enumerate(stage.inputs())
@@ -43,7 +43,7 @@ def sources(stage: Stage, made: Collection[str] = ()) -> dict[str, list[dict[str
 
 
 def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What changed between two sets of parts, for people: `fragments.smooth was 0.7, is now 1.0`."""
+    """What changed between two sets of ingredients, for people: `fragments.smooth was 0.7, is now 1.0`."""
     changes = []
     for key in [*new, *(key for key in old if key not in new)]:
         before, after = old.get(key), new.get(key)
@@ -61,13 +61,13 @@ def identity(volume: Volume) -> str:
 
     The voxels themselves are not read; `missing` if there is no array.
     """
-    parts: list[Any] = list(metadata(volume))
-    if not parts:
+    described: list[Any] = list(metadata(volume))
+    if not described:
         return "missing"
-    named = any("identity" in (part.get("attributes") or part) for part in parts)
+    named = any("identity" in (one.get("attributes") or one) for one in described)
     if not named:
-        parts += [path.stat().st_mtime_ns for path in _files(volume)]
-    return digest(parts)
+        described += [path.stat().st_mtime_ns for path in _files(volume)]
+    return digest(described)
 
 
 def metadata(volume: Volume) -> list[dict[str, Any]]:

@@ -132,16 +132,16 @@ class Growth:
 
     def _above(self, old: StageInfo) -> set[str]:
         """Stages that have grown and that this one was made from."""
-        return {name for name in (*self.kept, *self.anew) if f"upstream {name}" in old.parts}
+        return {name for name in (*self.kept, *self.anew) if f"upstream {name}" in old.ingredients}
 
     def _is_all(self, old: StageInfo, was: Mapping[str, Any], new: StageInfo) -> bool:
         """Whether nothing but the volume has changed, and what comes from outside or from stages that have grown."""
-        if old.parts.keys() != new.parts.keys():
+        if old.ingredients.keys() != new.ingredients.keys():
             return False
         above = {f"upstream {name}": self.known[name].fingerprint for name in self._above(old)}
-        for key, value in old.parts.items():
+        for key, value in old.ingredients.items():
             if key.startswith("upstream "):
-                fits = value in (above.get(key), new.parts[key])
+                fits = value in (above.get(key), new.ingredients[key])
             else:
                 fits = key.startswith("input ") or was[key] == value
             if not fits:
@@ -172,7 +172,7 @@ class Growth:
 
 
 def as_it_was(stage: Stage, old: StageInfo, made: set[str]) -> dict[str, Any] | None:
-    """The parts of the stage's fingerprint on the old volume, which is smaller; None if it is not.
+    """The ingredients of the stage's fingerprint on the old volume, which is smaller; None if it is not.
 
     Arrays from outside are those of today; stages ahead are left out.
     """

@@ -71,8 +71,10 @@ def examine(
     growth = Growth(store, known, options.grown)
     for stage in stages:
         old = known.get(stage.name)
-        digest, parts = fingerprint(stage, _upstream(stage, digests, old, outside), made)
-        info = StageInfo(stage.name, digest, parts, stage.grid(), outputs=_outputs(stage), sources=sources(stage, made))
+        digest, ingredients = fingerprint(stage, _upstream(stage, digests, old, outside), made)
+        info = StageInfo(
+            stage.name, digest, ingredients, stage.grid(), outputs=_outputs(stage), sources=sources(stage, made)
+        )
         is_same = old is not None and old.fingerprint == digest and stage.name not in redone
         if old is not None and stage.name not in redone:
             if not is_same:
@@ -88,8 +90,8 @@ def examine(
 
 def substage_job(job: Job, substage: Stage, store: Store) -> Job:
     """A substage as a job of its own; what the store has of it, made otherwise, is forgotten."""
-    digest, parts = fingerprint(substage, {job.stage.name: job.info.fingerprint})
-    info = StageInfo(substage.name, digest, parts, substage.grid())
+    digest, ingredients = fingerprint(substage, {job.stage.name: job.info.fingerprint})
+    info = StageInfo(substage.name, digest, ingredients, substage.grid())
     old = next((one for one in store.stages() if one.name == substage.name), None)
     if old is not None and old.fingerprint != digest:
         store.clear(substage.name)
@@ -173,9 +175,9 @@ def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[s
         old = known.get(stage.name)
         if old is None or not old.finished:
             raise BadInput(stage.name, "is not finished", todo=f"start with --from {word(stage.name)}")
-        digest, parts = fingerprint(stage, _upstream(stage, digests, old, {}), made)
+        digest, ingredients = fingerprint(stage, _upstream(stage, digests, old, {}), made)
         if digest != old.fingerprint:
-            raise _stale(stage.name, old, parts)
+            raise _stale(stage.name, old, ingredients)
         digests[stage.name] = digest
         made |= set(_outputs(stage))
     return digests
@@ -209,7 +211,7 @@ def _outputs(stage: Stage) -> tuple[str, ...]:
 
 
 def _made_from(info: StageInfo) -> list[str]:
-    return [part.removeprefix("upstream ") for part in info.parts if part.startswith("upstream ")]
+    return [key.removeprefix("upstream ") for key in info.ingredients if key.startswith("upstream ")]
 
 
 def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> None:
@@ -218,7 +220,7 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
     if not done:
         return
     if old.fingerprint != new.fingerprint:
-        raise _stale(stage.name, old, new.parts)
+        raise _stale(stage.name, old, new.ingredients)
     missing = [volume.path for volume in stage.outputs() if not volume.path.exists()]
     if missing:
         raise BadInput(
@@ -235,9 +237,9 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
         )
 
 
-def _stale(name: str, old: StageInfo, parts: Mapping[str, Any]) -> Stale:
+def _stale(name: str, old: StageInfo, ingredients: Mapping[str, Any]) -> Stale:
     return Stale(
         name,
-        f"its finished blocks were made otherwise: {explain(old.parts, parts)}",
+        f"its finished blocks were made otherwise: {explain(old.ingredients, ingredients)}",
         todo=f"use --redo {word(name)} to make it and all after it anew, or change it back",
     )

@@ -46,7 +46,7 @@ class StageInfo:
 
     name: str
     fingerprint: str
-    parts: Mapping[str, Any]
+    ingredients: Mapping[str, Any]
     """What the fingerprint is made of, as plain data."""
     grid: Grid
     finished: bool = False
@@ -165,20 +165,20 @@ def info_to_json(info: StageInfo) -> str:
     """The text from which `info_from_json` makes the same again."""
     grid = info.grid
     shape = [grid.stage, grid.volume, grid.block, grid.context_low, grid.context_high]
-    told = [info.name, info.fingerprint, dict(info.parts), shape, info.finished, info.outputs, dict(info.sources)]
+    told = [info.name, info.fingerprint, dict(info.ingredients), shape, info.finished, info.outputs, dict(info.sources)]
     return json.dumps(told)
 
 
 def info_from_json(text: str) -> StageInfo:
     """The inverse of `info_to_json`."""
     try:
-        name, fingerprint, parts, shape, finished, outputs, *more = json.loads(text)
+        name, fingerprint, ingredients, shape, finished, outputs, *more = json.loads(text)
     except ValueError:
         raise BadInput(
             "store", "was written by another version", todo="remove it and its output, or use that version"
         ) from None
     grid = Grid(shape[0], *(tuple(axis) for axis in shape[1:]))
-    return StageInfo(name, fingerprint, parts, grid, finished, tuple(outputs), *more)
+    return StageInfo(name, fingerprint, ingredients, grid, finished, tuple(outputs), *more)
 
 
 def masked(url: str) -> str:

@@ -147,7 +147,7 @@ def test_a_failure_is_forgotten_when_its_block_is_done(store):
 
 
 def test_stages_come_back_as_they_were_put(store):
-    """Name, fingerprint, parts and grid survive; a second put replaces and keeps the order."""
+    """Name, fingerprint, ingredients and grid survive; a second put replaces and keeps the order."""
     store.put_stage(info("predict"))
     store.put_stage(info("fragments"))
     store.put_stage(replace(info("predict", "g"), finished=True))
