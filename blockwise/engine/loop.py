@@ -72,7 +72,7 @@ class Loop:
                 raise
             finally:
                 self.executor.cancel()
-            return [part.given_up for part in schedule.parts]
+            return [state.given_up for state in schedule.stages]
 
     def _run(self, schedule: Schedule) -> None:
         name = self.jobs[-1].stage.name
@@ -94,7 +94,7 @@ class Loop:
     def _hand_out(self, schedule: Schedule, place: int) -> None:
         stage = self.jobs[place].stage
         fresh: list[int] = []
-        room = self.executor.capacity(stage) - len(schedule.parts[place].out)
+        room = self.executor.capacity(stage) - len(schedule.stages[place].out)
         while room > 0 and (key := schedule.next_block(place)) is not None:
             room -= 1
             attempt = schedule.attempt(key, place)

@@ -14,7 +14,7 @@ from funlib.geometry import Coordinate, Roi
 from blockwise.grid import Grid, Voxels, as_voxels, pack
 
 
-class Part:
+class StageState:
     """How far one stage of a schedule is."""
 
     def __init__(self, grid: Grid, skip: np.ndarray) -> None:
@@ -50,90 +50,92 @@ class Schedule:
         """done: (grid.counts) bool for each stage, blocks to leave out. All grids have the same blocks."""
         if len({(grid.volume, grid.block) for grid in grids}) != 1:
             raise ValueError("the stages of a chain have the same blocks")
-        self.parts = [Part(grid, skip) for grid, skip in zip(grids, done, strict=True)]
+        self.stages = [StageState(grid, skip) for grid, skip in zip(grids, done, strict=True)]
         self._max_attempts = max_attempts
         self._scheduler: Any = None
         self._thread = 0
 
     def __enter__(self) -> Self:
-        tasks = [self._task(place) for place in range(len(self.parts))]
+        tasks = [self._task(place) for place in range(len(self.stages))]
         self._thread = threading.get_ident()
         pipeline = daisy.Pipeline(tasks, list(pairwise(tasks)))
         self._scheduler = daisy.Scheduler(pipeline)  # type: ignore[no-untyped-call]
-        for part in self.parts:
-            if not part.left:
-                self._scheduler.acquire_block(part.grid.stage)  # gives none, yet without it the next stage never begins
+        for state in self.stages:
+            if not state.left:
+                self._scheduler.acquire_block(
+                    state.grid.stage
+                )  # gives none, yet without it the next stage never begins
         return self
 
     def __exit__(self, *error: object) -> None:
         self._scheduler = None
-        for part in self.parts:
-            part.out.clear()
+        for state in self.stages:
+            state.out.clear()
 
     @property
     def out(self) -> int:
         """Blocks handed out and not released."""
-        return sum(len(part.out) for part in self.parts)
+        return sum(len(state.out) for state in self.stages)
 
     @property
     def is_finished(self) -> bool:
         """Whether every block is done, left out, given up, or waits for one that is."""
-        return all(not part.left or part.left == self._orphans(place) for place, part in enumerate(self.parts))
+        return all(not state.left or state.left == self._orphans(place) for place, state in enumerate(self.stages))
 
     def next_block(self, place: int = 0) -> int | None:
         """The key of a block that may run now; None if there is none at present."""
         self._check_thread()
-        part = self.parts[place]
-        block = self._scheduler.acquire_block(part.grid.stage)
+        state = self.stages[place]
+        block = self._scheduler.acquire_block(state.grid.stage)
         if block is None:
             return None
         key = pack(as_voxels(block.write_roi.begin))
-        part.out[key] = block
-        part.attempts[key] = part.attempts.get(key, 0) + 1
+        state.out[key] = block
+        state.attempts[key] = state.attempts.get(key, 0) + 1
         return key
 
     def attempt(self, key: int, place: int = 0) -> int:
         """How often the block has been handed out."""
-        return self.parts[place].attempts.get(key, 0)
+        return self.stages[place].attempts.get(key, 0)
 
     def release(self, key: int, ok: bool, place: int = 0) -> bool:
         """Take a block back; returns whether it will be handed out again. KeyError if it is not out."""
         self._check_thread()
-        part = self.parts[place]
-        block = part.out.pop(key)  # a second release would corrupt the scheduler's counts for ever
+        state = self.stages[place]
+        block = state.out.pop(key)  # a second release would corrupt the scheduler's counts for ever
         block.status = daisy.BlockStatus.SUCCESS if ok else daisy.BlockStatus.FAILED
         self._scheduler.release_block(block)
         if ok:
-            del part.attempts[key]
-            part.done += 1
+            del state.attempts[key]
+            state.done += 1
             return False
-        if part.attempts[key] < self._max_attempts:
+        if state.attempts[key] < self._max_attempts:
             return True
-        part.given_up.append(key)
+        state.given_up.append(key)
         return False
 
     def _task(self, place: int) -> Any:
         """The stage as the scheduler sees it: in whole blocks, so that no remainder at a border matters."""
-        part = self.parts[place]
-        whole = Roi((0, 0, 0), part.grid.counts)
+        state = self.stages[place]
+        whole = Roi((0, 0, 0), state.grid.counts)
         step = Roi((0, 0, 0), (1, 1, 1))
-        around = Coordinate(reach(part.grid) if place else (0, 0, 0))
+        around = Coordinate(reach(state.grid) if place else (0, 0, 0))
         return daisy.Task(  # type: ignore[no-untyped-call]
-            part.grid.stage,
+            state.grid.stage,
             whole.grow(around, around),
             step.grow(around, around),
             step,
             read_write_conflict=False,
             fit="shrink",
             max_retries=self._max_attempts - 1,
-            skip_mask=part.skip,
+            skip_mask=state.skip,
         )
 
     def _orphans(self, place: int) -> int:
         """Blocks that never come because one that they read was given up."""
-        if not any(part.given_up for part in self.parts[:place]):
+        if not any(state.given_up for state in self.stages[:place]):
             return 0
-        return int(self._scheduler.task_states[self.parts[place].grid.stage].orphaned_count)
+        return int(self._scheduler.task_states[self.stages[place].grid.stage].orphaned_count)
 
     def _check_thread(self) -> None:
         if self._scheduler is None or threading.get_ident() != self._thread:

@@ -99,7 +99,7 @@ def drain(grids: Sequence[Grid], skip: Sequence[np.ndarray], random: np.random.G
             if place == 0:
                 begun += 1
                 done[unpack(key)] = True
-        assert [part.left for part in schedule.parts] == [0, 0]
+        assert [state.left for state in schedule.stages] == [0, 0]
     return begun
 
 

@@ -48,7 +48,7 @@ def test_blocks_that_are_done_are_left_out():
         with Schedule([GRID], [done]) as schedule:
             assert sorted(drain(schedule)) == sorted(GRID.keys()[~done].tolist())
             assert schedule.is_finished
-            assert schedule.parts[0].skipped == done.sum()
+            assert schedule.stages[0].skipped == done.sum()
 
 
 def test_all_blocks_may_be_out_at_once():
@@ -68,8 +68,8 @@ def test_a_failed_block_comes_again_up_to_the_limit():
     with Schedule([GRID], [none_done()], max_attempts=3) as schedule:
         order = drain(schedule, fails=(bad,))
         assert order.count(bad) == 3
-        assert schedule.parts[0].given_up == [bad]
-        assert schedule.parts[0].done == GRID.count - 1
+        assert schedule.stages[0].given_up == [bad]
+        assert schedule.stages[0].done == GRID.count - 1
         assert schedule.is_finished
 
 
