@@ -57,7 +57,7 @@ class Loop:
         self.store = store
         self.executor = executor
         self.policy = policy
-        self.tell = tell
+        self.on_change = on_change
         self._places = {job.stage.name: place for place, job in enumerate(self.jobs)}
 
     def run(self, skip: Sequence[np.ndarray]) -> list[list[int]]:

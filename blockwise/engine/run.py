@@ -51,7 +51,7 @@ def run_examined(flight: Preflight, store: Store, executor: Executor, options: R
             _run_chain(runs, executor)
         finally:
             for run in runs:
-                if run.was_opened:
+                if run.has_begun:
                     report(run.result())
     return results
 
@@ -117,17 +117,21 @@ class _StageRun:
         self.name = job.stage.name
         self.begun_s = time.monotonic()
         self.tally = Tally()
-        self.was_opened = False
+        self.has_begun = False
         self.skip = np.zeros(job.grid.counts, bool)
         self.skipped = 0
         self.given_up: dict[int, str] = {}
 
-    def open(self) -> bool:
-        """Find out what is done; returns whether nothing is left to do."""
-        self.was_opened = True
+    def begin(self) -> None:
+        """Find out what is done."""
+        self.has_begun = True
         self.skip = self.store.done_mask(self.name, self.job.grid, self.job.info.fingerprint)
         self.skipped = int(np.count_nonzero(self.skip))
-        self.tell()
+        self.show_progress()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do, once it has begun."""
         return bool(self.skip.all()) and self.job.was_finished
 
     def prepare(self) -> None:
@@ -172,7 +176,7 @@ class _StageRun:
             raised.add_note(text)
             raise raised from error
 
-    def tell(self) -> None:
+    def show_progress(self) -> None:
         """Pass progress on."""
         if self.options.progress is not None:
             note = f"({len(self.tally.errors)} failed)" if self.tally.errors else ""
