@@ -127,7 +127,7 @@ def check_outputs(stage: Stage) -> None:
         check_whole_shards(volume, stage.grid().block)
 
 
-def word(name: str) -> str:
+def stage_word(name: str) -> str:
     """A stage's word: `segment` for `segment/0.5`."""
     return name.partition("/")[0]
 
@@ -136,8 +136,8 @@ def _check_names(stages: Sequence[Stage], redo: str | None) -> None:
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
         raise BadInput("stages", "two stages have the same name", got=", ".join(names))
-    if redo is not None and redo not in names and redo not in map(word, names):
-        wanted = ", ".join(dict.fromkeys(map(word, names)))
+    if redo is not None and redo not in names and redo not in map(stage_word, names):
+        wanted = ", ".join(dict.fromkeys(map(stage_word, names)))
         raise BadInput("--redo", "no such stage in this run", got=redo, wanted=wanted)
 
 
@@ -147,7 +147,7 @@ def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, Stage
         return set()
     redone: set[str] = set()
     for stage in stages:
-        if redo in (stage.name, word(stage.name)) or any(_depends(stage, name) for name in redone):
+        if redo in (stage.name, stage_word(stage.name)) or any(_depends(stage, name) for name in redone):
             redone.add(stage.name)
     return redone | _made_of(redone, stages, known)
 
@@ -164,7 +164,7 @@ def _made_of(names: set[str], stages: Sequence[Stage], known: Mapping[str, Stage
 
 def _depends(stage: Stage, name: str) -> bool:
     """Whether the stage's result depends on that of an earlier one."""
-    return word(name) != word(stage.name) and (stage.needs is None or word(name) in stage.needs)
+    return stage_word(name) != stage_word(stage.name) and (stage.needs is None or stage_word(name) in stage.needs)
 
 
 def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[str, str]:
@@ -174,7 +174,7 @@ def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[s
     for stage in before:
         old = known.get(stage.name)
         if old is None or not old.finished:
-            raise BadInput(stage.name, "is not finished", todo=f"start with --from {word(stage.name)}")
+            raise BadInput(stage.name, "is not finished", todo=f"start with --from {stage_word(stage.name)}")
         digest, ingredients = fingerprint(stage, _upstream(stage, digests, old, {}), made)
         if digest != old.fingerprint:
             raise _stale(stage.name, old, ingredients)
@@ -191,7 +191,7 @@ def _upstream(
     for name, info in outside.items():
         if old is None or name in _made_from(old):
             if not info.finished:
-                raise BadInput(name, "is not finished", todo=f"start with --from {word(name)}")
+                raise BadInput(name, "is not finished", todo=f"start with --from {stage_word(name)}")
             found[name] = info.fingerprint
     return {name: digest for name, digest in found.items() if _depends(stage, name)}
 
@@ -202,7 +202,9 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
     return {
         name: info
         for name, info in known.items()
-        if name not in names and not names & set(_made_from(info)) and not (name != word(name) and word(name) in known)
+        if name not in names
+        and not names & set(_made_from(info))
+        and not (name != stage_word(name) and stage_word(name) in known)
     }
 
 
@@ -226,14 +228,14 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
         raise BadInput(
             missing[0],
             f"is gone, but {done} blocks of {stage.name} are marked as done",
-            todo=f"put it back, or use --redo {word(stage.name)}",
+            todo=f"put it back, or use --redo {stage_word(stage.name)}",
         )
     other = done - int(np.count_nonzero(store.done_mask(stage.name, new.grid, new.fingerprint)))
     if other:
         raise Stale(
             stage.name,
             f"{other} finished blocks were made with other settings",
-            todo=f"use --redo {word(stage.name)} to make it and all after it anew",
+            todo=f"use --redo {stage_word(stage.name)} to make it and all after it anew",
         )
 
 
@@ -241,5 +243,5 @@ def _stale(name: str, old: StageInfo, ingredients: Mapping[str, Any]) -> Stale:
     return Stale(
         name,
         f"its finished blocks were made otherwise: {explain(old.ingredients, ingredients)}",
-        todo=f"use --redo {word(name)} to make it and all after it anew, or change it back",
+        todo=f"use --redo {stage_word(name)} to make it and all after it anew, or change it back",
     )

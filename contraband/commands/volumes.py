@@ -68,7 +68,7 @@ def predict_blockwise(
     from contraband.volumes.settings import load_volume_settings
 
     settings = load_volume_settings(settings_file, assignments or ())
-    line = [stage for stage in stages(settings) if word(stage.name) in ("predict", "embed")]
+    line = [stage for stage in stages(settings) if stage_word(stage.name) in ("predict", "embed")]
     if not line:
         raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
     _run(settings, line, as_json, RunOptions(redo=redo, grown=grown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from blockwise.arrays.volume import Volume, info
-from blockwise.engine.preflight import word
+from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.kernels.graph.histograms import percent_of
@@ -36,7 +36,7 @@ def stages(settings: VolumeSettings) -> list[Stage]:
 
 def select(line: list[Stage], first: str | None, last: str | None) -> list[Stage]:
     """The stages from `first` to `last`, both included; raises BadInput for a stage that is not in the line."""
-    words = [word(stage.name) for stage in line]
+    words = [stage_word(stage.name) for stage in line]
     for flag, name in (("--from", first), ("--to", last)):
         if name is not None and name not in words:
             raise BadInput(flag, "no such stage in this run", got=name, wanted=", ".join(dict.fromkeys(words)))

@@ -35,11 +35,11 @@ def by_stage(results: Iterable[StageResult]) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {}
     for result in results:
         row = {key: getattr(result, key) for key in KEYS}
-        known = entries.get(word(result.name))
+        known = entries.get(stage_word(result.name))
         if known:
             row.update({key: known[key] + row[key] for key in SUMS})
             row["peak_rss_bytes"] = max(known["peak_rss_bytes"], row["peak_rss_bytes"])
-        entries[word(result.name)] = row
+        entries[stage_word(result.name)] = row
     return entries
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from blockwise.engine.preflight import word
+from blockwise.engine.preflight import stage_word
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from contraband.volumes.run import opened_store
@@ -56,4 +56,4 @@ def print_status(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     console.print(table)
     for row in rows:
         for failure in row["failures"][:10]:
-            console.print(f"{word(row['stage'])}: block {failure['block']} failed: {failure['error']}")
+            console.print(f"{stage_word(row['stage'])}: block {failure['block']} failed: {failure['error']}")

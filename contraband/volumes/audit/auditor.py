@@ -100,7 +100,7 @@ class Auditor:
 
     def note(self, name: str, box: Roi, differences: Sequence[Difference]) -> None:
         """Remember what was compared in a box and what was wrong."""
-        self.findings.add(word(name), int(np.prod(box.shape)))
+        self.findings.add(stage_word(name), int(np.prod(box.shape)))
         begin = as_voxels(box.begin)
         for one in differences:
             voxel = as_voxels(low + at for low, at in zip(begin, one.index, strict=True))

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from blockwise.engine.preflight import word
+from blockwise.engine.preflight import stage_word
 from blockwise.errors import WorkFailed
 from blockwise.grid import Voxels
 from contraband.volumes.audit.places import Place, count_kinds
@@ -53,7 +53,7 @@ def print_findings(console: Console, chosen: Sequence[Place], findings: Findings
     for name in ("compared", "mismatches"):
         table.add_column(name, justify="right", no_wrap=True)
     for stage, count in findings.compared.items():
-        wrong = sum(word(one.stage) == stage for one in findings.mismatches)
+        wrong = sum(stage_word(one.stage) == stage for one in findings.mismatches)
         table.add_row(stage, f"{count:,} {'rows' if stage == 'edges' else 'voxels'}", str(wrong))
     console.print(table)
     if findings.rounded:
@@ -71,7 +71,7 @@ def verdict(findings: Findings) -> None:
     raise WorkFailed(
         f"{first.stage}: what is stored at voxel {first.voxel}, at {first.world}, is not what one block gives: "
         f"{first.text}; {len(findings.mismatches)} mismatches in all; make it anew: contraband run ... "
-        f"--redo {word(first.stage)}"
+        f"--redo {stage_word(first.stage)}"
     )
 
 

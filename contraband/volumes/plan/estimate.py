@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.arrays.volume import info
-from blockwise.engine.preflight import word
+from blockwise.engine.preflight import stage_word
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
 from contraband.volumes.plan.forecast import Forecast
@@ -79,7 +79,7 @@ def _bytes_read(stage: Stage) -> tuple[int, int]:
         "segment": (0, 8),
         "evaluate": (0, 8 + given),
     }
-    return known.get(word(stage.name), (0, 0))
+    return known.get(stage_word(stage.name), (0, 0))
 
 
 def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
