@@ -26,7 +26,7 @@ def demo(
     from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:
-        state = Demo(folder=folder, say=warn, steps=steps.update, progress=blocks.update)
+        state = Demo(folder=folder, say=warn, training_progress=steps.update, progress=blocks.update)
         run_demo(state, console())
     evaluation = folder / "test.zarr" / "evaluation.json"
     emit(as_json, {"output": str(folder), "evaluation": read_json(evaluation)["best"]} if as_json else {})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from contraband.experiments.params import Params
 
 Dataset = Annotated[str, typer.Option("--dataset", "-dataset", help="Folder under experiments/.")]
-Number = Annotated[int, typer.Option("--exp", "-exp", help="The n of EXPn-....")]
+ExperimentNumber = Annotated[int, typer.Option("--exp", "-exp", help="The n of EXPn-....")]
 Index = Annotated[int, typer.Option("--index", "-index", help="Combination of contrastive and model settings.")]
 Checkpoints = Annotated[
     list[int] | None,
@@ -27,7 +27,7 @@ MODES = ("contrastive", "seg", "emb", "val")
 
 def train(
     dataset: Dataset,
-    exp: Number,
+    exp: ExperimentNumber,
     mode: Annotated[str, typer.Option("--mode", "-mode", help=f"One of {', '.join(MODES)}.")] = "contrastive",
     index: Index = 0,
     checkpoints: Checkpoints = None,
@@ -63,16 +63,16 @@ def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[in
     params, experiment = _opened(dataset, exp, index)
     with meter("steps") as display:
 
-        def tell(step: int, total: int, loss: float, its: float) -> None:
+        def progress(step: int, total: int, loss: float, its: float) -> None:
             display.update(mode, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
 
         if mode == "contrastive":
-            made = [train_contrastive(params, experiment, index, tell)]
+            made = [train_contrastive(params, experiment, index, progress)]
         else:
             saved = experiment.contrastive(index).saved_steps()
             all_baselines = all(settings.baseline for settings in params.seg)
             chosen = [] if all_baselines else chosen_checkpoints(saved, checkpoints)
-            made = train_seg(params, experiment, index, chosen, tell)
+            made = train_seg(params, experiment, index, chosen, progress)
     for path in made:
         typer.echo(f"checkpoint: {path}")
     emit(as_json, {"checkpoints": [str(path) for path in made]})
@@ -99,7 +99,7 @@ def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | 
 
 
 def embed(
-    dataset: Dataset, exp: Number, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
+    dataset: Dataset, exp: ExperimentNumber, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
 ) -> None:
     """Write the embeddings of the experiment's data sets blockwise (train --mode emb).
 
@@ -109,7 +109,7 @@ def embed(
 
 
 def validate(
-    dataset: Dataset, exp: Number, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
+    dataset: Dataset, exp: ExperimentNumber, index: Index = 0, checkpoints: Checkpoints = None, as_json: AsJson = False
 ) -> None:
     """Predict, segment and score the validation set with every trained head (train --mode val).
 

@@ -24,6 +24,7 @@ from contraband.demo.synthetic import em_like
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
 from contraband.experiments.train import train_contrastive, train_seg
+from contraband.training.state import StepProgress
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
 from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
@@ -37,7 +38,6 @@ BLOCK = (32, 80, 80)
 SEED = 7
 
 Say = Callable[[str], None]
-Steps = Callable[[str, int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Demo:
 
     folder: Path
     say: Say
-    steps: Steps
+    training_progress: Progress
     """Gets (training, step, steps in all, note)."""
     progress: Progress
     """Gets (stage, blocks done, blocks in all)."""
@@ -177,13 +177,13 @@ def train(demo: Demo) -> None:
         train_seg(params, demo.experiment, 0, [checkpoint], told(demo, "affinity head"))
 
 
-def told(demo: Demo, name: str) -> Callable[[int, int, float, float], None]:
+def told(demo: Demo, name: str) -> StepProgress:
     """The progress of one training, told to the demo."""
 
-    def tell(step: int, total: int, loss: float, its: float) -> None:
-        demo.steps(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
+    def progress(step: int, total: int, loss: float, its: float) -> None:
+        demo.training_progress(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
 
-    return tell
+    return progress
 
 
 def run_half(demo: Demo, half: str, threshold: float | None) -> list[StageResult]:

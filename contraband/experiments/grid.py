@@ -20,7 +20,7 @@ from contraband.models.checkpoints import load_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.training.settings import TrainSettings
 
-State = Literal["missing", "begun", "done"]
+Completion = Literal["missing", "begun", "done"]
 
 INDEX = ("contrastive_comb", "seg_comb", "contrastive_ckpt", "seg_ckpt", "threshold")
 """The columns that tell in `best_metrics.csv` whose scores a line holds."""
@@ -76,7 +76,7 @@ def heads(params: Params, experiment: Experiment, index: int, checkpoints: Itera
     ]
 
 
-def state_of(training: Training, params: Params, experiment: Experiment) -> State:
+def state_of(training: Training, params: Params, experiment: Experiment) -> Completion:
     """Whether its newest checkpoint has all steps, or all the time, that the settings grant."""
     folder, settings = training.folder(experiment), training.settings(params)
     saved = folder.saved_steps()

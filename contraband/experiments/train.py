@@ -16,12 +16,12 @@ from contraband.samples.base import Pair
 from contraband.samples.sources import ZarrVolume
 from contraband.training.loop import train
 from contraband.training.settings import SegSettings, TrainSettings
-from contraband.training.state import Progress
+from contraband.training.state import StepProgress
 
 log = logging.getLogger(__name__)
 
 
-def train_contrastive(params: Params, experiment: Experiment, index: int, progress: Progress | None = None) -> Path:
+def train_contrastive(params: Params, experiment: Experiment, index: int, progress: StepProgress | None = None) -> Path:
     """Train the base encoder of one combination, or go on training it; the newest checkpoint."""
     combination = params.combination(index)
     settings = combination.contrastive
@@ -47,7 +47,7 @@ def train_seg(
     experiment: Experiment,
     index: int,
     checkpoints: Sequence[int] = (),
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> list[Path]:
     """Train every seg combination on each contrastive checkpoint (baselines once, without); the newest checkpoints."""
     params.combination(index)
@@ -59,7 +59,7 @@ def train_seg(
     return [train_one(params, experiment, head, progress) for head in heads(params, experiment, index, checkpoints)]
 
 
-def train_one(params: Params, experiment: Experiment, training: Training, progress: Progress | None = None) -> Path:
+def train_one(params: Params, experiment: Experiment, training: Training, progress: StepProgress | None = None) -> Path:
     """Train one point of the grid, or go on training it; the newest checkpoint."""
     if training.seg_index is None:
         return train_contrastive(params, experiment, training.index, progress)
@@ -74,7 +74,7 @@ def _train_one_seg(
     combination: Combination,
     settings: SegSettings,
     training: Training,
-    progress: Progress | None,
+    progress: StepProgress | None,
 ) -> Path:
     checkpoint = training.checkpoint
     base = None if settings.baseline else contrastive_base(experiment, combination, checkpoint)

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,6 @@ from contraband.experiments.validate import embed, validate
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[str, int, int, str], object]
-"""Told the name of what goes on, how much of it is done, of how much, and a remark."""
-
 SENDS = 3
 """A training whose worker dies is sent this often in all."""
 
@@ -46,7 +43,8 @@ class Everything:
     """Contrastive checkpoints that heads stand on; none: all there are."""
     cluster: Cluster | None = None
     """Where trainings run; None: here, one after the other."""
-    tell: Tell = lambda *_: None
+    progress: Progress = lambda *_: None
+    """Is told how far each training is, and how many of them are done."""
     options: RunOptions = field(default_factory=RunOptions)
     """Passed on to the blockwise modes."""
     failed: dict[Training, str] = field(default_factory=dict)
@@ -91,7 +89,7 @@ class Everything:
     def _here(self, missing: Sequence[Training]) -> None:
         for training in missing:
             try:
-                train_one(self.params, self.experiment, training, self._progress(training.name))
+                train_one(self.params, self.experiment, training, self._step_progress(training.name))
             except WorkFailed as error:
                 log.warning("%s: %s", training.name, error)
                 self.failed[training] = str(error)
@@ -122,10 +120,10 @@ class Everything:
                 if error:
                     self.failed[training] = error
                 sent[training] = SENDS
-                self.tell("trainings", sum(count == SENDS for count in sent.values()), len(sent), training.name)
+                self.progress("trainings", sum(count == SENDS for count in sent.values()), len(sent), training.name)
 
-    def _progress(self, name: str) -> Callable[[int, int, float, float], object]:
-        return lambda step, total, loss, its: self.tell(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
+    def _step_progress(self, name: str) -> StepProgress:
+        return lambda step, total, loss, its: self.progress(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
 
 
 def train_there(folder: str, experiment: str, training: Training) -> str:

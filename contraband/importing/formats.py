@@ -29,7 +29,7 @@ HDF5 = (".h5", ".hdf", ".hdf5")
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignArray:
     """An array in a file, and what the file says of it."""
 
     shape: tuple[int, ...]
@@ -40,7 +40,7 @@ class Source:
 
 
 @contextmanager
-def open_source(path: Path, name: str | None, scratch: Path) -> Iterator[Source]:
+def open_foreign(path: Path, name: str | None, scratch: Path) -> Iterator[ForeignArray]:
     """The array `name` of a file or folder; raises BadInput naming the arrays there are.
 
     scratch: an existing folder; arrays that can only be read from front to back are unpacked into it.
@@ -72,7 +72,7 @@ def choose(path: Path, name: str | None, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def open_npz(path: Path, name: str | None, scratch: Path) -> Iterator[Source]:
+def open_npz(path: Path, name: str | None, scratch: Path) -> Iterator[ForeignArray]:
     """An array of an .npz file, unpacked to disk first: compressed members cannot be read in part."""
     with zipfile.ZipFile(path) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
@@ -85,29 +85,29 @@ def open_npz(path: Path, name: str | None, scratch: Path) -> Iterator[Source]:
 
 
 @contextmanager
-def open_npy(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_npy(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """A .npy file, mapped into memory."""
     no_name(path, name)
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
         raise BadInput(path.name, f"holds no plain numbers ({error})") from None
-    yield Source(data.shape, data.dtype, data.__getitem__)
+    yield ForeignArray(data.shape, data.dtype, data.__getitem__)
 
 
 @contextmanager
-def open_hdf5(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_hdf5(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """A dataset of an HDF5 file."""
     with h5py.File(path, "r") as file:
         names: list[str] = []
         file.visititems(lambda key, item: names.append(key) if isinstance(item, h5py.Dataset) else None)
         data = file[choose(path, name, sorted(names))]
         attributes = {key: plain(value) for key, value in data.attrs.items()}
-        yield Source(data.shape, data.dtype, data.__getitem__, attributes)
+        yield ForeignArray(data.shape, data.dtype, data.__getitem__, attributes)
 
 
 @contextmanager
-def open_zarr(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_zarr(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """A zarr array, version 2 or 3, or one in a zarr group."""
     try:
         node = zarr.open(path, mode="r")
@@ -118,20 +118,20 @@ def open_zarr(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
             no_name(path, name)
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(path, f"is not zarr that can be read ({error})") from None
-    yield Source(node.shape, node.dtype, node.__getitem__, dict(node.attrs))
+    yield ForeignArray(node.shape, node.dtype, node.__getitem__, dict(node.attrs))
 
 
 @contextmanager
-def open_n5(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_n5(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """A dataset of an N5 container."""
     described = [file for file in path.rglob("attributes.json") if '"dimensions"' in file.read_text("utf-8")]
     names = sorted(str(file.parent.relative_to(path)) for file in described)
     data = N5Array(path / choose(path, name, names))
-    yield Source(data.shape, data.dtype, data.__getitem__)
+    yield ForeignArray(data.shape, data.dtype, data.__getitem__)
 
 
 @contextmanager
-def open_tiff(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_tiff(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """The first image series of a TIFF file, mapped into memory where it is stored in one piece."""
     no_name(path, name)
     with complete(path):
@@ -145,7 +145,7 @@ def open_tiff(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
         if series is None or len(found) > 1:
             raise BadInput(path, "is not one stack of images", got=f"{len(found)} of different size or kind")
         if data is not None:
-            yield Source(data.shape, data.dtype, data.__getitem__)
+            yield ForeignArray(data.shape, data.dtype, data.__getitem__)
             return
         leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
 
@@ -153,11 +153,11 @@ def open_tiff(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
             with complete(path):
                 return np.asarray(file.asarray(key=number))
 
-        yield Source(series.shape, series.dtype, paged(leading, section))
+        yield ForeignArray(series.shape, series.dtype, paged(leading, section))
 
 
 @contextmanager
-def open_folder(path: Path, name: str | None, _scratch: Path) -> Iterator[Source]:
+def open_folder(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignArray]:
     """A folder with one TIFF file a section, in the order of the numbers in their names."""
     no_name(path, name)
     files = sorted((file for file in path.iterdir() if file.suffix.lower() in TIFF), key=by_number)
@@ -176,7 +176,7 @@ def open_folder(path: Path, name: str | None, _scratch: Path) -> Iterator[Source
     first = one_image(files[0])
     if first.ndim != 2:
         raise BadInput(files[0], "is not one grey section", got=first.shape, wanted="(y, x)")
-    yield Source((len(files), *first.shape), first.dtype, paged((len(files),), section))
+    yield ForeignArray((len(files), *first.shape), first.dtype, paged((len(files),), section))
 
 
 def one_image(path: Path) -> np.ndarray:

@@ -19,7 +19,7 @@ from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
 from contraband.importing.conversion import FROM_BOUNDARIES, KEEP, QUANTISE, Conversion
-from contraband.importing.formats import Source, open_source
+from contraband.importing.formats import ForeignArray, open_foreign
 from contraband.importing.staging import check_target, publish
 
 USUAL_AXES = {2: "yx", 3: "zyx", 4: "czyx"}
@@ -27,7 +27,7 @@ MAX_CHANNELS = 64
 
 Size = Annotated[float, Field(gt=0)]
 Positive = Annotated[int, Field(gt=0)]
-Progress = Callable[[int, int], None]
+VoxelProgress = Callable[[int, int], None]
 
 
 class ImportOptions(Settings):
@@ -67,7 +67,7 @@ class ImportOptions(Settings):
         return self
 
 
-def import_volume(source: Path, target: Path, *, progress: Progress | None = None, **options: Any) -> Info:
+def import_volume(source: Path, target: Path, *, progress: VoxelProgress | None = None, **options: Any) -> Info:
     """Copy an array into a new zarr v3 volume and describe it; raises BadInput and leaves nothing otherwise.
 
     source: .npz, .npy, .tif, a folder of .tif, HDF5, zarr 2 or 3, N5; it is never in memory as a whole.
@@ -76,8 +76,8 @@ def import_volume(source: Path, target: Path, *, progress: Progress | None = Non
     """
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
-    with staging(target, ".importing-") as scratch, open_source(source, chosen.name, scratch) as opened:
-        plan = Plan(source, opened, chosen)
+    with staging(target, ".importing-") as scratch, open_foreign(source, chosen.name, scratch) as opened:
+        plan = ImportPlan(source, opened, chosen)
         made = Volume(path=scratch / "volume.zarr" / target.name)
         create(made, plan.shape, plan.conversion.dtype, chosen.block, attributes=plan.attributes)
         identity = copy(plan, made, progress)
@@ -86,10 +86,10 @@ def import_volume(source: Path, target: Path, *, progress: Progress | None = Non
     return info(Volume(path=target))
 
 
-class Plan:
+class ImportPlan:
     """What is read, and what becomes of it; raises BadInput if they do not go together."""
 
-    def __init__(self, path: Path, source: Source, options: ImportOptions) -> None:
+    def __init__(self, path: Path, source: ForeignArray, options: ImportOptions) -> None:
         self.path = path
         self.source = source
         self.axes = stored_axes(path, source, options.axes)
@@ -153,7 +153,7 @@ class Plan:
         return [found.get(axis, default) for axis in SPATIAL]
 
 
-def stored_axes(path: Path, source: Source, axes: str | None) -> str:
+def stored_axes(path: Path, source: ForeignArray, axes: str | None) -> str:
     """The axes of the stored array, slowest first; raises BadInput if they cannot be those."""
     shape = source.shape
     if len(shape) not in USUAL_AXES or min(shape) < 1:
@@ -226,7 +226,7 @@ def parse_crop(text: str | None, sizes: dict[str, int]) -> dict[str, tuple[int, 
     return result
 
 
-def copy(plan: Plan, target: Volume, progress: Progress | None) -> str:
+def copy(plan: ImportPlan, target: Volume, progress: VoxelProgress | None) -> str:
     """Write every voxel, whole shards at a time; returns a checksum that only the content determines."""
     array = open_array(target, "r+")
     _, size_y, size_x = plan.spatial

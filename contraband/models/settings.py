@@ -8,8 +8,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from blockwise.settings import Settings
 
-Shape = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)]
-Kernels = tuple[tuple[Shape, ...], ...]
+VoxelShape = Annotated[tuple[PositiveInt, ...], Field(min_length=2, max_length=3)]
+Kernels = tuple[tuple[VoxelShape, ...], ...]
 
 
 class ModelSettings(Settings):
@@ -17,7 +17,7 @@ class ModelSettings(Settings):
 
     model: Literal["unet"] = "unet"
 
-    in_shape: Shape
+    in_shape: VoxelShape
     """Training input in voxels: (y, x) for a 2D network, (z, y, x) for a 3D one; refused, with the nearest that fits,
     if pooling leaves a rest."""
 
@@ -28,7 +28,7 @@ class ModelSettings(Settings):
     fmap_inc_factors: PositiveInt = 2
     """Each level has this many times the maps of the level above."""
 
-    downsample_factors: tuple[Shape, ...] = ()
+    downsample_factors: tuple[VoxelShape, ...] = ()
     """Pooling between levels; left out: three times 2."""
 
     kernel_size_down: Kernels = ()

@@ -35,7 +35,7 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
     )
     before = set(active_children())
     iterator = iter(loader)
-    with Watchdog(set(active_children()) - before, settings.loader_timeout_s) as watchdog:
+    with LoaderWatchdog(set(active_children()) - before, settings.loader_timeout_s) as watchdog:
         while (batch := watchdog.next_of(iterator)) is not None:
             yield {
                 name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
@@ -43,7 +43,7 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
             }
 
 
-class Watchdog:
+class LoaderWatchdog:
     """Kills loader processes that give nothing for too long, so that whoever waits for them goes on.
 
     The loader's own timeout does not help where a process hangs after it announced a batch: tensors are then fetched

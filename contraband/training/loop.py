@@ -20,7 +20,7 @@ from contraband.models.folder import RunFolder
 from contraband.models.hardware import Hardware
 from contraband.training.loading import batches, supervised
 from contraband.training.settings import TrainSettings
-from contraband.training.state import Progress, Recorder, State, is_finished
+from contraband.training.state import Recorder, State, StepProgress, is_finished
 from contraband.training.tasks import Batch, Pictures, Task
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def train(
     folder: RunFolder,
     header: dict[str, Any],
     hardware: Hardware,
-    progress: Progress | None = None,
+    progress: StepProgress | None = None,
 ) -> Path:
     """Train a task up to `num_iterations` or `max_seconds` in all, from its newest checkpoint on; the last checkpoint.
 
@@ -49,7 +49,7 @@ def _loop(
     folder: RunFolder,
     header: dict[str, Any],
     hardware: Hardware,
-    progress: Progress | None,
+    progress: StepProgress | None,
 ) -> Path:
     state = start(task, settings, folder, header, hardware)
     if is_finished(state, settings):

@@ -18,7 +18,7 @@ from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Pictures, plain
 
 
-class Progress(Protocol):
+class StepProgress(Protocol):
     """Told after every step on a CPU, after every `log_every` steps on a GPU."""
 
     def __call__(self, step: int, total: int, loss: float, its: float, /) -> object:
@@ -84,7 +84,7 @@ def is_finished(state: State, settings: TrainSettings) -> bool:
 class Recorder:
     """Reads losses from the device into the history, and passes them on to TensorBoard and the caller."""
 
-    def __init__(self, settings: TrainSettings, folder: RunFolder, state: State, progress: Progress | None) -> None:
+    def __init__(self, settings: TrainSettings, folder: RunFolder, state: State, progress: StepProgress | None) -> None:
         self.settings = settings
         self.folder = folder
         self.first_step = state.step

@@ -13,7 +13,7 @@ from blockwise.errors import one_line
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.arrivals import Arrivals, Result
 from blockwise.executor.ondask.batching import LIMIT
-from blockwise.executor.ondask.lane import Batch, Lane
+from blockwise.executor.ondask.lane import BlockBatch, Lane
 from blockwise.executor.ondask.pool import Pool
 from blockwise.executor.ondask.silence import LOST_S
 from blockwise.stage import Stage
@@ -30,7 +30,7 @@ _MANY = 100
 @dataclass(frozen=True)
 class _Sent:
     lane: Lane
-    batch: Batch
+    batch: BlockBatch
     at_s: float
     deadline_s: float | None
 
@@ -73,12 +73,12 @@ class OnDask:
 
     def start(self, *stages: Stage) -> None:
         """Get ready for the blocks of these stages, in the order of the line."""
-        from blockwise.executor.ondask.worker import as_task
+        from blockwise.executor.ondask.worker import pack_stage
 
         self.cancel()
         token = uuid.uuid4().hex[:8]
         self._lanes = {
-            stage.name: Lane(stage, as_task(stage, self._url, token), place, self._limit)
+            stage.name: Lane(stage, pack_stage(stage, self._url, token), place, self._limit)
             for place, stage in enumerate(stages)
         }
 
@@ -140,7 +140,7 @@ class OnDask:
         scarce = {name for other in self._lanes.values() if other.under_way for name in other.needs}
         return self._pool.without(scarce) or None if scarce and not lane.needs else None
 
-    def _send_batches(self, lane: Lane, batches: Sequence[Batch], places: list[str] | None) -> None:
+    def _send_batches(self, lane: Lane, batches: Sequence[BlockBatch], places: list[str] | None) -> None:
         """All in one message, which is much cheaper than one each."""
         from blockwise.executor.ondask.worker import as_bytes, work
 
@@ -149,13 +149,13 @@ class OnDask:
         # The only block of a stage has none to be compared with, and may take hours.
         deadline_s = lane.batching.deadline_s(self._deadline_s) if lane.stage.grid().count > 1 else None
         names = [
-            f"{lane.stage.name}-{batch.keys[0]}-{lane.task.token}-{serial}"
+            f"{lane.stage.name}-{batch.keys[0]}-{lane.packed.token}-{serial}"
             for serial, batch in zip(serials, batches, strict=True)
         ]
         count, now = len(batches), time.monotonic()
         futures = self.client.map(
             work,
-            [lane.task] * count,
+            [lane.packed] * count,
             [as_bytes(batch.keys) for batch in batches],
             [deadline_s] * count,
             key=names,

@@ -12,11 +12,11 @@ from blockwise.executor.ondask.batching import Batching
 from blockwise.stage import Overlapping, Stage
 
 if TYPE_CHECKING:
-    from blockwise.executor.ondask.worker import Task
+    from blockwise.executor.ondask.worker import PackedStage
 
 
 @dataclass(frozen=True)
-class Batch:
+class BlockBatch:
     """Blocks that go to a worker together."""
 
     keys: tuple[int, ...]
@@ -27,16 +27,16 @@ class Batch:
 class Lane:
     """Fresh blocks go in batches, those that failed one by one, those that were on a lost worker few at a time."""
 
-    def __init__(self, stage: Stage, task: Task, place: int, limit: int) -> None:
+    def __init__(self, stage: Stage, packed: PackedStage, place: int, limit: int) -> None:
         """place: of the stage in its chain. limit: blocks in a batch at most."""
         self.stage = stage
-        self.task = task
+        self.packed = packed
         self.place = place
         self.needs = stage.resources()
         self.batching = Batching(limit, overlaps=isinstance(stage, Overlapping))
         self.under_way = True
         """Whether there were blocks of it when blocks were last waited for; at first nobody knows."""
-        self.out: dict[int, Batch] = {}
+        self.out: dict[int, BlockBatch] = {}
         """Batches at workers, by their serial number."""
         self._fresh: deque[int] = deque()
         self._single: deque[int] = deque()
@@ -60,7 +60,7 @@ class Lane:
         """Queue blocks of a batch that were not begun, before all others."""
         self._fresh.extendleft(reversed(keys))
 
-    def suspect(self, batch: Batch, why: str) -> list[Outcome]:
+    def suspect(self, batch: BlockBatch, why: str) -> list[Outcome]:
         """The worker was lost: a failed attempt if the block was alone already, else its blocks are tried alone."""
         self._lost.update(batch.keys)
         if batch.is_suspect:
@@ -68,24 +68,24 @@ class Lane:
         self._suspects.extend(batch.keys)
         return []
 
-    def next_batches(self, slots: int, alive: int) -> list[Batch]:
+    def next_batches(self, slots: int, alive: int) -> list[BlockBatch]:
         """What goes to the workers now; few at a time if blocks are cheap, so that many go in one message."""
-        chosen: list[Batch] = []
+        chosen: list[BlockBatch] = []
         suspects = sum(batch.is_suspect for batch in self.out.values())
         while self._suspects and suspects < max(1, alive // 8):
-            chosen.append(Batch((self._suspects.popleft(),), True))
+            chosen.append(BlockBatch((self._suspects.popleft(),), True))
             suspects += 1
         window = self.batching.window(slots)
         free = window - len(self.out) - len(chosen)
         if free < window // 8:
             return chosen
         while self._single and free > 0:
-            chosen.append(Batch((self._single.popleft(),)))
+            chosen.append(BlockBatch((self._single.popleft(),)))
             free -= 1
         share = -(-len(self._fresh) // (2 * slots))  # the last ones are shared evenly
         most = max(1, min(self.batching.size(), share))
         while self._fresh and free > 0:
             size = min(most, len(self._fresh))
-            chosen.append(Batch(tuple(self._fresh.popleft() for _ in range(size))))
+            chosen.append(BlockBatch(tuple(self._fresh.popleft() for _ in range(size))))
             free -= 1
         return chosen

@@ -23,7 +23,7 @@ from blockwise.store import Store, open_store
 
 
 @dataclass(frozen=True)
-class Task:
+class PackedStage:
     """A stage on its way to the workers. Its text shows no URL, for Dask logs the arguments of failed tasks."""
 
     stage: bytes = field(repr=False)
@@ -32,9 +32,9 @@ class Task:
     """Another one for every start of a stage, so that workers keep nothing from one to the next."""
 
 
-def as_task(stage: Stage, url: str, token: str) -> Task:
+def pack_stage(stage: Stage, url: str, token: str) -> PackedStage:
     """The stage and its store, fit to be sent."""
-    return Task(dumps((stage, stage.grid())), url, token)
+    return PackedStage(dumps((stage, stage.grid())), url, token)
 
 
 def as_bytes(keys: Sequence[int]) -> bytes:
@@ -42,13 +42,13 @@ def as_bytes(keys: Sequence[int]) -> bytes:
     return np.array(keys, np.int64).tobytes()
 
 
-def work(task: Task, packed_keys: bytes, deadline_s: float | None = None) -> bytes:
+def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None) -> bytes:
     """Process the blocks in order until the time of a batch is used up; returns the packed outcomes of those begun.
 
     deadline_s: if a block takes longer, this process ends.
     """
-    stage, grid = _stage(task)
-    store = _store(task, os.getpid())
+    stage, grid = _stage(sent)
+    store = _store(sent, os.getpid())
     alone = get_worker().state.nthreads == 1
     keys = np.frombuffer(packed_keys, np.int64).tolist()
     budget_s = LONGEST_S if isinstance(stage, Overlapping) else TARGET_S
@@ -79,13 +79,13 @@ def unpacked(returned: bytes) -> list[Outcome]:
 
 
 @lru_cache(maxsize=1)
-def _stage(task: Task) -> tuple[Stage, Grid]:
+def _stage(sent: PackedStage) -> tuple[Stage, Grid]:
     """The stage, kept so that what it has cached serves all its blocks."""
-    found: tuple[Any, Any] = loads(task.stage)
+    found: tuple[Any, Any] = loads(sent.stage)
     return found
 
 
 @lru_cache(maxsize=1)
-def _store(task: Task, process: int) -> Store:  # noqa: ARG001 - a connection does not survive a fork
+def _store(sent: PackedStage, process: int) -> Store:  # noqa: ARG001 - a connection does not survive a fork
     """One connection a process and stage."""
-    return open_store(task.url)
+    return open_store(sent.url)

@@ -26,7 +26,7 @@ from blockwise.kernels.graph.histograms import (
     percent_of,
     weigh_lists,
 )
-from blockwise.kernels.graph.merging import Edges, merge_all
+from blockwise.kernels.graph.merging import EdgeColumns, merge_all
 from blockwise.kernels.lookup import MOST
 
 STATISTICS = ("mean", "max", *(f"quantile_{percent}" for percent in QUANTILES))
@@ -74,7 +74,7 @@ def agglomerate(
     links = link(edges, fragment)
     sums, lists, unit = weigh(edges, full, statistic, bins)
     del edges, bins  # a third of the memory, which the merging needs
-    merged = merge_all(Edges(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, float(stop))
+    merged = merge_all(EdgeColumns(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, float(stop))
     return Dendrogram(fragment, fragment[merged.parent], merged.score)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, check_rules, link, unique, weigh
 from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges
 from blockwise.kernels.graph.histograms import merge_histograms, percent_of, unlist
-from blockwise.kernels.graph.merging import Edges, merge_all
+from blockwise.kernels.graph.merging import EdgeColumns, merge_all
 from blockwise.kernels.lookup import DEAD
 from blockwise.kernels.pairs import order_pairs
 
@@ -114,7 +114,7 @@ def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph
     check_edges(graph.links, rules.full)
     links = link(graph.links, fragment)
     sums, lists, unit = weigh(graph.links, rules.full, rules.statistic, graph.histograms)
-    merged = merge_all(Edges(links, sums, lists), frozen, unit, float(rules.stop))
+    merged = merge_all(EdgeColumns(links, sums, lists), frozen, unit, float(rules.stop))
     parent, score, smallest, (links, sums, lists), tau = merged
     gone = np.flatnonzero(parent != np.arange(len(parent)))
     merges = np.empty(len(gone), MERGE)

@@ -22,7 +22,7 @@ MOST_EDGES = 256
 """Clusters with more wait for the queue. The result does not depend on it; 256 to 1024 are equally fast, 64 is not."""
 
 
-class Edges(NamedTuple):
+class EdgeColumns(NamedTuple):
     """The columns of edges, see `incidence`."""
 
     links: np.ndarray
@@ -41,13 +41,13 @@ class Merged(NamedTuple):
     """(nodes,) float64, of that merge."""
     smallest: np.ndarray
     """(nodes,) int64, the smallest node of the cluster called so in `edges`."""
-    edges: Edges
+    edges: EdgeColumns
     """Those left, and DEAD ones."""
     tau: np.ndarray
     """(edges,) uint32: the row at first of the last of the parts of each edge."""
 
 
-def merge_all(edges: Edges, frozen: np.ndarray, full: float, stop: float) -> Merged:
+def merge_all(edges: EdgeColumns, frozen: np.ndarray, full: float, stop: float) -> Merged:
     """Merge clusters whose edge scores above the stop, best edge first, but no frozen ones.
 
     edges:  overwritten. full: the quotient that scores 1.
@@ -78,10 +78,10 @@ def _pack(links, sums, lists, rows):
             size += 1
 
 
-def front(edges: Edges, rows: int) -> Edges:
+def front(edges: EdgeColumns, rows: int) -> EdgeColumns:
     """So many of the edges."""
     first, after, bins, counts, percent = edges.lists
-    return Edges(edges.links[:rows], edges.sums[:rows], (first[:rows], after, bins, counts, percent))
+    return EdgeColumns(edges.links[:rows], edges.sums[:rows], (first[:rows], after, bins, counts, percent))
 
 
 def queue(sums: np.ndarray, full: float, stop: float) -> tuple[np.ndarray, np.ndarray]:

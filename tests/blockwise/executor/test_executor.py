@@ -11,7 +11,7 @@ import pytest
 from blockwise.executor import Executor, OnDask, Outcome, work
 from blockwise.executor.ondask import batching
 from blockwise.executor.ondask.batching import WINDOW
-from blockwise.executor.ondask.worker import Task, as_task
+from blockwise.executor.ondask.worker import PackedStage, pack_stage
 from blockwise.executor.work import last_line
 from blockwise.stage import Stage
 from tests.faults.planned import ALWAYS, DIE_BEFORE_WRITE, EXIT, HANG, RAISE, attempts, plan
@@ -105,7 +105,7 @@ def test_futures_are_named_for_stage_and_block(dask_client, store):
 
 def test_a_task_shows_no_password():
     """Dask logs the arguments of tasks that fail."""
-    assert "secret" not in repr(as_task(Idle(blocks=1), "mongodb://anna:secret@host/db", "t"))
+    assert "secret" not in repr(pack_stage(Idle(blocks=1), "mongodb://anna:secret@host/db", "t"))
 
 
 def test_a_block_that_kills_its_worker_is_found_out(dask_client, store, tmp_path):
@@ -135,7 +135,7 @@ def test_a_stage_that_workers_cannot_load_fails_its_blocks(dask_client, store):
     with OnDask(dask_client, store.url) as executor:
         stage = Idle(blocks=2)
         executor.start(stage)
-        executor._lanes["idle"].task = Task(b"no pickle", store.url, "t")
+        executor._lanes["idle"].packed = PackedStage(b"no pickle", store.url, "t")
         found = run_all(executor, stage, [0, 1])
     assert not any(one.ok for one in found.values())
     assert all("UnpicklingError" in one.error for one in found.values())
