@@ -24,12 +24,12 @@ class BadInput(BlockwiseError):
     exit_code = 2
 
     def __init__(self, where: object, what: str, *, got: object = None, wanted: object = None, todo: str = "") -> None:
-        parts = [f"{where}: {what}"]
+        clauses = [f"{where}: {what}"]
         if got is not None or wanted is not None:
-            parts.append(f"got {got}, wanted {wanted}" if wanted is not None else f"got {got}")
+            clauses.append(f"got {got}, wanted {wanted}" if wanted is not None else f"got {got}")
         if todo:
-            parts.append(todo)
-        super().__init__(one_line("; ".join(parts)))
+            clauses.append(todo)
+        super().__init__(one_line("; ".join(clauses)))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), str(self)))

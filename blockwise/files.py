@@ -69,7 +69,7 @@ def check_folder(path: Path, key: str) -> None:
     if not nearest.is_dir():
         raise BadInput(path, f"{key} cannot be made", got=f"{nearest} is a file", wanted="a folder")
     most = os.pathconf(nearest, "PC_NAME_MAX")
-    long = [part for part in whole.parts if len(os.fsencode(part)) > most - len(PARTIAL)]
+    long = [name for name in whole.parts if len(os.fsencode(name)) > most - len(PARTIAL)]
     if long or len(os.fsencode(whole)) + ROOM > os.pathconf(nearest, "PC_PATH_MAX"):
         raise BadInput(f"{key}: {path.name[:40]}...", "is too long a name for the file system", todo="shorten it")
     try:

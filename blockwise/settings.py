@@ -40,8 +40,8 @@ def _as_json(data: object, where: object, key: str = "") -> str:
     except RecursionError:
         raise BadInput(where, f"{key or 'the file'} is nested too deeply") from None
     except (TypeError, ValueError) as error:
-        parts = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
-        for name, value in parts:
+        entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
+        for name, value in entries:
             _as_json(value, where, f"{key}.{name}".lstrip("."))
         place = f"{where}: {key}" if key else where
         raise BadInput(place, f"is no plain number or text ({error})", got=_short(data)) from None
@@ -50,7 +50,7 @@ def _as_json(data: object, where: object, key: str = "") -> str:
 def explain(error: ValidationError, where: object) -> BadInput:
     """The first fault of a failed validation as one line with the key, the value and what is wanted."""
     first = error.errors(include_url=False)[0]
-    key = shortened(".".join(str(part) for part in first["loc"]))
+    key = shortened(".".join(str(name) for name in first["loc"]))
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":

@@ -60,6 +60,6 @@ def _unite_rows(parents, first, second):
         parents[row] = parents[parents[row]]
 
 
-def concatenate_pairs(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All PAIRs of the parts, unique and sorted."""
-    return unique_pairs(np.concatenate([np.empty(0, PAIR), *parts]))
+def concatenate_pairs(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """All PAIRs of the tables, unique and sorted."""
+    return unique_pairs(np.concatenate([np.empty(0, PAIR), *tables]))

@@ -58,9 +58,9 @@ def as_overlap(fragment: np.ndarray, truth: np.ndarray, voxels: np.ndarray) -> n
     return table
 
 
-def merge_overlaps(parts: Sequence[np.ndarray]) -> np.ndarray:
+def merge_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:
     """All rows of the tables, sorted by (fragment, truth), voxels of equal pairs added."""
-    rows = np.concatenate([np.empty(0, OVERLAP), *parts])
+    rows = np.concatenate([np.empty(0, OVERLAP), *tables])
     fragment = np.ascontiguousarray(rows["fragment"])
     truth = np.ascontiguousarray(rows["truth"])
     rows = rows[order_pairs(fragment, truth)]

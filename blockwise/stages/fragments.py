@@ -153,5 +153,5 @@ def unpack_links(table: np.ndarray, shape: Voxels) -> list[np.ndarray]:
     faces = [(y, x), (z, x), (z, y)]
     sizes = [a * b for a, b in faces]
     flat = np.unpackbits(table["bits"], count=sum(sizes)).astype(bool)
-    parts = np.split(flat, np.cumsum(sizes)[:-1])
-    return [part.reshape(face) for part, face in zip(parts, faces, strict=True)]
+    pieces = np.split(flat, np.cumsum(sizes)[:-1])
+    return [piece.reshape(face) for piece, face in zip(pieces, faces, strict=True)]

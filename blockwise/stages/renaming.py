@@ -1,6 +1,6 @@
 """What fragments are called on disk, when a volume has grown: which old numbers can stay.
 
-A block stores numbers of its own first. `segment` writes final ones over them, and two parts of a block that meet only
+A block stores numbers of its own first. `segment` writes final ones over them, and two pieces of a block that meet only
 near the old end of the volume have one final number then, although the larger volume may keep them apart. So a final
 number stays only if it is the smallest of what is joined within the kept blocks. A number always is 1 + the index of a
 voxel of its fragment, so the store's tables may go on calling a fragment by any of them.

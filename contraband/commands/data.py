@@ -65,7 +65,7 @@ def import_volume(
         "voxel_size": _three("--voxel-size", voxel_size, float),
         "offset": _three("--offset", offset, float),
         "block": _three("--block", block, int),
-        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
+        "offsets": [_three("--offsets", offset, int) for offset in offsets.split()] if offsets else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
     with meter("voxels") as display:
@@ -79,7 +79,7 @@ def _three[Number: (int, float)](flag: str, text: str | None, kind: type[Number]
     if text is None:
         return None
     try:
-        values = [kind(part) for part in text.split(",")]
+        values = [kind(number) for number in text.split(",")]
     except ValueError:
         values = []
     if len(values) != 3:

@@ -1,4 +1,4 @@
-"""Commands that work on a volume: run and its parts, plan, status, audit, view, dashboard."""
+"""Commands that work on a volume: run and its stages, plan, status, audit, view, dashboard."""
 
 from __future__ import annotations
 

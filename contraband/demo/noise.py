@@ -38,14 +38,14 @@ def smooth(seed: int, begin: Corner, shape: Corner, spacing: float) -> np.ndarra
     return values * np.float32(10.5)
 
 
-def _spline(part: np.ndarray) -> list[np.ndarray]:
-    """Weights of the two knots before and the two after a place that lies `part` of the way between two knots."""
-    rest = 1 - part
+def _spline(share: np.ndarray) -> list[np.ndarray]:
+    """Weights of the two knots before and the two after a place that lies `share` of the way between two knots."""
+    rest = 1 - share
     return [
         rest**3 / 6,
-        2 / 3 - part**2 + part**3 / 2,
+        2 / 3 - share**2 + share**3 / 2,
         2 / 3 - rest**2 + rest**3 / 2,
-        part**3 / 6,
+        share**3 / 6,
     ]
 
 

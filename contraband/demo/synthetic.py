@@ -54,9 +54,9 @@ def neurites(shape: Sequence[int], seed: int, cell_voxels: float) -> np.ndarray:
     flat = place.reshape(-1, 3)
     owner = np.empty(len(flat), np.uint32)
     for begin in range(0, len(flat), 1 << 20):
-        part = flat[begin : begin + (1 << 20)]
-        nearest = tree.query(np.column_stack([part, np.zeros(len(part), np.float32)]))[1]
-        owner[begin : begin + len(part)] = thread[nearest]
+        piece = flat[begin : begin + (1 << 20)]
+        nearest = tree.query(np.column_stack([piece, np.zeros(len(piece), np.float32)]))[1]
+        owner[begin : begin + len(piece)] = thread[nearest]
     return whole_pieces(owner.reshape(tuple(shape)), int(cell_voxels**3 / 8))
 
 
@@ -98,7 +98,7 @@ def depth_in_cell(labels: np.ndarray) -> np.ndarray:
     """(Z, Y, X) float32: distance in voxels to the nearest face between two labels; 0.5 beside one."""
     edge = np.zeros(labels.shape, bool)
     for axis in range(labels.ndim):
-        one, other = (np.moveaxis(edge, axis, 0)[part] for part in (slice(1, None), slice(None, -1)))
+        one, other = (np.moveaxis(edge, axis, 0)[half] for half in (slice(1, None), slice(None, -1)))
         ids = np.moveaxis(labels, axis, 0)
         differs = ids[1:] != ids[:-1]
         one |= differs

@@ -90,11 +90,11 @@ class Experiment:
 
     def embeddings(self, index: int, checkpoint: int, dataset: str) -> Path:
         """Embeddings of a raw dataset; `train/raw` and `train` both give `train/raw_embs.zarr`."""
-        parts = PurePosixPath(dataset.strip("/")).parts
-        if not parts or ".." in parts:
+        names = PurePosixPath(dataset.strip("/")).parts
+        if not names or ".." in names:
             raise BadInput("dataset", "is not a dataset inside a container", got=dataset or "''")
         folder = self.combination(index) / "emb" / f"contrastive_ckpt{checkpoint}"
-        return folder.joinpath(*(parts[:-1] or parts)) / "raw_embs.zarr"
+        return folder.joinpath(*(names[:-1] or names)) / "raw_embs.zarr"
 
 
 def find_experiment(dataset: str, number: int, base: Path = Path("experiments")) -> Experiment:

@@ -127,12 +127,12 @@ def parse_params(data: Mapping[str, Any], where: object) -> Params:
 
 def settings_hash(*settings: Settings | None) -> str:
     """The first 16 hex digits of a SHA-256 over all settings that change what is learnt."""
-    plain = [None if part is None else _hashed(part) for part in settings]
+    plain = [None if one is None else _hashed(one) for one in settings]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _hashed(settings: Settings) -> dict[str, Any]:
-    # without defaults, so that a setting that is new one day does not part a training from its checkpoints
+    # without defaults, so that a setting that is new one day does not separate a training from its checkpoints
     plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True)
     if isinstance(settings, SegSettings):
         plain["dataset"] = settings.dataset.train.model_dump(mode="json")

@@ -108,8 +108,8 @@ def _warn_of_other_raw(encoder: TrainSettings, head: TrainSettings, training: Tr
 
 def _seg_hash(params: Params, combination: Combination, settings: SegSettings, checkpoint: int) -> str:
     origin = None if settings.baseline else combination.contrastive
-    parts = [settings_hash(combination.model, settings, origin), params.pipeline, str(checkpoint)]
-    return "-".join([*parts, *(["foreground"] if settings.has_background else [])])
+    names = [settings_hash(combination.model, settings, origin), params.pipeline, str(checkpoint)]
+    return "-".join([*names, *(["foreground"] if settings.has_background else [])])
 
 
 def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:

@@ -1,4 +1,4 @@
-"""Files of other programs, opened so that any part of their array can be read alone."""
+"""Files of other programs, opened so that any region of their array can be read alone."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def choose(path: Path, name: str | None, names: Sequence[str]) -> str:
 
 @contextmanager
 def open_npz(path: Path, name: str | None, scratch: Path) -> Iterator[ForeignArray]:
-    """An array of an .npz file, unpacked to disk first: compressed members cannot be read in part."""
+    """An array of an .npz file, unpacked to disk first: compressed members can only be read as a whole."""
     with zipfile.ZipFile(path) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
         chosen = choose(path, name, names)
@@ -209,8 +209,8 @@ def paged(leading: tuple[int, ...], page: Callable[[int], np.ndarray]) -> Callab
 
     def read(slices: Slices) -> np.ndarray:
         wanted = numbers[slices[: len(leading)]]
-        parts = [page(int(number))[slices[len(leading) :]] for number in wanted.ravel()]
-        return np.stack(parts).reshape(*wanted.shape, *parts[0].shape)
+        pages = [page(int(number))[slices[len(leading) :]] for number in wanted.ravel()]
+        return np.stack(pages).reshape(*wanted.shape, *pages[0].shape)
 
     return read
 
@@ -230,7 +230,7 @@ def plain(value: Any) -> Any:
 
 def by_number(path: Path) -> list[tuple[int, str]]:
     """Sorts slice2 before slice10."""
-    return [(int(part or -1), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(piece or -1), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.name)]
 
 
 def _has(*files: str) -> Callable[[Path], bool]:

@@ -18,7 +18,7 @@ def check_target(target: Path) -> None:
     """Raise BadInput unless `target` can become a new array in a group."""
     if os.path.exists(target):  # False too for a name that is too long
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
-    if ".." in target.parts and any(part.endswith(".zarr") for part in target.parts[: target.parts.index("..")]):
+    if ".." in target.parts and any(name.endswith(".zarr") for name in target.parts[: target.parts.index("..")]):
         raise BadInput(target, "leads out of its container", got="..", wanted="such as data/vol.zarr/raw")
     check_folder(target, "target")
     if target.suffix == ".zarr":

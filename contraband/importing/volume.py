@@ -43,7 +43,7 @@ class ImportOptions(Settings):
     """Place of the file's first voxel along z, y, x, before `crop`; null: what the file says, else 0."""
     units: Literal["nm", "um", "µm", "mm", "vx"] | None = None
     crop: str | None = None
-    """The part to take, in voxels: `z=0:125,y=10:`."""
+    """The region to take, in voxels: `z=0:125,y=10:`."""
     quantise: bool = False
     """Store affinities in 0..1 as uint8, 255 being 1."""
     boundaries: bool = False
@@ -212,17 +212,17 @@ def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: Im
 
 
 def parse_crop(text: str | None, sizes: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """{axis: (begin, end)} for z, y, x from `z=0:125,y=10:`; raises BadInput for a part outside the array."""
+    """{axis: (begin, end)} for z, y, x from `z=0:125,y=10:`; raises BadInput for a region outside the array."""
     result = {axis: (0, sizes[axis]) for axis in SPATIAL}
-    for part in text.split(",") if text else ():
-        axis, _, span = part.strip().partition("=")
+    for term in text.split(",") if text else ():
+        axis, _, span = term.strip().partition("=")
         begin, colon, end = span.partition(":")
         numbers = all(not number or number.isdecimal() for number in (begin, end))
         if axis not in sizes or not colon or not numbers:
-            raise BadInput("--crop", "is not a part of z, y, x", got=part, wanted="such as z=0:125,y=10:")
+            raise BadInput("--crop", "is not a part of z, y, x", got=term, wanted="such as z=0:125,y=10:")
         result[axis] = (int(begin or 0), int(end or sizes[axis]))
         if not 0 <= result[axis][0] < result[axis][1] <= sizes[axis]:
-            raise BadInput("--crop", f"lies outside the {sizes[axis]} voxels along {axis}", got=part)
+            raise BadInput("--crop", f"lies outside the {sizes[axis]} voxels along {axis}", got=term)
     return result
 
 

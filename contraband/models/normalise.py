@@ -58,7 +58,7 @@ class Levels:
         span = high - low
         # a section of one value alone has no contrast to stretch
         factor = np.divide(np.float32(1), span, out=np.ones_like(span), where=span > 0)
-        low, factor = (part[..., None, None] if raw.ndim == 4 else part[0, :, None, None] for part in (low, factor))
+        low, factor = (one[..., None, None] if raw.ndim == 4 else one[0, :, None, None] for one in (low, factor))
         stretched: NDArray[np.float32] = (raw.astype(np.float32) - low) * factor
         return stretched
 

@@ -134,9 +134,9 @@ class UNet(nn.Module):
             remaining += self.step[axis]  # only for odd steps; odd kernels keep the rest even
         context, crops = lost + remaining, [0] * len(self.factors)
         for level in reversed(range(len(self.factors))):
-            part = remaining // (2 * scales[level]) * 2
-            crops[level] = part
-            remaining -= part * scales[level]
+            crop = remaining // (2 * scales[level]) * 2
+            crops[level] = crop
+            remaining -= crop * scales[level]
         return crops, context
 
     def _residue(self, axis: int) -> int:

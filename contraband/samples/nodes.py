@@ -125,9 +125,9 @@ class Redraw(gp.BatchFilter):
         return batch
 
 
-def sub_seed(*parts: int) -> int:
-    """A 32-bit seed that depends on all parts."""
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+def sub_seed(*numbers: int) -> int:
+    """A 32-bit seed that depends on all numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def centred(shape: Sequence[int]) -> gp.Roi:

@@ -20,7 +20,7 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
     """Mean over all 2 P views of -log softmax(cosine similarity / temperature) at the partner.
 
     Row i of `first_PC` and of `second_PC` are the same point in two views. All other valid views are negatives.
-    valid_P: False for padding, which takes no part; 0 if fewer than two pairs are valid.
+    valid_P: False for padding, which does not count; 0 if fewer than two pairs are valid.
     """
     z_NC = functional.normalize(_at_least_float32(torch.cat([first_PC, second_PC])), dim=1)
     count = len(first_PC)
@@ -116,10 +116,10 @@ def segmentation_loss(logits: Tensor, targets: Tensor, mask: Tensor, affinities:
     channels: the axis of channels in all three.
     """
     count = logits.shape[channels]
-    parts = (logits, targets, mask)
-    loss = affinity_loss(*(part.narrow(channels, 0, affinities) for part in parts))
+    tensors = (logits, targets, mask)
+    loss = affinity_loss(*(one.narrow(channels, 0, affinities) for one in tensors))
     if count > affinities:
-        loss = loss + affinity_loss(*(part.narrow(channels, affinities, count - affinities) for part in parts))
+        loss = loss + affinity_loss(*(one.narrow(channels, affinities, count - affinities) for one in tensors))
     return loss
 
 

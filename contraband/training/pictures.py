@@ -29,7 +29,7 @@ def _colours(embeddings: Tensor) -> Tensor:
     spread, directions = torch.linalg.eigh(vectors_NC.T @ vectors_NC / len(vectors_NC))
     order = torch.arange(channels - 1, max(channels - 4, -1), -1, device=spread.device)
     axes = directions[:, order]
-    # a direction and its opposite are equally good: the largest part shall be positive
+    # a direction and its opposite are equally good: the largest component shall be positive
     largest = axes.gather(0, axes.abs().argmax(0, keepdim=True))
     deviation = spread[order].clamp(min=0).sqrt()
     exists = deviation > 1e-3 * deviation[0]  # less is rounding

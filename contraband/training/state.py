@@ -53,7 +53,7 @@ class State:
             torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], 1 - decay)
 
     def content(self) -> dict[str, Any]:
-        """The part of a checkpoint that changes."""
+        """What changes in a checkpoint."""
         names = [name for name, _ in self.network.named_parameters()]
         return {
             "step": self.step,

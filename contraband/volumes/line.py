@@ -214,7 +214,7 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
 
 
 def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
-    """Where the truth begins in the volume, from the offsets of both; a part of a voxel is refused."""
+    """Where the truth begins in the volume, from the offsets of both; a fraction of a voxel is refused."""
     whole = info(_space(settings))
     truth = info(labels)
     if truth.voxel_size != whole.voxel_size:

@@ -134,10 +134,12 @@ def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
 
 def _check_links(path: Path, output: Path) -> None:
     """A link would have the run overwrite what lies elsewhere."""
-    for part in (path, *path.parents):
-        if part.is_symlink():
-            raise BadInput(part, "is a symbolic link", got=os.readlink(part), todo="name the folder itself as output")
-        if part == output:
+    for folder in (path, *path.parents):
+        if folder.is_symlink():
+            raise BadInput(
+                folder, "is a symbolic link", got=os.readlink(folder), todo="name the folder itself as output"
+            )
+        if folder == output:
             return
 
 

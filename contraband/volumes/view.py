@@ -125,9 +125,9 @@ class LazyArray:
             kind = "uint64"
         self.dtype = np.dtype("uint8" if kind == "bool" else kind)
 
-    def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
+    def __getitem__(self, region: tuple[slice, ...]) -> np.ndarray:
         """The voxels of one piece."""
-        return np.asarray(self.array[part]).astype(self.dtype, copy=False)
+        return np.asarray(self.array[region]).astype(self.dtype, copy=False)
 
     def transpose(self) -> np.ndarray:
         """Everything, with the axes turned round, for surfaces."""

@@ -112,9 +112,9 @@ def offered() -> str:
     return f"mean, max, or quantile_<q> with q one of {', '.join(map(str, QUANTILES))}"
 
 
-def unique(parts: list[np.ndarray]) -> np.ndarray:
-    """All ids of the parts, sorted, each once."""
-    ids = np.concatenate([np.empty(0, np.uint64), *(_without_repeats(part) for part in parts)])
+def unique(columns: list[np.ndarray]) -> np.ndarray:
+    """All ids of the columns, sorted, each once."""
+    ids = np.concatenate([np.empty(0, np.uint64), *(_without_repeats(column) for column in columns)])
     ids.sort()
     return _without_repeats(ids)
 

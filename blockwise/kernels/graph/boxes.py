@@ -78,9 +78,9 @@ def leaf(edges: np.ndarray, where: np.ndarray, histograms: np.ndarray | None = N
 
 
 def join(graphs: Sequence[Graph]) -> Graph:
-    """The graph of a box from what its parts left over, equal pairs added.
+    """The graph of a box from what the smaller ones in it left over, equal pairs added.
 
-    Both ends of a pair that several parts have are frozen in each, single fragments yet, so its ties are equal.
+    Both ends of a pair that several of them have are frozen in each, single fragments yet, so its ties are equal.
     """
     links = np.concatenate([np.empty(0, LINK), *(graph.links for graph in graphs)])
     links = links[_order(links, "u", "v")]
@@ -134,10 +134,10 @@ def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph
     return merges, Graph(rest, bins, where)
 
 
-def assemble(fragment: np.ndarray, parts: Iterable[np.ndarray]) -> Dendrogram:
-    """The dendrogram of the merges of all boxes. fragment: all fragments, sorted. parts: MERGE."""
+def assemble(fragment: np.ndarray, solved: Iterable[np.ndarray]) -> Dendrogram:
+    """The dendrogram of the merges of all boxes. fragment: all fragments, sorted. solved: MERGE of each box."""
     parent, score = fragment.copy(), np.zeros(len(fragment))
-    for merges in parts:
+    for merges in solved:
         row = np.searchsorted(fragment, merges["child"])
         parent[row], score[row] = merges["parent"], merges["score"]
     return Dendrogram(fragment, parent, score)

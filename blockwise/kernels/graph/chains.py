@@ -104,8 +104,8 @@ def _merge_along(edge, links, sums, lists, head, degree, mate):
 def merge_chains(links, sums, lists, waits, most, limits, smallest, merges):
     """Merge clusters that are each other's best, none of which waits or has more than `most` edges.
 
-    links, sums, lists: the columns of the edges; afterwards those of the edges left, each in the row of the last
-                        of its parts, and DEAD ones: also those of clusters that can merge no more.
+    links, sums, lists: the columns of the edges; afterwards those of the edges left, each in the last
+                        of the rows it was made of, and DEAD ones: also those of clusters that can merge no more.
     waits:              (nodes,) bool: clusters not to merge; overwritten.
     limits:             the full score and the stop, float64.
     smallest, merges:   see `record`.

@@ -33,13 +33,13 @@ def _add_row(ids, others, affinities, bits, table, used):
         one, other = ids[x], others[x]
         if one == other or one == 0 or other == 0:
             continue
-        part = np.uint64(affinities[x]) >> down
-        if one != last_id or other != last_other or part != last_bin:
-            row = find_row(table, used, min(one, other), (max(one, other) << wide) | part)
+        level = np.uint64(affinities[x]) >> down
+        if one != last_id or other != last_other or level != last_bin:
+            row = find_row(table, used, min(one, other), (max(one, other) << wide) | level)
             used += row == used
             last_id = one
             last_other = other
-            last_bin = part
+            last_bin = level
         total[row] += np.uint64(affinities[x])
         count[row] += np.uint32(1)
     return used
@@ -160,9 +160,9 @@ def _sorted_sums(edges: np.ndarray) -> np.ndarray:
     return _records(*_add_equal(u, v, total, count, order_pairs(u, v)))
 
 
-def merge_edges(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All edges of the parts, sorted by (u, v), equal pairs added; in any order of parts and rows."""
-    return _sorted_sums(parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, EDGE), *parts]))
+def merge_edges(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """All edges of the tables, sorted by (u, v), equal pairs added; in any order of tables and rows."""
+    return _sorted_sums(tables[0] if len(tables) == 1 else np.concatenate([np.empty(0, EDGE), *tables]))
 
 
 def rename_edges(edges: np.ndarray, old_sorted: np.ndarray, new: np.ndarray) -> np.ndarray:

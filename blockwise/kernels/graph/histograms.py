@@ -30,9 +30,9 @@ def percent_of(statistic: str) -> int:
     return named.get(statistic, 0)
 
 
-def merge_histograms(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All HISTOGRAM rows of the parts, sorted by (u, v, bin), counts of equal ones added."""
-    rows = np.concatenate([np.empty(0, HISTOGRAM), *parts])
+def merge_histograms(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """All HISTOGRAM rows of the tables, sorted by (u, v, bin), counts of equal ones added."""
+    rows = np.concatenate([np.empty(0, HISTOGRAM), *tables])
     if len(rows) and int(rows["v"].max()) >> 56:
         raise BadInput("histograms", "fragments are numbered too high", wanted="numbers below 2**56")
     packed = np.empty(len(rows), EDGE)

@@ -44,7 +44,7 @@ class Merged(NamedTuple):
     edges: EdgeColumns
     """Those left, and DEAD ones."""
     tau: np.ndarray
-    """(edges,) uint32: the row at first of the last of the parts of each edge."""
+    """(edges,) uint32: of the rows that each edge was made of, the last one, numbered as at first."""
 
 
 def merge_all(edges: EdgeColumns, frozen: np.ndarray, full: float, stop: float) -> Merged:

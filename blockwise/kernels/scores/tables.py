@@ -60,7 +60,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Rows:
+class EvaluatedRows:
     """The evaluated rows of a table in rising order, with ids made dense."""
 
     segment: np.ndarray
@@ -71,14 +71,14 @@ class Rows:
     segments: int
 
 
-def evaluated(table: np.ndarray, ignore: Sequence[int]) -> Rows:
+def evaluated(table: np.ndarray, ignore: Sequence[int]) -> EvaluatedRows:
     """The rows of a table (OVERLAP, in any order) whose truth is not ignored, equal pairs added."""
     rows = merge_overlaps([table[table["voxels"] > 0]])
     segments = len(np.unique(rows["fragment"][rows["fragment"] > 0]))
     rows = rows[~np.isin(rows["truth"], np.array(list(ignore), np.uint64))]
     segment_ids, segment = np.unique(rows["fragment"], return_inverse=True)
     truth_ids, truth = np.unique(rows["truth"], return_inverse=True)
-    return Rows(segment, truth, rows["voxels"].copy(), segment_ids, truth_ids, segments)
+    return EvaluatedRows(segment, truth, rows["voxels"].copy(), segment_ids, truth_ids, segments)
 
 
 def _total(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:

@@ -55,10 +55,10 @@ def contacts(
 
 def _names(store: Store) -> tuple[np.ndarray, np.ndarray]:
     """Provisional numbers of fragments, sorted, and the final ones of those that have another."""
-    parts = [table[table["provisional"] != table["fragment"]] for _, table in store.each(NAMES)]
-    if not parts:
+    tables = [table[table["provisional"] != table["fragment"]] for _, table in store.each(NAMES)]
+    if not tables:
         return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-    table = np.unique(np.concatenate(parts))
+    table = np.unique(np.concatenate(tables))
     return np.ascontiguousarray(table["provisional"]), np.ascontiguousarray(table["fragment"])
 
 

@@ -83,7 +83,7 @@ def nodes_by_block(voxels: np.ndarray, grid: Grid) -> Iterator[Entry]:
     keys = grid.keys()[z, y, x]
     order = np.argsort(keys, kind="stable")
     names, firsts = np.unique(keys[order], return_index=True)
-    for key, rows in zip(names, np.split(inside[order], firsts[1:]), strict=False):  # no node: one empty part
+    for key, rows in zip(names, np.split(inside[order], firsts[1:]), strict=False):  # no node: one empty piece
         table = np.empty(len(rows), PLACED)
         table["node"] = rows
         for axis, name in enumerate("zyx"):

@@ -32,7 +32,7 @@ from contraband.volumes.audit.differences import (
     unequal,
 )
 from contraband.volumes.audit.findings import Findings, Mismatch
-from contraband.volumes.audit.places import Place, places
+from contraband.volumes.audit.places import Seam, places
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
 from contraband.volumes.run import absolute, opened_store
@@ -46,7 +46,7 @@ RENAME: dict[Table, Callable[..., np.ndarray]] = {EDGES: rename_edges, HISTOGRAM
 
 def audit(
     settings: VolumeSettings, line: Sequence[Stage], samples: int, predicted: int, seed: int
-) -> tuple[list[Place], Findings]:
+) -> tuple[list[Seam], Findings]:
     """Compare a finished run with itself at so many places, its prediction at so many of them; writes nothing.
 
     Raises BadInput unless all stages of the line are finished with just these settings.
@@ -82,7 +82,7 @@ class Auditor:
         """Fragment numbers whose voxel lies outside of the window, and where they were met."""
         self.lookups = [stage.lookup() for stage in self.segments]
 
-    def look_at(self, place: Place, with_prediction: bool) -> None:
+    def look_at(self, place: Seam, with_prediction: bool) -> None:
         """Compare everything there is at one place."""
         box = place.window(REACH, self.volume)
         for predict in self.predict if with_prediction else ():
@@ -134,7 +134,7 @@ class Auditor:
             self.bearers.setdefault(number, as_voxels(low + int(one) for low, one in zip(begin, at, strict=True)))
         return fragment_differences(stored, stage.label(box)[0], begin, self.volume)
 
-    def note_links(self, stage: Fragments, place: Place) -> None:
+    def note_links(self, stage: Fragments, place: Seam) -> None:
         """The bits that say which fragments go on across the faces that begin at the place."""
         grid = stage.grid()
         block = grid.block_at(pack(as_voxels(at // step for at, step in zip(place.voxel, grid.block, strict=True))))
@@ -147,9 +147,9 @@ class Auditor:
         patch = (box - block.write_roi.begin).to_slices()
         _, computed = stage.label(box)
         for axis in place.across:
-            part = stored[axis][tuple(patch[other] for other in range(3) if other != axis)]
-            found = unequal(np.expand_dims(part, axis), np.expand_dims(computed[axis], axis))
-            self.note(stage.name, Roi(box.begin, np.expand_dims(part, axis).shape), found)
+            face = stored[axis][tuple(patch[other] for other in range(3) if other != axis)]
+            found = unequal(np.expand_dims(face, axis), np.expand_dims(computed[axis], axis))
+            self.note(stage.name, Roi(box.begin, np.expand_dims(face, axis).shape), found)
 
     def compare_segments(self, stage: Segment, lookup: tuple[np.ndarray, np.ndarray], box: Roi) -> list[Difference]:
         """Segments against the dendrogram's word on the stored fragments."""
@@ -185,7 +185,7 @@ class Auditor:
     def look_at_bearers(self) -> None:
         """Each fragment bears the number of one of its own voxels: look at those outside of the windows."""
         for stage in self.fragments:
-            for numbers in _parts(np.array(sorted(self.bearers), np.uint64)):
+            for numbers in _batches(np.array(sorted(self.bearers), np.uint64)):
                 index = np.unravel_index(numbers.astype(np.int64) - 1, self.volume)
                 stored = np.asarray(open_array(stage.target).vindex[index])
                 self.findings.add(stage.name, len(numbers))
@@ -195,6 +195,6 @@ class Auditor:
                         self.blame(stage.name, self.bearers[number], 1, text)
 
 
-def _parts(numbers: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
+def _batches(numbers: np.ndarray, size: int = 4096) -> Iterator[np.ndarray]:
     for start in range(0, len(numbers), size):
         yield numbers[start : start + size]

@@ -12,7 +12,7 @@ from rich.table import Table
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import WorkFailed
 from blockwise.grid import Voxels
-from contraband.volumes.audit.places import Place, count_kinds
+from contraband.volumes.audit.places import Seam, count_kinds
 
 SHOWN = 20
 """Mismatches that are printed; --json has them all."""
@@ -45,7 +45,7 @@ class Findings:
         self.compared[stage] = self.compared.get(stage, 0) + count
 
 
-def print_findings(console: Console, chosen: Sequence[Place], findings: Findings) -> None:
+def print_findings(console: Console, chosen: Sequence[Seam], findings: Findings) -> None:
     """What was compared, and where it was wrong."""
     console.print(f"places where blocks meet: {len(chosen)} ({count_kinds(chosen)})")
     table = Table(box=None, pad_edge=False)
@@ -75,6 +75,6 @@ def verdict(findings: Findings) -> None:
     )
 
 
-def plain(chosen: Sequence[Place], findings: Findings) -> dict[str, Any]:
+def plain(chosen: Sequence[Seam], findings: Findings) -> dict[str, Any]:
     """The same for programs."""
     return {"places": [asdict(place) for place in chosen], **asdict(findings)}

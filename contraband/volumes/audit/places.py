@@ -17,7 +17,7 @@ KINDS = ("inside", "face", "edge", "corner")
 
 
 @dataclass(frozen=True)
-class Place:
+class Seam:
     """A voxel that is the first of its block along some axes, beside voxels of other blocks."""
 
     voxel: Voxels
@@ -35,7 +35,7 @@ class Place:
         return Roi(centre - step, step * 2).intersect(Roi((0, 0, 0), volume))
 
 
-def places(grid: Grid, samples: int, seed: int) -> list[Place]:
+def places(grid: Grid, samples: int, seed: int) -> list[Seam]:
     """So many places, corners, edges and faces of all directions in turn; fewer if the same is drawn twice.
 
     A further sample never moves those before it.
@@ -46,15 +46,15 @@ def places(grid: Grid, samples: int, seed: int) -> list[Place]:
     return list(dict.fromkeys(drawn))
 
 
-def count_kinds(chosen: Iterable[Place]) -> str:
+def count_kinds(chosen: Iterable[Seam]) -> str:
     """As people read it: `corners: 3, edges: 2`."""
     found = Counter(place.kind for place in chosen)
     return ", ".join(f"{kind}s: {found[kind]}" for kind in reversed(KINDS[1:]) if found[kind]) or "the only block"
 
 
-def _draw(grid: Grid, across: tuple[int, ...], number: int, seed: int) -> Place:
+def _draw(grid: Grid, across: tuple[int, ...], number: int, seed: int) -> Seam:
     voxel = []
     for axis, (count, step, size) in enumerate(zip(grid.counts, grid.block, grid.volume, strict=True)):
         hashed = int.from_bytes(sha256(f"{seed} {number} {axis}".encode()).digest()[:8], "big")
         voxel.append((1 + hashed % (count - 1)) * step if axis in across else hashed % size)
-    return Place(as_voxels(voxel), across)
+    return Seam(as_voxels(voxel), across)

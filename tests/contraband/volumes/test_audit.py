@@ -20,7 +20,7 @@ from blockwise.store.table import Table
 from contraband.cli import call
 from contraband.experiments.train import train_seg
 from contraband.volumes.audit.differences import fragment_differences, prediction_differences
-from contraband.volumes.audit.places import Place, places
+from contraband.volumes.audit.places import Seam, places
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import cells, store_volume
 
@@ -209,7 +209,7 @@ def test_places_are_chosen_evenly() -> None:
 
 def test_a_window_is_cut_off_at_the_volume() -> None:
     """It reaches so far on both sides of the place, within the volume."""
-    assert Place((20, 1, 79), (0,)).window(5, SHAPE) == Roi((15, 0, 74), (10, 6, 6))
+    assert Seam((20, 1, 79), (0,)).window(5, SHAPE) == Roi((15, 0, 74), (10, 6, 6))
 
 
 def test_what_is_known_of_a_fragment_that_leaves_the_window() -> None:
