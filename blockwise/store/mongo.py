@@ -33,8 +33,8 @@ from blockwise.store.table import Entry, Rows, Table
 _OPEN_S = 5
 _GONE_S = 10
 """A server that is gone for longer ends the run; several operations wait for it one after the other."""
-PART_BYTES = 8_000_000
-"""A document may have 16 MB; larger tables are kept in parts."""
+PIECE_BYTES = 8_000_000
+"""A document may have 16 MB; larger tables are kept in pieces."""
 _FETCH = 16
 _MARKS = 100_000
 _RECORD = np.dtype([("key", "<i8"), ("voxels", "<i8"), ("wall", "<f8"), ("cpu", "<f8"), ("rss", "<i8")])
@@ -117,8 +117,8 @@ class MongoStore(Tables):
         slow (400 a second on the test server, against 100,000 this way).
         """
         for digest, some in groupby(records, lambda one: one.fingerprint):
-            for part in batched(some, _MARKS):
-                self._mark(stage, digest, part)
+            for batch in batched(some, _MARKS):
+                self._mark(stage, digest, batch)
 
     def fail(self, stage: str, failures: Sequence[Failure]) -> None:
         """Remember blocks as failed; replaces."""
@@ -192,7 +192,7 @@ class MongoStore(Tables):
 
     def get(self, table: Table, key: int) -> Rows | None:
         """The rows of one key; None if it has none."""
-        for _ in range(10):  # a table in parts may be replaced between reading its head and its parts
+        for _ in range(10):  # a table in pieces may be replaced between reading its head and them
             with self._talking():
                 head = self._db.tables.find_one({"_id": f"{table.kind}:{key}"})
             if head is None:
@@ -200,7 +200,7 @@ class MongoStore(Tables):
             data = self._data(head)
             if data is not None:
                 return unpack_table(data)
-        raise WorkFailed(f"{self._name}: table {table.kind} of block {key} has lost parts; redo its stage")
+        raise WorkFailed(f"{self._name}: table {table.kind} of block {key} has lost pieces; redo its stage")
 
     def each(self, table: Table, region: Roi | None = None) -> Iterator[tuple[int, Rows]]:
         """(key, rows) of all keys, in their order, or of those whose region meets `region` (in voxels)."""
@@ -237,24 +237,25 @@ class MongoStore(Tables):
         """The last record of each block, if given those with this fingerprint."""
         with self._talking():
             found = list(self._db.marks.find({"stage": stage}).sort("_id"))
-        parts = [np.frombuffer(row["records"], _RECORD) for row in found]
+        records = [np.frombuffer(row["records"], _RECORD) for row in found]
         fits = [fingerprint in (None, row["fingerprint"]) for row in found]
-        rows = np.concatenate([*parts, np.empty(0, _RECORD)])[::-1]
-        kept = np.repeat(fits, [len(part) for part in parts])[::-1]
+        rows = np.concatenate([*records, np.empty(0, _RECORD)])[::-1]
+        kept = np.repeat(fits, [len(some) for some in records])[::-1]
         _, last = np.unique(rows["key"], return_index=True)
         latest: np.ndarray[Any, Any] = rows[last][kept[last].astype(bool)]
         return latest
 
     def _head(self, table: Table, entry: Entry) -> dict[str, Any]:
-        """The document of a table; if it is large, its parts are written first, under a generation of their own."""
+        """The document of a table; if it is large, its pieces are written first, under a generation of their own."""
         generation = ObjectId()
         data = pack_table(entry.rows)
-        parts = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)] if len(data) > PART_BYTES else []
-        if parts:
+        starts = range(0, len(data), PIECE_BYTES) if len(data) > PIECE_BYTES else ()
+        pieces = [data[at : at + PIECE_BYTES] for at in starts]
+        if pieces:
             common = {"generation": generation, "stage": table.stage}
             with self._talking():
                 self._db.parts.insert_many(
-                    [{**common, "place": place, "data": part} for place, part in enumerate(parts)]
+                    [{**common, "place": place, "data": piece} for place, piece in enumerate(pieces)]
                 )
         return {
             "_id": f"{table.kind}:{entry.key}",
@@ -263,17 +264,17 @@ class MongoStore(Tables):
             "stage": table.stage,
             **dict(zip(_BOUNDS, entry.bounds, strict=True)),
             "generation": generation,
-            "parts": len(parts),
-            "data": b"" if parts else data,
+            "parts": len(pieces),
+            "data": b"" if pieces else data,
         }
 
     def _data(self, head: Mapping[str, Any]) -> bytes | None:
-        """The packed table; None if its parts are gone because it was replaced."""
+        """The packed table; None if its pieces are gone because it was replaced."""
         if not head["parts"]:
             return bytes(head["data"])
         with self._talking():
-            parts = list(self._db.parts.find({"generation": head["generation"]}).sort("place"))
-        return b"".join(part["data"] for part in parts) if len(parts) == head["parts"] else None
+            pieces = list(self._db.parts.find({"generation": head["generation"]}).sort("place"))
+        return b"".join(piece["data"] for piece in pieces) if len(pieces) == head["parts"] else None
 
     def _replace(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
         if not rows:

@@ -240,8 +240,8 @@ def test_tables_may_be_written_while_they_are_read(store):
 
 
 def test_a_large_table_is_replaced_as_a_whole(store, monkeypatch):
-    """A table in several parts is never seen half old and half new, and leaves nothing behind."""
-    monkeypatch.setattr(mongo, "PART_BYTES", 1000)
+    """A table in several pieces is never seen half old and half new, and leaves nothing behind."""
+    monkeypatch.setattr(mongo, "PIECE_BYTES", 1000)
     versions = [edges(2000, seed) for seed in range(4)]
     store.put(EDGES, 0, versions[0])
 
