@@ -49,9 +49,9 @@ class Loop:
         store: Store,
         executor: Executor,
         policy: Policy,
-        tell: Callable[[int, Sequence[Outcome]], None],
+        on_change: Callable[[int, Sequence[Outcome]], None],
     ) -> None:
-        """tell: is called with the place of the stage whose tally has changed, and what its blocks came to."""
+        """on_change: is called with the place of the stage whose tally has changed, and what its blocks came to."""
         self.jobs = tuple(jobs)
         self.tallies = tuple(tallies)
         self.store = store
@@ -123,7 +123,7 @@ class Loop:
             tally.voxels += marked.voxels
             tally.errors.pop(marked.key, None)
         self._settle_failed(schedule, place, [one for one in outcomes if not one.ok])
-        self.tell(place, outcomes)
+        self.on_change(place, outcomes)
         self._check_first(place)
 
     def _settle_failed(self, schedule: Schedule, place: int, failed: Sequence[Outcome]) -> None:

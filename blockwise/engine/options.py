@@ -37,7 +37,7 @@ class StageResult:
 
     `blocks_*` and `wall_seconds` (time passed; in a chain, that of all its stages) are of this run. `voxels`,
     `cpu_seconds` and `peak_rss_bytes` are of all finished blocks, whichever run made them, so that CPU time a voxel
-    stays right after a resume; the latter two include its parts.
+    stays right after a resume; the latter two include its substages.
     """
 
     name: str

@@ -12,7 +12,7 @@ import numpy as np
 
 from blockwise.engine.loop import Loop, Tally
 from blockwise.engine.options import Chain, Policy, RunOptions, StageResult
-from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stages, examine, part_of
+from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stages, examine, substage_job
 from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
@@ -84,13 +84,14 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
     """Prepare, process and finish the stages; in a chain, all are prepared first and finished last."""
     todo = []
     for run in runs:
-        if not run.open():
+        run.begin()
+        if not run.is_finished:
             run.prepare()
             todo.append(run)
             if run.given_up:
                 break  # what follows would read blocks that are not there
-            for part in run.parts():
-                _run_chain([part], executor)
+            for substage in run.substages():
+                _run_chain([substage], executor)
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
         loop = Loop(
@@ -99,7 +100,7 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
             first.store,
             executor,
             first.options.policy,
-            lambda place, _: todo[place].tell(),
+            lambda place, _: todo[place].show_progress(),
         )
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
             run.given_up |= {key: run.tally.errors[key] for key in keys}
@@ -147,9 +148,9 @@ class _StageRun:
         """The substages of the stage, if blocks are left, each when the one before is finished."""
         if self.skip.all():
             return
-        found = iter(self.hook("parts"))
-        while (part := self.call(lambda: next(found, None), "parts")) is not None:
-            yield _StageRun(part_of(self.job, part, self.store), self.store, self.options)
+        found = iter(self.hook("substages"))
+        while (substage := self.call(lambda: next(found, None), "substages")) is not None:
+            yield _StageRun(substage_job(self.job, substage, self.store), self.store, self.options)
 
     def finish(self) -> None:
         """End the stage; raises WorkFailed if blocks were given up."""

@@ -63,7 +63,7 @@ def predict_blockwise(
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
     from blockwise.engine.options import RunOptions
-    from blockwise.engine.preflight import word
+    from blockwise.engine.preflight import stage_word
     from contraband.volumes.line import stages
     from contraband.volumes.settings import load_volume_settings
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
-from blockwise.engine.options import RunOptions
+from blockwise.engine.options import Progress, RunOptions
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
 from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.folders import Experiment
@@ -26,6 +26,7 @@ from contraband.experiments.grid import Training, encoders, heads, state_of
 from contraband.experiments.params import Params, load_params
 from contraband.experiments.train import train_one
 from contraband.experiments.validate import embed, validate
+from contraband.training.state import StepProgress
 
 log = logging.getLogger(__name__)
 

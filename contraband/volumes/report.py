@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from blockwise.engine.options import StageResult
-from blockwise.engine.preflight import word
+from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.files import write_json
 

@@ -9,7 +9,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import info, open_array, read
 from blockwise.engine.options import RunOptions
-from blockwise.engine.preflight import examine, word
+from blockwise.engine.preflight import examine, stage_word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Block, Voxels, as_voxels, pack, unpack
