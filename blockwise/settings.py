@@ -81,21 +81,6 @@ def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
     return data
 
 
-def amount_of_memory(text: str | None) -> str | None:
-    """The amount of memory as it is written, if it is one, such as "8GB"; raises ValueError."""
-    if text is None:
-        return None
-    from dask.utils import parse_bytes
-
-    try:
-        is_amount = 0 < int(parse_bytes(text)) < 2**60
-    except (ValueError, KeyError, OverflowError):
-        is_amount = False
-    if not is_amount:
-        raise ValueError('no amount of memory, such as "8GB"')
-    return text
-
-
 def parse_yaml(text: str) -> Any:
     """The data in a YAML text; raises YAMLError or ValueError, also for a key given twice and for aliases run wild."""
     loader = _Loader(text)

@@ -123,7 +123,7 @@ def _gpu_of(place: int, settings: Cluster) -> dict[str, Any]:
     return {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
 
 
-def _memory_limit(settings: Cluster) -> str | float:
+def _memory_limit(settings: Cluster) -> int:
     import psutil
 
     return settings.memory or int(psutil.virtual_memory().total / settings.workers)

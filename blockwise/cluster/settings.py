@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from blockwise.settings import Settings, amount_of_memory
+from blockwise.fields import Count, Memory, Positive
+from blockwise.settings import Settings
 
-Positive = Annotated[int, Field(gt=0)]
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
 
 
@@ -21,7 +21,7 @@ class Cluster(Settings):
     """Worker processes; for a batch system, jobs of one worker each."""
     threads: Positive = 1
     """Threads of a worker: so many blocks at a time, and so many threads for compiled code."""
-    memory: Annotated[str | None, AfterValidator(amount_of_memory)] = None
+    memory: Memory | None = None
     """Memory of a worker, such as "8GB"; null: an equal share of this machine's."""
     deadline_s: Annotated[float, Field(gt=0)] | None = 3600
     """A block that takes longer, and 20 times as long as the longest of its stage so far, is taken to hang: its worker
@@ -31,7 +31,7 @@ class Cluster(Settings):
     a machine that is. One that is only busy inside compiled code is left alone."""
     chain: bool | Literal["auto"] = "auto"
     """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
-    gpus: Annotated[int, Field(ge=0)] = 0
+    gpus: Count = 0
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""
     address: str | None = None
     """Scheduler to join, such as tcp://host:8786; all settings that start workers are then unused."""

@@ -7,24 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
+from blockwise.fields import Count, Fraction, Memory, Place, Positive
 from blockwise.grid import Voxels
-from blockwise.settings import Settings, amount_of_memory, override, read_yaml
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-
-
-def _fit_for_a_file(path: Path) -> Path:
-    if not path.name or any(ord(letter) < 32 for letter in str(path)):
-        raise ValueError("no path of a file or folder")
-    return path
-
-
-Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
+from blockwise.settings import Settings, override, read_yaml
 
 
 class Source(Settings):
@@ -94,7 +83,7 @@ class AgglomerateSettings(Settings):
     statistic: str = "mean"
     """mean, max or quantile_<q>; waterz:<name> for the reference, on a volume in one block."""
     stop: Fraction = 0.1
-    memory: Annotated[str | None, AfterValidator(amount_of_memory)] = None
+    memory: Memory | None = None
     """Such as "8GB": graphs that need more are solved in boxes, with the same result; null: all at once."""
 
 
@@ -114,13 +103,13 @@ class SegmentSettings(Settings):
 class EvaluateSettings(Settings):
     """How the result is scored; see `blockwise.stages.evaluate.stage.Evaluate`."""
 
-    ignore: tuple[Annotated[int, Field(ge=0)], ...] = (0,)
-    min_voxels: Annotated[int, Field(ge=0)] = 0
+    ignore: tuple[Count, ...] = (0,)
+    min_voxels: Count = 0
     per_section: bool = False
     partial: bool = False
     thresholds: tuple[Fraction, ...] | None = None
     """Thresholds that are scored; null: every hundredth and those of segment."""
-    false_merges: Annotated[int, Field(ge=0)] = 20
+    false_merges: Count = 20
     least_voxels: Positive = 50
 
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
+from blockwise.fields import Memory
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import STATISTICS, Dendrogram, agglomerate, offered
@@ -43,7 +44,7 @@ class Agglomerate(Stage):
     """What an edge between clusters is worth: mean, max or quantile_<q>, or waterz:<name> for its own merging."""
     stop: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Edges worth at most this are not merged; later thresholds must not lie below it."""
-    memory: str | None = None
+    memory: Memory | None = None
     """A graph that needs more, such as "8GB", is solved in boxes side by side; the result is the same. None: never.
     A box may take this much, beside what its process takes anyway; a worker has as many at a time as it has threads."""
 
@@ -55,7 +56,6 @@ class Agglomerate(Stage):
         return {key: value for key, value in chosen.items() if key not in ("fragments", "block", "memory")}
 
     def check(self) -> None:
-        self.limit_bytes()
         if self.statistic.startswith("waterz:"):
             check_statistic(self.statistic)
             if self.block != self.shape:
@@ -74,22 +74,12 @@ class Agglomerate(Stage):
                 wanted=f"{offered()}; or waterz:<name> in one block",
             )
 
-    def limit_bytes(self) -> int | None:
-        """`memory` as a number."""
-        if self.memory is None:
-            return None
-        from dask.utils import parse_bytes
-
-        try:
-            return int(parse_bytes(self.memory))
-        except ValueError:
-            raise BadInput("agglomerate.memory", "no amount of memory", got=self.memory, wanted="8GB") from None
-
     def substages(self, store: Store) -> Iterable[Stage]:
-        limit = self.limit_bytes()
-        if limit is None or self.block is None or self.statistic.startswith("waterz:"):
+        if self.memory is None or self.block is None or self.statistic.startswith("waterz:"):
             return ()
-        return boxes.substages({**self.rules()._asdict(), "shape": self.shape, "block": self.block}, limit, store)
+        return boxes.substages(
+            {**self.rules()._asdict(), "shape": self.shape, "block": self.block}, self.memory, store
+        )
 
     def process(self, block: Block, store: Store) -> None:
         if self.memory is not None and boxes.is_solved(store):

@@ -1,0 +1,59 @@
+"""The types of values in settings: each is checked, and read from what a file says, by its type and nowhere else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+
+MOST_BYTES = 2**60
+"""An amount of memory is less: more than any machine has, so it is a slip."""
+
+_UNITS = (("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("KiB", 2**10), ("kB", 10**3), ("B", 1))
+
+
+def _fit_for_a_file(path: Path) -> Path:
+    if not path.name or any(ord(letter) < 32 for letter in str(path)):
+        raise ValueError("no path of a file or folder")
+    return path
+
+
+Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
+"""Where a file or folder is."""
+
+
+def bytes_of(amount: object, info: ValidationInfo) -> ByteSize:
+    """The bytes that a text such as "8GB" means; a number is taken as bytes, but not from a file. Raises ValueError.
+
+    Few of those who write 8 into a file mean bytes.
+    """
+    from dask.utils import parse_bytes
+
+    is_number = isinstance(amount, int) and not isinstance(amount, bool) and info.mode == "python"
+    is_text = isinstance(amount, str) and any(letter.isdigit() for letter in amount)  # Dask takes "GB" for 1GB
+    try:
+        found = int(parse_bytes(amount)) if is_number or is_text else 0
+    except (ValueError, OverflowError):
+        found = 0
+    if not 0 < found < MOST_BYTES:
+        raise ValueError('no amount of memory, such as "8GB"')
+    return ByteSize(found)
+
+
+def written(amount: int) -> str:
+    """The bytes as a file has them, in the largest unit of which they are a whole number: "8GB"."""
+    unit, size = next((unit, size) for unit, size in _UNITS if amount % size == 0)
+    return f"{amount // size}{unit}"
+
+
+Memory = Annotated[
+    ByteSize,
+    PlainValidator(bytes_of, json_schema_input_type=str),
+    PlainSerializer(written, return_type=str, when_used="json"),
+]
+"""An amount of memory in bytes, in a file a text with a unit, such as "8GB"."""
