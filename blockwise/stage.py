@@ -71,10 +71,14 @@ class Stage(Settings, ABC):
         return ()
 
     def parameters(self) -> dict[str, object]:
-        """What the result depends on beside inputs and block shape: all settings except places on disk."""
+        """What the result depends on beside inputs and block shape: all settings except places on disk.
+
+        The keys of a field `settings`, the section of the volume's file that a stage was made from, count as its own.
+        """
         places = {key for key, value in self if isinstance(value, Volume)}
-        chosen: dict[str, object] = self.model_dump(mode="json", exclude=places)
-        return chosen
+        own = self.model_dump(mode="json", exclude=places)
+        section: dict[str, object] = own.pop("settings", {})
+        return {**section, **own}
 
     def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         """The box of blocks whose results stay as they are when the volume grows at the end of its axes; None: none.

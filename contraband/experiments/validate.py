@@ -15,6 +15,7 @@ from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files import write_text
+from blockwise.stages.agglomerate.stage import AgglomerateSettings
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads
 from contraband.experiments.params import Params
@@ -25,7 +26,6 @@ from contraband.volumes.output import Output
 from contraband.volumes.report import read_json
 from contraband.volumes.run import execute
 from contraband.volumes.settings import (
-    AgglomerateSettings,
     Blocks,
     EvaluateSettings,
     ForegroundSettings,

@@ -8,7 +8,6 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
-from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
@@ -106,7 +105,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             offsets=settings.edges.offsets,
             reach=(depth, height, width),
             per_section=per_section,
-            histograms=percent_of(settings.agglomerate.statistic) > 0,
+            histograms=settings.agglomerate.statistic.percent > 0,
         ),
         Agglomerate(
             affinities=affinities,
@@ -114,7 +113,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             target=Output(settings.output).dendrogram,
             shape=shape,
             block=block,
-            **dict(settings.agglomerate),
+            settings=settings.agglomerate,
         ),
     ]
 

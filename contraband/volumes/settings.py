@@ -11,9 +11,10 @@ from pydantic import Field, field_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
-from blockwise.fields import Count, Fraction, Memory, Place, Positive
+from blockwise.fields import Count, Fraction, Place, Positive
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
+from blockwise.stages.agglomerate.stage import AgglomerateSettings
 
 
 class Source(Settings):
@@ -75,16 +76,6 @@ class EdgeSettings(Settings):
     """The region graph; see `blockwise.stages.edges.Edges`."""
 
     offsets: Literal["all", "nearest"] = "all"
-
-
-class AgglomerateSettings(Settings):
-    """The merging; see `blockwise.stages.agglomerate.stage.Agglomerate`."""
-
-    statistic: str = "mean"
-    """mean, max or quantile_<q>; waterz:<name> for the reference, on a volume in one block."""
-    stop: Fraction = 0.1
-    memory: Memory | None = None
-    """Such as "8GB": graphs that need more are solved in boxes, with the same result; null: all at once."""
 
 
 class SegmentSettings(Settings):

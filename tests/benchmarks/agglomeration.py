@@ -12,6 +12,8 @@ import numpy as np
 
 from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.edges import EDGE
+from blockwise.kernels.graph.rules import MergeRules
+from tests.support.affinities import ALL_MERGES
 
 STEPS = (1, 2, 7, 100, 101, 10_000, 10_101)
 """How far apart neighbours are on a grid of 100 x 100 fragments a section: seven edges to each fragment."""
@@ -31,10 +33,10 @@ def grid_graph(edges: int, seed: int = 0) -> np.ndarray:
 
 def measure(edges: int, stop: float = 0.0) -> dict[str, float]:
     """CPU seconds, edges a second on one core, and what memory grows by an edge beside the edges given."""
-    agglomerate(grid_graph(1000), 255)  # compiles, or loads what is compiled
+    agglomerate(grid_graph(1000), 255, ALL_MERGES)  # compiles, or loads what is compiled
     graph = grid_graph(edges)
     before, begin = resident_bytes(), time.thread_time()
-    tree = agglomerate(graph, 255, stop=stop)
+    tree = agglomerate(graph, 255, MergeRules(stop=stop))
     seconds = time.thread_time() - begin
     peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

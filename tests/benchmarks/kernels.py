@@ -11,8 +11,10 @@ from scipy.ndimage import gaussian_filter
 
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.tables import count_overlap, relabel
 from blockwise.kernels.watershed.label import Rules, label_block, window
+from tests.support.affinities import ALL_MERGES
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 
@@ -61,7 +63,7 @@ def main(side: int) -> None:
     ids, _ = label_block(affinities, at, rules)
     edges = count_edges(ids, affinities, NEAREST, (0, 0, 0))
     nodes = np.unique(ids)
-    dendrogram = agglomerate(edges, 255, nodes=nodes)
+    dendrogram = agglomerate(edges, 255, ALL_MERGES, nodes=nodes)
     segments, truth = cut(dendrogram, 0.5), (ids % 1000).astype(np.uint32)
     print(f"{side}^3 voxels, {len(nodes)} fragments, {len(edges) / ids.size:.4f} edges a voxel")
     for name, function in {
@@ -74,8 +76,8 @@ def main(side: int) -> None:
     graph = random_graph(400_000, 2_000_000)
     for name, function in {
         "merge_edges": lambda: merge_edges([graph[::2], graph[1::2]]),
-        "agglomerate": lambda: agglomerate(graph, 255),
-        "  to 0.5": lambda: agglomerate(graph, 255, stop=0.5),
+        "agglomerate": lambda: agglomerate(graph, 255, ALL_MERGES),
+        "  to 0.5": lambda: agglomerate(graph, 255, MergeRules(stop=0.5)),
     }.items():
         print(f"{name:14} {best_of(1, function) / len(graph) * 1e9:8.1f} ns an edge")
 

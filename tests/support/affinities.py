@@ -9,12 +9,15 @@ import numpy as np
 
 from blockwise.kernels.components import components, concatenate_pairs, joins
 from blockwise.kernels.graph.edges import count_edges, merge_edges, rename_edges
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.heights import UNITS, height_shift, kernel_weights
 from blockwise.kernels.watershed.label import label_block, window
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 LONG = (*NEAREST, (-2, 0, 0), (0, -3, -1), (-1, 0, -4))
+ALL_MERGES = MergeRules(stop=0.0)
+"""By the mean, until nothing is left to merge."""
 BLOCKS = ((2, 2, 2), (3, 3, 3), (5, 2, 7), (1, 4, 1), (16, 3, 5), (99, 99, 99))
 
 

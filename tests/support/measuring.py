@@ -12,9 +12,11 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.edges import count_edges
 from blockwise.kernels.graph.reference import waterz_reference
+from blockwise.kernels.graph.rules import Statistic
 from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
 from blockwise.kernels.watershed.label import Rules, label_block, window
+from tests.support.affinities import ALL_MERGES
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 THRESHOLDS = tuple(step / 100 for step in range(2, 99))
@@ -42,7 +44,7 @@ def ours(affinities: np.ndarray, truth: np.ndarray, ignore: Sequence[int] = (), 
     rules, shape = rules or Rules(), truth.shape
     fragments, _ = label_block(affinities, window(rules, shape, (0, 0, 0), shape), rules)
     edges = count_edges(fragments, affinities, NEAREST, (0, 0, 0))
-    tree = agglomerate(edges, int(np.iinfo(affinities.dtype).max), nodes=np.unique(fragments[fragments > 0]))
+    tree = agglomerate(edges, int(np.iinfo(affinities.dtype).max), ALL_MERGES, np.unique(fragments[fragments > 0]))
     found = sweep(count_overlap(fragments, truth.astype(np.uint64)), tree, THRESHOLDS, ignore)
     scores = {threshold: one.voi_sum for threshold, one in zip(THRESHOLDS, found, strict=True)}
     return Ours(fragments, len(edges) / truth.size, scores)
@@ -56,7 +58,7 @@ def waterz_best(affinities: np.ndarray, truth: np.ndarray, fragments: np.ndarray
 
 def _waterz(affinities: np.ndarray, fragments: np.ndarray | None) -> Iterator[np.ndarray]:
     if fragments is not None:
-        return waterz_reference(affinities, fragments, "mean", COARSE)
+        return waterz_reference(affinities, fragments, Statistic("waterz:mean"), COARSE)
     import waterz
 
     return (np.asarray(made) for made in waterz.agglomerate(affinities, [1 - threshold for threshold in COARSE]))

@@ -11,9 +11,8 @@ from scipy import ndimage
 
 from blockwise.arrays.volume import Volume, create, info, read, write
 from blockwise.grid import Voxels
-from blockwise.kernels.graph.histograms import percent_of
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate.stage import Agglomerate
+from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments
@@ -74,8 +73,7 @@ def line(
     shape = info(affinities).spatial
     fragments, tree = Volume(path=output / "fragments"), Volume(path=output / "agglomeration")
     per_section = bool(rules.get("per_section", False))
-    merging = merging or {}
-    histograms = percent_of(merging.get("statistic", "mean")) > 0
+    merges = AgglomerateSettings(stop=stop, **(merging or {}))
     stages: list[Stage] = [
         Fragments(affinities=affinities, target=fragments, shape=shape, block=block, **rules),
         Edges(
@@ -84,11 +82,9 @@ def line(
             shape=shape,
             block=block,
             per_section=per_section,
-            histograms=histograms,
+            histograms=merges.statistic.percent > 0,
         ),
-        Agglomerate(
-            affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, stop=stop, **merging
-        ),
+        Agglomerate(affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, settings=merges),
         Segment(
             fragments=fragments,
             target=Volume(path=output / "segments" / f"{threshold:g}"),

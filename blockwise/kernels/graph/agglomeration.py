@@ -17,20 +17,10 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.graph.edges import merge_edges
-from blockwise.kernels.graph.histograms import (
-    QUANTILES,
-    Lists,
-    make_lists,
-    merge_histograms,
-    no_lists,
-    percent_of,
-    weigh_lists,
-)
+from blockwise.kernels.graph.histograms import Lists, make_lists, merge_histograms, no_lists, weigh_lists
 from blockwise.kernels.graph.merging import EdgeColumns, merge_all
+from blockwise.kernels.graph.rules import MergeRules, Statistic
 from blockwise.kernels.lookup import MOST
-
-STATISTICS = ("mean", "max", *(f"quantile_{percent}" for percent in QUANTILES))
-"""What edges can be scored by; all of them merge in the same order however the graph is cut up."""
 
 
 @dataclass(frozen=True)
@@ -53,28 +43,26 @@ class Dendrogram:
 def agglomerate(
     edges: np.ndarray,
     full: int,
-    statistic: str = "mean",
-    stop: float = 0.0,
+    rules: MergeRules,
     nodes: np.ndarray | None = None,
     histograms: np.ndarray | None = None,
 ) -> Dendrogram:
-    """The dendrogram of all merges that score above `stop`.
+    """The dendrogram of all merges that score above the stop of the rules.
 
-    edges: EDGE in any order. full: the affinity that scores 1 (255 or 65535). stop: in [0, 1].
+    edges: EDGE in any order. full: the affinity that scores 1 (255 or 65535).
     nodes: (m,) uint64, fragments that may have no edge, in any order.
     histograms: HISTOGRAM of the same pairs, in any order, for all statistics but the mean.
-    Raises BadInput for an unknown statistic, a stop outside [0, 1], an edge of a fragment with itself, and
-    sums that are not exact in a float64.
+    Raises BadInput for a statistic of waterz, an edge of a fragment with itself, and sums that are not exact in a
+    float64.
     """
-    check_rules(statistic, stop)
     edges = merge_edges([edges])
     check_edges(edges, full)
     bins = None if histograms is None else merge_histograms([histograms])
     fragment = unique([edges["u"], edges["v"], *([] if nodes is None else [nodes])])
     links = link(edges, fragment)
-    sums, lists, unit = weigh(edges, full, statistic, bins)
+    sums, lists, unit = weigh(edges, full, rules.statistic, bins)
     del edges, bins  # a third of the memory, which the merging needs
-    merged = merge_all(EdgeColumns(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, float(stop))
+    merged = merge_all(EdgeColumns(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, rules.stop)
     return Dendrogram(fragment, fragment[merged.parent], merged.score)
 
 
@@ -87,29 +75,17 @@ def link(edges: np.ndarray, fragment: np.ndarray) -> np.ndarray:
 
 
 def weigh(
-    edges: np.ndarray, full: int, statistic: str, histograms: np.ndarray | None
+    edges: np.ndarray, full: int, statistic: Statistic, histograms: np.ndarray | None
 ) -> tuple[np.ndarray, Lists, float]:
     """What scores are made of: (n, 2) uint64 of quotients, the lists of bins, and the quotient that scores 1."""
-    percent = percent_of(statistic)
-    if not percent:
+    if statistic.of_waterz:
+        raise BadInput("statistic", "is one by which only waterz merges", got=statistic)
+    if not statistic.percent:
         return np.stack([edges["sum"], edges["count"].astype(np.uint64)], 1), no_lists(), float(full)
     if histograms is None:
         raise BadInput("histograms", f"are needed for {statistic}", got=None, wanted="those of the edges")
-    lists = make_lists(edges, histograms, percent)
+    lists = make_lists(edges, histograms, statistic.percent)
     return weigh_lists(lists), lists, 1.0
-
-
-def check_rules(statistic: str, stop: float) -> None:
-    """Raise BadInput for a statistic that is not offered or a stop that is no score."""
-    if statistic not in STATISTICS:
-        raise BadInput("statistic", "unknown", got=statistic, wanted=offered())
-    if not 0 <= stop <= 1:
-        raise BadInput("stop", "not a score", got=stop, wanted="0 to 1")
-
-
-def offered() -> str:
-    """The names of all statistics, for people."""
-    return f"mean, max, or quantile_<q> with q one of {', '.join(map(str, QUANTILES))}"
 
 
 def unique(columns: list[np.ndarray]) -> np.ndarray:

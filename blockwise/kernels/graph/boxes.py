@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
-from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, check_rules, link, unique, weigh
+from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, link, unique, weigh
 from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges
-from blockwise.kernels.graph.histograms import merge_histograms, percent_of, unlist
+from blockwise.kernels.graph.histograms import merge_histograms, unlist
 from blockwise.kernels.graph.merging import EdgeColumns, merge_all
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.lookup import DEAD
 from blockwise.kernels.pairs import order_pairs
 
@@ -37,14 +37,6 @@ MOST = 8
 
 Span = tuple[int, int]
 """A box: its first leaf, and the one after its last."""
-
-
-class Rules(NamedTuple):
-    """See `agglomerate`."""
-
-    full: int
-    statistic: str = "mean"
-    stop: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,15 +98,17 @@ def outside(where: np.ndarray, span: Span) -> np.ndarray:
     return found
 
 
-def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph]:
-    """The merges that can be told from within a box, as MERGE, and the edges between clusters that had to wait."""
-    check_rules(rules.statistic, rules.stop)
+def solve_box(graph: Graph, span: Span, full: int, rules: MergeRules) -> tuple[np.ndarray, Graph]:
+    """The merges that can be told from within a box, as MERGE, and the edges between clusters that had to wait.
+
+    full: the affinity that scores 1.
+    """
     fragment, where = graph.ends(), graph.where[outside(graph.where, span)]
     frozen = np.isin(fragment, where["fragment"], kind="sort")
-    check_edges(graph.links, rules.full)
+    check_edges(graph.links, full)
     links = link(graph.links, fragment)
-    sums, lists, unit = weigh(graph.links, rules.full, rules.statistic, graph.histograms)
-    merged = merge_all(EdgeColumns(links, sums, lists), frozen, unit, float(rules.stop))
+    sums, lists, unit = weigh(graph.links, full, rules.statistic, graph.histograms)
+    merged = merge_all(EdgeColumns(links, sums, lists), frozen, unit, rules.stop)
     parent, score, smallest, (links, sums, lists), tau = merged
     gone = np.flatnonzero(parent != np.arange(len(parent)))
     merges = np.empty(len(gone), MERGE)
@@ -126,7 +120,7 @@ def solve_box(graph: Graph, span: Span, rules: Rules) -> tuple[np.ndarray, Graph
     one, other = (fragment[smallest[links[left, column]]] for column in (0, 2))
     rest = np.empty(len(left), LINK)
     rest["u"], rest["v"] = np.minimum(one, other), np.maximum(one, other)
-    is_mean = not percent_of(rules.statistic)
+    is_mean = not rules.statistic.percent
     rest["sum"], rest["count"] = sums[left].T if is_mean else (0, 1)
     rest["tie_u"] = graph.links["tie_u"][tau[left]]
     rest["tie_v"] = graph.links["tie_v"][tau[left]]

@@ -14,20 +14,13 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.graph.edges import EDGE, HISTOGRAM, merge_edges, rename_ends
+from blockwise.kernels.graph.rules import MAXIMUM
 
-QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
-MAXIMUM = 100
 END = np.uint32(0xFFFFFFFF)
 
 Lists = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]
 """The first place of each edge (uint32), then for each place the next (uint32), its bin (uint8) and count (uint64);
 and the quantile that is wanted. Places are sorted by bin. For the mean all are empty."""
-
-
-def percent_of(statistic: str) -> int:
-    """The quantile that `quantile_<q>` or `max` (100) names; 0 for any other statistic."""
-    named = {f"quantile_{percent}": percent for percent in QUANTILES} | {"max": MAXIMUM}
-    return named.get(statistic, 0)
 
 
 def merge_histograms(tables: Sequence[np.ndarray]) -> np.ndarray:

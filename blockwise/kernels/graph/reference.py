@@ -6,12 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from blockwise.errors import BadInput
 from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.graph.rules import QUANTILES, MergeRules, Statistic
 from blockwise.kernels.tables import relabel
-
-QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
-"""Histogram quantiles that waterz 0.10 ships compiled; others need a compiler and boost at run time."""
 
 
 def scoring_functions() -> dict[str, str]:
@@ -28,28 +25,19 @@ def scoring_functions() -> dict[str, str]:
     return functions
 
 
-def check_statistic(statistic: str) -> str:
-    """The name without a leading `waterz:`; raises BadInput if waterz would have to compile it."""
-    name = statistic.removeprefix("waterz:")
-    if name not in scoring_functions():
-        wanted = f"mean, hist_quant_<q> or hist_quant_<q>_initmax with q one of {QUANTILES}"
-        raise BadInput("agglomerate.statistic", "not among those waterz ships compiled", got=statistic, wanted=wanted)
-    return name
-
-
 def waterz_reference(
-    affinities: np.ndarray, fragments: np.ndarray, statistic: str, thresholds: Sequence[float]
+    affinities: np.ndarray, fragments: np.ndarray, statistic: Statistic, thresholds: Sequence[float]
 ) -> Iterator[np.ndarray]:
     """Segmentations (z, y, x) uint64, one for each threshold, ascending or not, in the order given.
 
     affinities: (3, z, y, x) float32 in [0, 1]. fragments: (z, y, x) uint64.
-    statistic:  see `scoring_functions`.
+    statistic:  one of waterz.
     thresholds: fragments merge while an edge scores above; 1 merges nothing, as in `cut`.
-    A segment is called by its smallest fragment. Raises BadInput for an unknown statistic.
+    A segment is called by its smallest fragment.
     """
     import waterz
 
-    function = scoring_functions()[check_statistic(statistic)]
+    function = scoring_functions()[statistic.of_waterz]
     names, dense = np.unique(fragments, return_inverse=True)
     shift = 0 if len(names) and names[0] == 0 else 1
     dense = (dense.reshape(fragments.shape) + shift).astype(np.uint64)
@@ -67,21 +55,21 @@ def waterz_reference(
 
 
 def waterz_dendrogram(
-    affinities: np.ndarray, fragments: np.ndarray, statistic: str, stop: float, nodes: np.ndarray
+    affinities: np.ndarray, fragments: np.ndarray, rules: MergeRules, nodes: np.ndarray
 ) -> Dendrogram:
-    """All merges of waterz that score above `stop`, as a dendrogram of the fragments `nodes` (sorted uint64).
+    """All merges of waterz that score above the stop, as a dendrogram of the fragments `nodes` (sorted uint64).
 
     The other arguments are those of `waterz_reference`. Scores are float32 numbers; where rounding makes one
     rise, it is set to the one before it, so that a threshold takes the merges up to some point in their order.
     """
     import waterz
 
-    function = scoring_functions()[check_statistic(statistic)]
+    function = scoring_functions()[rules.statistic.of_waterz]
     row = np.searchsorted(nodes, fragments)
     dense = np.where(fragments == 0, 0, row + 1).astype(np.uint64)
     ((_, history),) = waterz.agglomerate(
         np.ascontiguousarray(affinities, np.float32),
-        thresholds=[1.0 - stop],
+        thresholds=[1.0 - rules.stop],
         fragments=dense,
         scoring_function=function,
         return_merge_history=True,

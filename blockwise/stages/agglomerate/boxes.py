@@ -23,9 +23,9 @@ from pydantic import ConfigDict, Field
 from blockwise.grid import Block, Grid, Voxels, unpack
 from blockwise.kernels.components import concatenate_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.kernels.graph.boxes import Graph, Rules, Span, assemble, group, join, leaf, solve_box
-from blockwise.kernels.graph.histograms import percent_of
+from blockwise.kernels.graph.boxes import Graph, Span, assemble, group, join, leaf, solve_box
 from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH, Cut, RegionGraph, put_names, split
@@ -62,8 +62,9 @@ class Substage(Stage):
     block: Voxels
     """The blocks that edges were counted in."""
     full: int
-    statistic: str
-    stop: float
+    """The affinity that scores 1."""
+    rules: MergeRules
+    """What merges follow: the settings of agglomerate."""
     boxes: int = 1
     """Blocks of this substage."""
     plan: str = ""
@@ -77,18 +78,19 @@ class Substage(Stage):
         return {key: value for key, value in super().parameters().items() if key in ("boxes", "plan", "joined")}
 
     @property
-    def rules(self) -> Rules:
-        """What merges follow."""
-        return Rules(self.full, self.statistic, self.stop)
-
-    @property
     def graph(self) -> tuple[Table, ...]:
         """The tables that the graph is made of."""
-        return (EDGES, HISTOGRAMS) if percent_of(self.statistic) else (EDGES,)
+        return (EDGES, HISTOGRAMS) if self.rules.statistic.percent else (EDGES,)
 
     def cut(self, store: Store) -> Cut:
         """Which block is in which leaf."""
         return Cut(Shelf(store).get(CUT, 0), Grid(self.name, self.shape, self.block))
+
+    def solve(self, shelf: Shelf, graph: Graph, level: int, span: Span) -> None:
+        """Merge what can be merged in a box, and keep it with what is left over."""
+        merges, rest = solve_box(graph, span, self.full, self.rules)
+        shelf.put(merges_of(level), span[0], merges)
+        shelf.put_graph(level, span[0], rest)
 
 
 class Sizes(Substage):
@@ -159,7 +161,7 @@ class Leaves(Substage):
         edges, histograms = RegionGraph(store, names, HISTOGRAMS in self.graph).read(keys)
         graph = leaf(edges, elsewhere(named), histograms)
         del edges, histograms
-        solve(shelf, graph, 0, (here, here + 1), self.rules)
+        self.solve(shelf, graph, 0, (here, here + 1))
 
 
 class Box(Settings):
@@ -186,19 +188,12 @@ class Joined(Substage):
     def process(self, block: Block, store: Store) -> None:
         shelf, box = Shelf(store), self.joined[place_of(block)]
         graph = join([shelf.graph(*one) for one in box.inner])
-        solve(shelf, graph, self.level, (box.first, box.end), self.rules)
+        self.solve(shelf, graph, self.level, (box.first, box.end))
 
 
 def place_of(block: Block) -> int:
     """The place of a block of a substage."""
     return unpack(block.key)[0]
-
-
-def solve(shelf: Shelf, graph: Graph, level: int, span: Span, rules: Rules) -> None:
-    """Merge what can be merged in a box, and keep it with what is left over."""
-    merges, rest = solve_box(graph, span, rules)
-    shelf.put(merges_of(level), span[0], merges)
-    shelf.put_graph(level, span[0], rest)
 
 
 def substages(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator[Substage]:

@@ -56,7 +56,7 @@ def _working_bytes(stage: Stage, read_voxels: int) -> int:
     """Memory for one block; of the merging, for the whole graph or as much as it may take."""
     if not isinstance(stage, Agglomerate):
         return BYTES_A_VOXEL * read_voxels
-    whole, limit = GRAPH_BYTES_A_VOXEL * read_voxels, stage.memory
+    whole, limit = GRAPH_BYTES_A_VOXEL * read_voxels, stage.settings.memory
     return whole if limit is None else min(whole, limit)
 
 

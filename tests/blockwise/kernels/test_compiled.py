@@ -21,6 +21,7 @@ import numpy as np
 from blockwise.kernels import tables
 from blockwise.kernels.graph import agglomeration
 from blockwise.kernels.graph import edges
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.watershed import links
 from blockwise.kernels.watershed import label as watershed
 rules, shape = watershed.Rules(), (9, 9, 9)
@@ -28,7 +29,7 @@ at = watershed.window(rules, shape, (0, 0, 0), shape)
 affinities = np.random.default_rng(0).integers(0, 255, (3, *shape), np.uint8)
 ids, _ = watershed.label_block(affinities, at, rules)
 found = edges.count_edges(ids, affinities, ((-1, 0, 0), (0, -1, 0), (0, 0, -1)), (0, 0, 0))
-tree = agglomeration.agglomerate(found, 255, nodes=tables.distinct(ids))
+tree = agglomeration.agglomerate(found, 255, MergeRules(), nodes=tables.distinct(ids))
 tables.relabel(ids, tree.fragment, tree.parent)
 hits, misses = links.link_voxels.stats.cache_hits, links.link_voxels.stats.cache_misses
 print(sum(hits.values()), sum(misses.values()), "scipy.linalg" in sys.modules, "numba.np.arrayobj" in sys.modules)

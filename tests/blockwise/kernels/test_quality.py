@@ -11,7 +11,7 @@ from blockwise.kernels.graph.edges import count_edges
 from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
 from blockwise.kernels.watershed.label import Rules
-from tests.support.affinities import NEAREST, fragments
+from tests.support.affinities import ALL_MERGES, NEAREST, fragments
 from tests.support.paths import real_data
 
 
@@ -31,7 +31,7 @@ def test_neuropil_is_segmented_better_than_by_a_seeded_watershed():
         affinities, labels = to_affinities(data["boundary_prob"]), data["labels"]
     ids = fragments(affinities, Rules(), (32, 64, 64))
     edges = count_edges(ids, affinities, NEAREST, (0, 0, 0))
-    dendrogram = agglomerate(edges, 255, nodes=np.unique(ids))
+    dendrogram = agglomerate(edges, 255, ALL_MERGES, nodes=np.unique(ids))
     found = sweep(count_overlap(ids, labels), dendrogram, np.linspace(0, 1, 101).tolist())
     assert min(one.voi_sum for one in found) < 0.205
     assert len(edges) < 0.01 * ids.size

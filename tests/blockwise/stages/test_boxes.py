@@ -16,6 +16,7 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
@@ -180,6 +181,6 @@ def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, st
 
 def test_a_part_knows_nothing_of_places() -> None:
     """What a substage was made with is its cut; the rest is in the fingerprint of agglomerate."""
-    substage = boxes.Leaves(shape=SHAPE, block=BLOCK, full=255, statistic="mean", stop=0.1, boxes=4, plan="x")
+    substage = boxes.Leaves(shape=SHAPE, block=BLOCK, full=255, rules=MergeRules(), boxes=4, plan="x")
     assert substage.parameters() == {"boxes": 4, "plan": "x"}
     assert substage.grid().counts == (4, 1, 1)

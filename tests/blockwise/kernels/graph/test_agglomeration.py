@@ -11,9 +11,10 @@ from blockwise.errors import BadInput
 from blockwise.kernels.graph import agglomeration, merging
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.graph.test_edges import random_edges
-from tests.support.affinities import NEAREST, fragments, noise
+from tests.support.affinities import ALL_MERGES, NEAREST, fragments, noise
 
 
 def slow_graph(edges):
@@ -65,7 +66,7 @@ def test_merges_are_those_of_a_greedy_loop(levels, stop, most_edges, monkeypatch
     monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
     for seed in range(25):
         edges = random_edges(seed, nodes=12 + 2 * seed, rows=30 + 8 * seed, levels=levels)
-        assert as_dict(agglomerate(edges, 255, stop=stop)) == slow_agglomerate(edges, stop)
+        assert as_dict(agglomerate(edges, 255, MergeRules(stop=stop))) == slow_agglomerate(edges, stop)
 
 
 def tied_edges(shape=(10, 11, 12)):
@@ -76,9 +77,9 @@ def tied_edges(shape=(10, 11, 12)):
 def test_the_order_of_rows_changes_nothing():
     """Shuffled rows and parts give the same dendrogram, on affinities with four levels."""
     edges, rng = tied_edges(), np.random.default_rng(0)
-    wanted = agglomerate(edges, 255)
+    wanted = agglomerate(edges, 255, ALL_MERGES)
     for _ in range(5):
-        again = agglomerate(rng.permutation(edges), 255)
+        again = agglomerate(rng.permutation(edges), 255, ALL_MERGES)
         assert all(np.array_equal(getattr(again, name), getattr(wanted, name)) for name in vars(wanted))
 
 
@@ -87,11 +88,11 @@ def test_the_order_of_rows_changes_nothing():
 def test_what_waits_for_the_heap_changes_nothing(levels, stop, monkeypatch):
     """With few fragments that touch most others, all from the heap, or none, is the same as some."""
     edges = hub_edges(levels)
-    wanted = agglomerate(edges, 255, stop=stop)
+    wanted = agglomerate(edges, 255, MergeRules(stop=stop))
     assert (np.bincount(np.searchsorted(wanted.fragment, edges["u"])) > merging.MOST_EDGES).any()
     for most_edges in (0, 3, 20, len(edges)):
         monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
-        again = agglomerate(edges, 255, stop=stop)
+        again = agglomerate(edges, 255, MergeRules(stop=stop))
         assert all(np.array_equal(getattr(again, name), getattr(wanted, name)) for name in vars(wanted))
 
 
@@ -111,13 +112,15 @@ def test_a_tie_key_that_knows_the_order_of_rows_is_noticed(monkeypatch):
     """If ties went by the place of a row in the input, as blocks hand it over, shuffling would change the result."""
     edges, rng = tied_edges(), np.random.default_rng(0)
     monkeypatch.setattr(agglomeration, "merge_edges", lambda parts: parts[0])
-    wanted = agglomerate(edges, 255)
-    assert any(not np.array_equal(agglomerate(rng.permutation(edges), 255).parent, wanted.parent) for _ in range(5))
+    wanted = agglomerate(edges, 255, ALL_MERGES)
+    assert any(
+        not np.array_equal(agglomerate(rng.permutation(edges), 255, ALL_MERGES).parent, wanted.parent) for _ in range(5)
+    )
 
 
 def test_scores_never_rise_towards_the_root():
     """A fragment is taken at a score at least that of its parent, and parents are smaller."""
-    dendrogram = agglomerate(tied_edges(), 255)
+    dendrogram = agglomerate(tied_edges(), 255, ALL_MERGES)
     row = np.searchsorted(dendrogram.fragment, dendrogram.parent)
     assert (dendrogram.score[row] <= dendrogram.score).all()
     assert (dendrogram.parent <= dendrogram.fragment).all()
@@ -130,11 +133,11 @@ def test_scores_never_rise_towards_the_root():
 def test_cutting_equals_stopping(levels):
     """`cut` at a threshold gives the segments of a run that stopped there, also at a score that occurs; cuts nest."""
     edges = random_edges(3, nodes=200, rows=1500, levels=levels)
-    whole = agglomerate(edges, 255)
+    whole = agglomerate(edges, 255, ALL_MERGES)
     before = None
     for threshold in sorted({0.0, 0.2, 0.5, 1.0, *whole.score[::17].tolist()}):
         segments = cut(whole, threshold)
-        assert np.array_equal(segments, cut(agglomerate(edges, 255, stop=threshold), 0.0))
+        assert np.array_equal(segments, cut(agglomerate(edges, 255, MergeRules(stop=threshold)), 0.0))
         assert np.array_equal(segments, climb(whole, threshold))
         assert (segments[np.searchsorted(whole.fragment, segments)] == segments).all()
         if before is not None:
@@ -157,18 +160,18 @@ def climb(dendrogram, threshold):
 def test_fragments_without_edges_are_roots():
     """Nodes that no edge mentions are in the dendrogram, and so is a graph without any edge."""
     edges = np.array([(3, 8, 255, 1)], EDGE)
-    dendrogram = agglomerate(edges, 255, nodes=np.array([9, 3, 1], np.uint64))
+    dendrogram = agglomerate(edges, 255, ALL_MERGES, nodes=np.array([9, 3, 1], np.uint64))
     assert dendrogram.fragment.tolist() == [1, 3, 8, 9]
     assert dendrogram.parent.tolist() == [1, 3, 3, 9]
     assert dendrogram.score.tolist() == [0, 0, 1, 0]
-    assert len(agglomerate(edges[:0], 255).fragment) == 0
-    assert agglomerate(edges[:0], 255, nodes=np.array([5], np.uint64)).parent.tolist() == [5]
+    assert len(agglomerate(edges[:0], 255, ALL_MERGES).fragment) == 0
+    assert agglomerate(edges[:0], 255, ALL_MERGES, nodes=np.array([5], np.uint64)).parent.tolist() == [5]
 
 
 def test_means_are_compared_exactly():
     """Quotients that are equal tie, whatever their sizes, and so the smaller pair goes first."""
     edges = np.array([(1, 2, 10, 1), (2, 3, 10 * (2**32 - 1), 2**32 - 1), (1, 4, 11, 3), (3, 4, 1, 1)], EDGE)
-    merges = as_dict(agglomerate(edges, 255))
+    merges = as_dict(agglomerate(edges, 255, ALL_MERGES))
     assert merges == slow_agglomerate(edges)
     assert merges[2] == (1, 10 / 255)
 
@@ -180,7 +183,7 @@ def test_a_long_chain_and_a_star_are_merged():
         edges["v"] = np.arange(2, 200_002)
         edges["u"] = 1 if star else edges["v"] - 1
         edges["count"], edges["sum"] = 7, np.random.default_rng(0).integers(1, 7 * 255, 200_000)
-        dendrogram = agglomerate(edges, 255)
+        dendrogram = agglomerate(edges, 255, ALL_MERGES)
         assert (cut(dendrogram, 0.0) == 1).all()
         assert np.array_equal(np.sort(dendrogram.score[1:]), np.sort(edges["sum"] / edges["count"] / 255))
 
@@ -188,23 +191,21 @@ def test_a_long_chain_and_a_star_are_merged():
 def test_renaming_after_a_cut_gives_the_edges_left():
     """Edges renamed to the segments of a cut are those that a run which stopped there still has."""
     edges = random_edges(5, nodes=60, rows=300)
-    dendrogram = agglomerate(edges, 255)
+    dendrogram = agglomerate(edges, 255, ALL_MERGES)
     left = rename_edges(merge_edges([edges]), dendrogram.fragment, cut(dendrogram, 0.5))
     assert (left["sum"] / left["count"] / 255).max() <= 0.5
-    again, whole = agglomerate(left, 255), cut(dendrogram, 0.2)
+    again, whole = agglomerate(left, 255, ALL_MERGES), cut(dendrogram, 0.2)
     assert np.array_equal(cut(again, 0.2), whole[np.searchsorted(dendrogram.fragment, again.fragment)])
 
 
 def test_impossible_graphs_are_refused():
-    """Unknown statistics, stops and edges that cannot be are refused."""
+    """A statistic by which only waterz merges, thresholds and edges that cannot be are refused."""
     good = np.array([(1, 2, 10, 1)], EDGE)
-    with pytest.raises(BadInput, match=r"statistic.*median.*mean, max, or quantile_<q>"):
-        agglomerate(good, 255, "median")
-    for stop in (-0.1, 1.1, float("nan")):
-        with pytest.raises(BadInput, match="stop"):
-            agglomerate(good, 255, stop=stop)
+    with pytest.raises(BadInput, match=r"statistic.*only waterz.*waterz:mean"):
+        agglomerate(good, 255, MergeRules(statistic="waterz:mean"))
+    for threshold in (-0.1, 1.1, float("nan")):
         with pytest.raises(BadInput, match="threshold"):
-            cut(agglomerate(good, 255), stop)
+            cut(agglomerate(good, 255, ALL_MERGES), threshold)
     for bad in ((1, 1, 10, 1), (1, 2, 0, 0), (1, 2, 256, 1)):
         with pytest.raises(BadInput, match="edges"):
-            agglomerate(np.array([bad], EDGE), 255)
+            agglomerate(np.array([bad], EDGE), 255, ALL_MERGES)

@@ -9,10 +9,11 @@ import pytest
 
 from blockwise.kernels.graph import boxes, merging
 from blockwise.kernels.graph.agglomeration import agglomerate
-from blockwise.kernels.graph.boxes import WHERE, Graph, Rules, assemble, group, join, leaf
+from blockwise.kernels.graph.boxes import WHERE, Graph, assemble, group, join, leaf
 from blockwise.kernels.graph.edges import count_edges, count_histograms
+from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.watershed.label import Rules as Watershed
-from tests.support.affinities import NEAREST, box, fragments, noise
+from tests.support.affinities import ALL_MERGES, NEAREST, box, fragments, noise
 
 SHAPE = (12, 15, 18)
 LEAVES = [(6, 8, 9), (4, 15, 6), (3, 5, 18), (12, 15, 1), (5, 4, 7)]
@@ -63,7 +64,7 @@ def in_boxes(parts, rules, nodes, limit=10**9):
     graphs = [leaf(edges, where, None if rules.statistic == "mean" else bins) for edges, bins in parts]
     waiting = []
     for place, graph in enumerate(graphs):
-        found, rest = boxes.solve_box(graph, (place, place + 1), rules)
+        found, rest = boxes.solve_box(graph, (place, place + 1), 255, rules)
         merges.append(found)
         waiting.append(((place, place + 1), rest))
     inside = list(merges)
@@ -72,7 +73,7 @@ def in_boxes(parts, rules, nodes, limit=10**9):
         for places in reversed(group([span for span, _ in waiting], needs, spans, limit)):
             some = waiting[places[0] : places[-1] + 1]
             span = some[0][0][0], some[-1][0][1]
-            found, rest = boxes.solve_box(join([graph for _, graph in some]), span, rules)
+            found, rest = boxes.solve_box(join([graph for _, graph in some]), span, 255, rules)
             merges.append(found)
             waiting[places[0] : places[-1] + 1] = [(span, rest)]
     return assemble(nodes, reversed(merges)), inside
@@ -82,7 +83,7 @@ def at_once(volume, rules):
     ids, affinities = volume
     counted = (ids, affinities, NEAREST, (0, 0, 0))
     bins = None if rules.statistic == "mean" else count_histograms(*counted)
-    return agglomerate(count_edges(*counted), *rules, nodes=np.unique(ids), histograms=bins)
+    return agglomerate(count_edges(*counted), 255, rules, nodes=np.unique(ids), histograms=bins)
 
 
 def same(one, other):
@@ -94,7 +95,7 @@ def same(one, other):
 @pytest.mark.parametrize("statistic", ["mean", "max", "quantile_25", "quantile_75"])
 def test_boxes_equal_the_whole_graph(volume, shape, stop, statistic):
     """Parents and scores are the same for every leaf shape, stop, statistic and grouping, with massive ties."""
-    rules = Rules(255, statistic, stop)
+    rules = MergeRules(statistic=statistic, stop=stop)
     wanted = at_once(volume, rules)
     for limit in (0, 400, 10**9):
         tree, _ = in_boxes(graphs(volume, shape), rules, np.unique(volume[0]), limit)
@@ -106,7 +107,7 @@ def test_boxes_equal_the_whole_graph(volume, shape, stop, statistic):
 @pytest.mark.parametrize("most_edges", [0, 7])
 def test_boxes_equal_the_whole_graph_whichever_way_they_merge(volume, statistic, most_edges, monkeypatch):
     """Boxes that merge from the heap alone, or in part, give the same as the whole graph."""
-    rules, nodes = Rules(255, statistic, 0.4), np.unique(volume[0])
+    rules, nodes = MergeRules(statistic=statistic, stop=0.4), np.unique(volume[0])
     wanted = at_once(volume, rules)
     monkeypatch.setattr(merging, "MOST_EDGES", most_edges)
     for shape in LEAVES:
@@ -117,14 +118,14 @@ def test_leaves_may_be_any_share_of_the_edges(volume):
     """Exactness asks nothing of the leaves: edges dealt out at random, parts of one pair apart, give the same."""
     ((edges, bins),) = graphs(volume, SHAPE)
     where = np.random.default_rng(1).integers(0, 9, len(edges))
-    rules = Rules(255)
+    rules = ALL_MERGES
     parts = [(edges[where == place], bins[:0]) for place in range(9)]
     assert same(in_boxes(parts, rules, np.unique(volume[0]))[0], at_once(volume, rules))
 
 
 def test_some_merges_are_told_in_the_leaves(volume):
     """The leaves are not idle: some of the merges are found there."""
-    _, inside = in_boxes(graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0]))
+    _, inside = in_boxes(graphs(volume, (6, 8, 9)), ALL_MERGES, np.unique(volume[0]))
     assert sum(map(len, inside)) > 50
 
 
@@ -136,14 +137,14 @@ def test_freezing_more_than_is_needed_changes_nothing(volume, monkeypatch):
         return needed(where, span) | ((where["fragment"] % 3 == 0) & (span[1] - span[0] < 8))
 
     monkeypatch.setattr(boxes, "outside", eager)
-    parts, rules, nodes = graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0])
+    parts, rules, nodes = graphs(volume, (6, 8, 9)), ALL_MERGES, np.unique(volume[0])
     assert same(in_boxes(parts, rules, nodes)[0], at_once(volume, rules))
 
 
 def test_merging_what_has_edges_outside_is_noticed(volume, monkeypatch):
     """Negative control: leaves that merge fragments with edges elsewhere give another dendrogram."""
     monkeypatch.setattr(boxes, "outside", lambda where, span: np.zeros(len(where), np.bool_))
-    parts, rules, nodes = graphs(volume, (6, 8, 9)), Rules(255), np.unique(volume[0])
+    parts, rules, nodes = graphs(volume, (6, 8, 9)), ALL_MERGES, np.unique(volume[0])
     assert not same(in_boxes(parts, rules, nodes)[0], at_once(volume, rules))
 
 
@@ -158,7 +159,7 @@ def test_ties_broken_by_the_names_of_clusters_are_noticed(volume, monkeypatch):
         return merges, Graph(links[np.lexsort((links["v"], links["u"]))], rest.histograms, rest.where)
 
     monkeypatch.setattr(boxes, "solve_box", forgetful)
-    rules, nodes = Rules(255), np.unique(volume[0])
+    rules, nodes = ALL_MERGES, np.unique(volume[0])
     found = [in_boxes(graphs(volume, shape), rules, nodes)[0] for shape in LEAVES]
     assert not all(same(tree, at_once(volume, rules)) for tree in found)
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.graph.agglomeration import STATISTICS, agglomerate, cut
+from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, HISTOGRAM, count_edges, count_histograms
-from blockwise.kernels.graph.histograms import merge_histograms, percent_of, rename_histograms
+from blockwise.kernels.graph.histograms import merge_histograms, rename_histograms
 from blockwise.kernels.graph.reference import waterz_reference
+from blockwise.kernels.graph.rules import STATISTICS, MergeRules, Statistic
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.label import Rules
 from tests.blockwise.kernels.graph.test_agglomeration import as_dict
@@ -21,6 +22,11 @@ from tests.support.affinities import BLOCKS, LONG, NEAREST, blocks, box, fragmen
 ALL = pytest.mark.parametrize("statistic", STATISTICS)
 NOT_REDUCIBLE = {"sum": sum, "contact area": len, "range": lambda ordered: ordered[-1] - ordered[0]}
 """Statistics by which an edge made of two may be better than both."""
+
+
+def by(statistic):
+    """Merge by the statistic until nothing is left."""
+    return MergeRules(statistic=statistic, stop=0)
 
 
 def random_graph(seed, nodes=12, pairs=30, levels=4):
@@ -102,7 +108,8 @@ def test_merges_are_those_of_a_greedy_loop(statistic):
     for seed in range(15):
         graph = random_graph(seed, nodes=10 + seed, pairs=25 + 3 * seed, levels=(2, 4, 256)[seed % 3])
         edges, rows = tables(graph)
-        found, slow = as_dict(agglomerate(edges, 255, statistic, histograms=rows)), slow_merges(graph, statistic)
+        found = as_dict(agglomerate(edges, 255, by(statistic), histograms=rows))
+        slow = slow_merges(graph, statistic)
         assert {child: parent for child, (parent, _) in found.items()} == {c: parent for c, (parent, _) in slow.items()}
         assert all(found[child][1] == pytest.approx(score, rel=1e-15) for child, (_, score) in slow.items())
 
@@ -132,9 +139,8 @@ def test_a_statistic_that_is_not_reducible_is_noticed(statistic):
         )
     assert different
     assert statistic not in STATISTICS
-    edges, rows = tables(random_graph(0))
-    with pytest.raises(BadInput, match="statistic"):
-        agglomerate(edges, 255, statistic, histograms=rows)
+    with pytest.raises(ValueError, match="no such statistic"):
+        by(statistic)
 
 
 @pytest.mark.parametrize("statistic", ["quantile_50", "quantile_75"])
@@ -183,9 +189,12 @@ def test_quantiles_are_those_of_waterz(percent):
         affinities = noise((2, 3, width), 256, seed=width)
         ids = np.repeat(np.array([1, 3 * width + 1], np.uint64), 3 * width).reshape(2, 3, width)
         counted = (ids, affinities, NEAREST, (0, 0, 0))
-        tree = agglomerate(count_edges(*counted), 255, f"quantile_{percent}", histograms=count_histograms(*counted))
+        rules, rows = by(f"quantile_{percent}"), count_histograms(*counted)
+        tree = agglomerate(count_edges(*counted), 255, rules, histograms=rows)
         limits = [tree.score[1] + 0.001, tree.score[1] - 0.001]
-        theirs = waterz_reference(affinities.astype(np.float32) / 255, ids, f"hist_quant_{percent}", limits)
+        theirs = waterz_reference(
+            affinities.astype(np.float32) / 255, ids, Statistic(f"waterz:hist_quant_{percent}"), limits
+        )
         assert [len(np.unique(segments)) for segments in theirs] == [2, 1]
 
 
@@ -194,14 +203,12 @@ def test_quantile_agglomeration_equals_waterz_until_edges_tie():
     affinities = noise((14, 15, 16), 256, seed=10)
     ids = fragments(affinities, Rules(smooth=0.5, affinity_weight=0, dip=0, cap=None))
     counted = (ids, affinities, NEAREST, (0, 0, 0))
-    tree = agglomerate(
-        count_edges(*counted), 255, "quantile_10", nodes=np.unique(ids), histograms=count_histograms(*counted)
-    )
+    rows = count_histograms(*counted)
+    tree = agglomerate(count_edges(*counted), 255, by("quantile_10"), nodes=np.unique(ids), histograms=rows)
     limits = (0.9, 0.8, 0.7, 0.6)
-    for limit, theirs in zip(
-        limits, waterz_reference(affinities.astype(np.float32) / 255, ids, "hist_quant_10", limits), strict=True
-    ):
-        assert np.array_equal(relabel(ids, tree.fragment, cut(tree, limit)), theirs)
+    theirs = waterz_reference(affinities.astype(np.float32) / 255, ids, Statistic("waterz:hist_quant_10"), limits)
+    for limit, segments in zip(limits, theirs, strict=True):
+        assert np.array_equal(relabel(ids, tree.fragment, cut(tree, limit)), segments)
     assert np.count_nonzero(tree.score > 0.6) > 100
 
 
@@ -209,9 +216,8 @@ def test_missing_histograms_are_refused():
     """A statistic other than the mean needs the histogram of every edge, and of no other pair."""
     edges, rows = tables(random_graph(0))
     with pytest.raises(BadInput, match=r"histograms.*needed for max"):
-        agglomerate(edges, 255, "max")
+        agglomerate(edges, 255, by("max"))
     with pytest.raises(BadInput, match="histograms"):
-        agglomerate(edges, 255, "max", histograms=rows[rows["u"] != rows["u"][0]])
+        agglomerate(edges, 255, by("max"), histograms=rows[rows["u"] != rows["u"][0]])
     with pytest.raises(BadInput, match="below 2"):
         merge_histograms([np.array([(1, 2**60, 3, 4)], HISTOGRAM)])
-    assert [percent_of(name) for name in ("mean", "max", "quantile_45", "quantile_46")] == [0, 100, 45, 0]

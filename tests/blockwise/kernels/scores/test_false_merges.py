@@ -13,6 +13,7 @@ from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import OVERLAP
 from tests.blockwise.kernels.graph.test_edges import random_edges
 from tests.blockwise.kernels.scores.test_scores import random_table
+from tests.support.affinities import ALL_MERGES
 
 
 def slow_clusters(dendrogram):
@@ -51,7 +52,7 @@ def test_false_merges_are_those_of_a_loop_over_clusters(ignore, least):
     """Score, clusters, objects and voxels agree on graphs with massive ties and without, rows in any order."""
     lengths = set()
     for seed, levels in enumerate((4, 256, 4, 256)):
-        dendrogram = agglomerate(random_edges(seed, nodes=120, rows=300, levels=levels), 255)
+        dendrogram = agglomerate(random_edges(seed, nodes=120, rows=300, levels=levels), 255, ALL_MERGES)
         table = random_table(seed, dendrogram.fragment, truths=7)
         wanted = slow_false_merges(table, dendrogram, least, ignore)
         found = first_false_merges(np.random.default_rng(1).permutation(table), dendrogram, least, 99, ignore)
@@ -63,7 +64,7 @@ def test_false_merges_are_those_of_a_loop_over_clusters(ignore, least):
 
 def test_the_cost_is_what_voi_merge_grows_by():
     """Between the thresholds around a merge, VOI merge differs by its cost."""
-    dendrogram = agglomerate(random_edges(3, nodes=60, rows=200, levels=256), 255)
+    dendrogram = agglomerate(random_edges(3, nodes=60, rows=200, levels=256), 255, ALL_MERGES)
     table = random_table(3, dendrogram.fragment)
     costs = {merge.clusters: merge.voi_merge for merge in first_false_merges(table, dendrogram, 1, 99)}
     segment_of = {fragment: fragment for fragment in dendrogram.fragment.tolist()}
@@ -81,7 +82,7 @@ def test_the_cost_is_what_voi_merge_grows_by():
 
 def test_the_sides_of_a_merge_are_its_clusters():
     """Every fragment has the bits of the clusters that it was in when they merged."""
-    dendrogram = agglomerate(random_edges(5, nodes=120, rows=300, levels=4), 255)
+    dendrogram = agglomerate(random_edges(5, nodes=120, rows=300, levels=4), 255, ALL_MERGES)
     table = random_table(5, dendrogram.fragment)
     merges = first_false_merges(table, dendrogram, 1, 64)
     bits = both_sides(dendrogram, merges)

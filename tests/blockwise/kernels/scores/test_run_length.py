@@ -11,6 +11,7 @@ from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.scores.run_length import run_length, run_lengths
 from blockwise.kernels.tables import relabel
 from tests.blockwise.kernels.graph.test_edges import random_edges
+from tests.support.affinities import ALL_MERGES
 
 
 def slow_run_length(segment, skeleton, edges, lengths):
@@ -54,7 +55,7 @@ def test_run_lengths_are_those_of_a_loop_at_each_threshold(levels):
     """At any thresholds, in any order, background nodes and unknown fragments included."""
     kinds = set()
     for seed in range(4):
-        dendrogram = agglomerate(random_edges(seed, nodes=150, rows=300, levels=levels), 255)
+        dendrogram = agglomerate(random_edges(seed, nodes=150, rows=300, levels=levels), 255, ALL_MERGES)
         skeleton, edges, lengths = random_skeletons(seed)
         # A fragment's nodes are mostly of one skeleton, or nothing would be correct.
         own = np.array_split(np.r_[dendrogram.fragment, np.uint64(0), np.uint64(2**50)], 9)

@@ -14,6 +14,7 @@ from blockwise.kernels.scores.tables import best_possible, score, sweep
 from blockwise.kernels.scores.walk import sum_of_squares
 from blockwise.kernels.tables import OVERLAP, count_overlap, relabel
 from tests.blockwise.kernels.graph.test_edges import random_edges
+from tests.support.affinities import ALL_MERGES
 
 
 def slow_scores(segments, truth, ignore):
@@ -132,7 +133,7 @@ def random_table(seed, fragments, truths=9):
 def test_the_sweep_equals_scores_at_each_threshold(ignore, levels):
     """Every field agrees with a table that was mapped through the cut, at any threshold, in any order."""
     for seed in range(4):
-        dendrogram = agglomerate(random_edges(seed, nodes=120, rows=400, levels=levels), 255)
+        dendrogram = agglomerate(random_edges(seed, nodes=120, rows=400, levels=levels), 255, ALL_MERGES)
         table = random_table(seed, dendrogram.fragment[::2] if seed % 2 else dendrogram.fragment)
         thresholds = [0.5, 0.0, 1.0, 0.25, *dendrogram.score[:20].tolist(), 0.5]
         for found, threshold in zip(sweep(table, dendrogram, thresholds, ignore), thresholds, strict=True):
@@ -153,7 +154,7 @@ def test_the_sweep_counts_matched_objects():
     same = pairs[:, 0] // np.uint64(100) == pairs[:, 1] // np.uint64(100)
     edges["sum"] = rng.integers(0, 200, len(pairs)) + 50 * same
     edges = edges[(edges["u"] < edges["v"]) & (edges["u"] > 2)]
-    dendrogram, table = agglomerate(edges, 255), count_overlap(fragments, truth)
+    dendrogram, table = agglomerate(edges, 255, ALL_MERGES), count_overlap(fragments, truth)
     thresholds = np.linspace(0, 1, 40).tolist()
     found = sweep(table, dendrogram, thresholds)
     for threshold, one in zip(thresholds, found, strict=True):
