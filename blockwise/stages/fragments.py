@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 from funlib.geometry import Roi
-from pydantic import Field
 
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
+from blockwise.fields import Fraction, Place
 from blockwise.grid import Block, Grid, Voxels, as_voxels, between
-from blockwise.kernels.watershed.label import Rules, halo, label_block, window
+from blockwise.kernels.watershed.label import halo, label_block, window
+from blockwise.kernels.watershed.rules import WatershedRules
+from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.stages.renaming import carry_numbers, is_counted_after
 from blockwise.stages.tables import BITS, LINKS
 from blockwise.store.base import Store
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
+
+class ForegroundSettings(Settings):
+    """Which voxels are foreground; all others are 0 in fragments and segments."""
+
+    volume: Place | None = None
+    """An image, (z, y, x), whose full value (1 for floats) is certain foreground; null: the network's own channel."""
+    threshold: Fraction = 0.5
+    """Voxels with at most this are background."""
+
+
+class FragmentSettings(WatershedRules):
+    """How the volume is cut into fragments: the rules of the watershed, and a foreground."""
+
+    foreground: ForegroundSettings | None = None
+    """What else is background; null: what the rules say is all."""
 
 
 class Fragments(Stage):
@@ -36,42 +50,30 @@ class Fragments(Stage):
     """Voxels where this is 0 are background."""
     shape: Voxels
     block: Voxels
-    per_section: bool = False
-    """Sections are segmented on their own: for 2D and strongly anisotropic data."""
-    smooth: Annotated[float, Field(ge=0, le=4)] = 0.5
-    """Standard deviation of the Gaussian that smooths the height, in voxels."""
-    affinity_weight: Fraction = 0.5
-    """What the affinity with a higher neighbour counts beside its height, when a voxel chooses where to climb."""
-    dip: Fraction = 0.05
-    """A peak is joined with a higher one two steps away, if what lies between is at most this lower; 0: never."""
-    low: Fraction = 0.0
-    """Voxels joined by a smaller affinity are never linked."""
-    cap: Fraction | None = 0.97
-    """Neighbours whose height reaches this are one fragment; null keeps every plateau apart."""
-    background: Fraction | None = None
-    """Voxels without an affinity above this are background; null has none."""
+    settings: FragmentSettings
     foreground: Volume | None = None
-    """How sure it is that a voxel is foreground: whole numbers up to the full value of their type, or floats to 1."""
-    foreground_given: bool = True
-    """The foreground comes from outside, not from a stage of the same run."""
-    foreground_threshold: Fraction | None = None
-    """Voxels with at most this much foreground are background; needed with `foreground`."""
+    """How sure it is that a voxel is foreground: whole numbers up to the full value of their type, or floats to 1.
+    Needed where the settings have a foreground."""
 
-    def rules(self) -> Rules:
-        """The settings as the kernel wants them."""
-        return Rules(
-            per_section=self.per_section,
-            smooth=self.smooth,
-            affinity_weight=self.affinity_weight,
-            dip=self.dip,
-            low=self.low,
-            cap=self.cap,
-            background=self.background,
-        )
+    @property
+    def foreground_given(self) -> bool:
+        """The foreground comes from outside, not from a stage of the same run."""
+        wanted = self.settings.foreground
+        return wanted is None or wanted.volume is not None
 
     def grid(self) -> Grid:
-        reach = halo(self.rules())
+        reach = halo(self.settings)
         return Grid(self.name, self.shape, self.block, reach, reach)
+
+    def parameters(self) -> dict[str, object]:
+        chosen = super().parameters()
+        wanted = self.settings.foreground
+        if wanted is not None:
+            del chosen["foreground"]  # where it lies on disk; its content is an input
+        # The names by which finished blocks know them.
+        chosen["foreground_given"] = self.foreground_given
+        chosen["foreground_threshold"] = None if wanted is None else wanted.threshold
+        return chosen
 
     def inputs(self) -> tuple[Volume, ...]:
         foreground = self.foreground if self.foreground_given else None
@@ -91,19 +93,20 @@ class Fragments(Stage):
 
     def check(self) -> None:
         if self.given:
-            check_affinities(self.affinities, self.per_section)
+            check_affinities(self.affinities, self.settings.per_section)
         check_whole_shards(self.target, self.block)
 
     def prepare(self, store: Store) -> None:
-        found = check_affinities(self.affinities, self.per_section)
+        found = check_affinities(self.affinities, self.settings.per_section)
         create(self.target, self.shape, "uint64", self.block, like=found)
 
     def inside(self, roi: Roi) -> np.ndarray | None:
         """Where voxels are neither masked nor background by their foreground; None if all are."""
         mask = read(self.mask, roi) != 0 if self.mask else None
-        if self.foreground is None or self.foreground_threshold is None:
+        wanted = self.settings.foreground
+        if self.foreground is None or wanted is None:
             return mask
-        above = is_foreground(read(self.foreground, roi), self.foreground_threshold)
+        above = is_foreground(read(self.foreground, roi), wanted.threshold)
         return above if mask is None else above & mask
 
     def label(self, roi: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -111,11 +114,11 @@ class Fragments(Stage):
 
         Returns uint64 (z, y, x) of provisional numbers, and bool (y, x), (z, x), (z, y).
         """
-        place = window(self.rules(), self.shape, as_voxels(roi.begin), as_voxels(roi.end))
+        place = window(self.settings, self.shape, as_voxels(roi.begin), as_voxels(roi.end))
         around = between(place.read_begin, place.read_end)
-        channels = nearest_channels(self.affinities, info(self.affinities).offsets, self.per_section)
+        channels = nearest_channels(self.affinities, info(self.affinities).offsets, self.settings.per_section)
         affinities = pick(read(self.affinities, around), channels)
-        return label_block(affinities, place, self.rules(), self.inside(around))
+        return label_block(affinities, place, self.settings, self.inside(around))
 
     def process(self, block: Block, store: Store) -> None:
         ids, linked = self.label(block.write_roi)

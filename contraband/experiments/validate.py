@@ -16,6 +16,7 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files import write_text
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
+from blockwise.stages.fragments import ForegroundSettings, FragmentSettings
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads
 from contraband.experiments.params import Params
@@ -28,8 +29,6 @@ from contraband.volumes.run import execute
 from contraband.volumes.settings import (
     Blocks,
     EvaluateSettings,
-    ForegroundSettings,
-    FragmentSettings,
     Model,
     SegmentSettings,
     Source,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
@@ -95,7 +93,8 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             shape=shape,
             block=block,
             given=not first,
-            **_fragment_settings(settings, shape, first),
+            settings=settings.fragments,
+            foreground=_foreground(settings, shape, first),
         ),
         Edges(
             affinities=affinities,
@@ -118,19 +117,19 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     ]
 
 
-def _fragment_settings(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> dict[str, Any]:
-    """The settings of the stage of fragments that the volume's file gives; raises BadInput if there is no foreground.
+def _foreground(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> Volume | None:
+    """The foreground given or predicted, if one is wanted; raises BadInput if there is none.
 
     first: the stage that predicts, or nothing.
     """
-    fields = dict(settings.fragments)
-    wanted = fields.pop("foreground")
+    wanted = settings.fragments.foreground
     if wanted is None:
-        return fields
+        return None
     if wanted.volume is not None:
-        volume = Volume(path=wanted.volume)
-        check_foreground(volume, shape)
-    elif not first:
+        given = Volume(path=wanted.volume)
+        check_foreground(given, shape)
+        return given
+    if not first:
         raise BadInput(
             "fragments.foreground.volume",
             "is needed where affinities are given",
@@ -138,7 +137,7 @@ def _fragment_settings(settings: VolumeSettings, shape: Voxels, first: list[Stag
             wanted="the path of a foreground image",
             todo="name one, or remove fragments.foreground",
         )
-    elif getattr(first[0], "foreground", None) is None:
+    if getattr(first[0], "foreground", None) is None:
         raise BadInput(
             "fragments.foreground",
             "the network predicts no foreground",
@@ -146,15 +145,7 @@ def _fragment_settings(settings: VolumeSettings, shape: Voxels, first: list[Stag
             wanted="one channel more",
             todo="name a volume, or use fragments.background",
         )
-    else:
-        volume = Output(settings.output).foreground
-    given = wanted.volume is not None
-    return {
-        **fields,
-        "foreground": volume,
-        "foreground_given": given,
-        "foreground_threshold": wanted.threshold,
-    }
+    return Output(settings.output).foreground
 
 
 def _check_mask(mask: Volume, shape: Voxels) -> None:

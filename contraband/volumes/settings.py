@@ -15,6 +15,7 @@ from blockwise.fields import Count, Fraction, Place, Positive
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
+from blockwise.stages.fragments import FragmentSettings
 
 
 class Source(Settings):
@@ -48,28 +49,6 @@ class Blocks(Settings):
 
     shape: tuple[Positive, Positive, Positive] = (64, 128, 128)
     """Voxels of a block along z, y, x; also the shard shape of every output."""
-
-
-class ForegroundSettings(Settings):
-    """Which voxels are foreground; all others are 0 in fragments and segments."""
-
-    volume: Place | None = None
-    """An image, (z, y, x), whose full value (1 for floats) is certain foreground; null: the network's own channel."""
-    threshold: Fraction = 0.5
-    """Voxels with at most this are background."""
-
-
-class FragmentSettings(Settings):
-    """The watershed; see `blockwise.stages.fragments.Fragments`."""
-
-    per_section: bool = False
-    smooth: Annotated[float, Field(ge=0, le=4)] = 0.5
-    affinity_weight: Fraction = 0.5
-    dip: Fraction = 0.05
-    low: Fraction = 0.0
-    cap: Fraction | None = 0.97
-    background: Fraction | None = None
-    foreground: ForegroundSettings | None = None
 
 
 class EdgeSettings(Settings):

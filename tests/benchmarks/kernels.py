@@ -13,7 +13,8 @@ from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.tables import count_overlap, relabel
-from blockwise.kernels.watershed.label import Rules, label_block, window
+from blockwise.kernels.watershed.label import label_block, window
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
@@ -57,7 +58,7 @@ def best_of(repeats: int, function: Callable[[], object]) -> float:
 
 def main(side: int) -> None:
     """Print nanoseconds a voxel and an edge."""
-    affinities, rules = electron_microscopy(side), Rules()
+    affinities, rules = electron_microscopy(side), WatershedRules()
     shape = (side, side, side)
     at = window(rules, shape, (0, 0, 0), shape)
     ids, _ = label_block(affinities, at, rules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from contraband.demo.synthetic import neurites
 from tests.support.measuring import merged_voi, ours, waterz_best
 from tests.support.synthetic_affinities import affinities_from_labels, thin_affinities
@@ -33,7 +33,9 @@ def test_membranes_without_thickness_hold(grain: float) -> None:
     """
     truth = neurites((48, 64, 64), 2, 14.0)
     affinities = thin_affinities(truth, 2, grain=grain)
-    found, without = (ours(affinities, truth, rules=rules) for rules in (Rules(), Rules(affinity_weight=0)))
+    found, without = (
+        ours(affinities, truth, rules=rules) for rules in (WatershedRules(), WatershedRules(affinity_weight=0))
+    )
     assert found.voi[0.5] < 0.3
     assert merged_voi(truth) > 4.5
     assert without.voi[without.best] > 2 * found.voi[0.5]

@@ -15,7 +15,8 @@ from blockwise.kernels.graph.reference import waterz_reference
 from blockwise.kernels.graph.rules import Statistic
 from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
-from blockwise.kernels.watershed.label import Rules, label_block, window
+from blockwise.kernels.watershed.label import label_block, window
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
@@ -39,9 +40,11 @@ class Ours:
         return min(self.voi, key=self.voi.__getitem__)
 
 
-def ours(affinities: np.ndarray, truth: np.ndarray, ignore: Sequence[int] = (), rules: Rules | None = None) -> Ours:
+def ours(
+    affinities: np.ndarray, truth: np.ndarray, ignore: Sequence[int] = (), rules: WatershedRules | None = None
+) -> Ours:
     """Fragments, mean agglomeration and scores of a volume in one block; ignore: true ids left out."""
-    rules, shape = rules or Rules(), truth.shape
+    rules, shape = rules or WatershedRules(), truth.shape
     fragments, _ = label_block(affinities, window(rules, shape, (0, 0, 0), shape), rules)
     edges = count_edges(fragments, affinities, NEAREST, (0, 0, 0))
     tree = agglomerate(edges, int(np.iinfo(affinities.dtype).max), ALL_MERGES, np.unique(fragments[fragments > 0]))

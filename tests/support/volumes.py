@@ -15,7 +15,7 @@ from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
-from blockwise.stages.fragments import Fragments
+from blockwise.stages.fragments import Fragments, FragmentSettings
 from blockwise.stages.segment import Segment
 
 NEAREST = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
@@ -67,21 +67,27 @@ def line(
     threshold: float = 0.5,
     stop: float = 0.0,
     merging: dict[str, str] | None = None,
+    inside: dict[str, Volume] | None = None,
     **rules: object,
 ) -> list[Stage]:
-    """Every stage from stored affinities on; the arrays lie under `output`."""
+    """Every stage from stored affinities on; the arrays lie under `output`.
+
+    inside: `mask` and `foreground` of the stage of fragments. rules: its settings.
+    """
     shape = info(affinities).spatial
     fragments, tree = Volume(path=output / "fragments"), Volume(path=output / "agglomeration")
-    per_section = bool(rules.get("per_section", False))
+    cutting = FragmentSettings(**rules)
     merges = AgglomerateSettings(stop=stop, **(merging or {}))
     stages: list[Stage] = [
-        Fragments(affinities=affinities, target=fragments, shape=shape, block=block, **rules),
+        Fragments(
+            affinities=affinities, target=fragments, shape=shape, block=block, settings=cutting, **(inside or {})
+        ),
         Edges(
             affinities=affinities,
             fragments=fragments,
             shape=shape,
             block=block,
-            per_section=per_section,
+            per_section=cutting.per_section,
             histograms=merges.statistic.percent > 0,
         ),
         Agglomerate(affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, settings=merges),

@@ -14,45 +14,10 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.kernels.watershed.heights import heights, highest, kernel_weights, largest_affinity
 from blockwise.kernels.watershed.links import TO_X, TO_Y, TO_Z, label_links, link_voxels
+from blockwise.kernels.watershed.rules import WatershedRules
 from blockwise.kernels.watershed.steps import Bars
 
 Triple = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What makes two voxels one fragment; affinities are fractions of the full value of their type."""
-
-    per_section: bool = False
-    """Voxels have no neighbours in z: every section is on its own."""
-
-    smooth: float = 0.5
-    """Sigma of the Gaussian that smooths the heights, in voxels; 0 for none."""
-
-    affinity_weight: float = 0.5
-    """What the affinity with a higher neighbour counts beside its height, when the best of them is chosen; at 0, a
-    voxel beside a membrane that is one voxel thin climbs to either side."""
-
-    dip: float = 0.05
-    """A peak is linked with a higher one two steps away if the voxel between is at most this fraction of the
-    highest height lower; 0 for never."""
-
-    low: float = 0.0
-    """The least affinity that links two voxels."""
-
-    cap: float | None = 0.97
-    """Heights from this fraction of the highest on are equal, such neighbours are linked; None for never."""
-
-    background: float | None = None
-    """Voxels whose largest affinity with a nearest neighbour is at most this are background."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.smooth <= 10:
-            raise BadInput("fragments.smooth", "no usable sigma", got=self.smooth, wanted="0 to 10 voxels")
-        for name in ("low", "cap", "background", "affinity_weight", "dip"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 1:
-                raise BadInput(f"fragments.{name}", "not a fraction", got=value, wanted="0 to 1")
 
 
 @dataclass(frozen=True)
@@ -69,13 +34,13 @@ class Window:
     write_end: Triple
 
 
-def halo(rules: Rules) -> Triple:
+def halo(rules: WatershedRules) -> Triple:
     """Voxels to read around a block on each side: the smoothing, one for the affinity, and the steps of a peak."""
     reach = len(kernel_weights(rules.smooth)) + (2 if rules.dip else 1)
     return (0 if rules.per_section else reach, reach, reach)
 
 
-def window(rules: Rules, volume_shape: Triple, begin: Triple, end: Triple) -> Window:
+def window(rules: WatershedRules, volume_shape: Triple, begin: Triple, end: Triple) -> Window:
     """The window of the block from `begin` to `end`."""
     reach = halo(rules)
     low = tuple(max(0, edge - grow) for edge, grow in zip(begin, reach, strict=True))
@@ -84,7 +49,7 @@ def window(rules: Rules, volume_shape: Triple, begin: Triple, end: Triple) -> Wi
 
 
 def label_block(
-    affinities: np.ndarray, window: Window, rules: Rules, mask: np.ndarray | None = None
+    affinities: np.ndarray, window: Window, rules: WatershedRules, mask: np.ndarray | None = None
 ) -> tuple[np.ndarray, list[np.ndarray]]:
     """Provisional fragment ids of a block, and its links with the voxels just before it.
 
@@ -116,12 +81,12 @@ def label_block(
     return ids, _low_faces(links, begin, end)
 
 
-def capped(rules: Rules, top: int) -> int:
+def capped(rules: WatershedRules, top: int) -> int:
     """The height of tops, if all affinities are full at height `top`."""
     return top + 1 if rules.cap is None else max(1, int(rules.cap * top))
 
 
-def bars(rules: Rules, dtype: np.dtype[Any], top: int) -> Bars:
+def bars(rules: WatershedRules, dtype: np.dtype[Any], top: int) -> Bars:
     """The rules in the units of heights, which reach `top`, and of affinities of the type."""
     full = int(np.iinfo(dtype).max)
     low = dtype.type(int(np.ceil(rules.low * full)))
@@ -136,7 +101,7 @@ def _low_faces(links: np.ndarray, begin: tuple[int, ...], end: tuple[int, ...]) 
     return [face != 0 for face in faces]
 
 
-def _checked(affinities: np.ndarray, window: Window, rules: Rules, mask: np.ndarray | None) -> np.ndarray:
+def _checked(affinities: np.ndarray, window: Window, rules: WatershedRules, mask: np.ndarray | None) -> np.ndarray:
     """The affinities, contiguous and with three channels."""
     shape = tuple(e - b for b, e in zip(window.read_begin, window.read_end, strict=True))
     if affinities.dtype not in (np.uint8, np.uint16):

@@ -24,7 +24,8 @@ from blockwise.kernels.graph import edges
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.watershed import links
 from blockwise.kernels.watershed import label as watershed
-rules, shape = watershed.Rules(), (9, 9, 9)
+from blockwise.kernels.watershed.rules import WatershedRules
+rules, shape = WatershedRules(), (9, 9, 9)
 at = watershed.window(rules, shape, (0, 0, 0), shape)
 affinities = np.random.default_rng(0).integers(0, 255, (3, *shape), np.uint8)
 ids, _ = watershed.label_block(affinities, at, rules)

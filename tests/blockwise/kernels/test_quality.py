@@ -10,7 +10,7 @@ from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.edges import count_edges
 from blockwise.kernels.scores.tables import score, sweep
 from blockwise.kernels.tables import count_overlap
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES, NEAREST, fragments
 from tests.support.paths import real_data
 
@@ -29,7 +29,7 @@ def test_neuropil_is_segmented_better_than_by_a_seeded_watershed():
     """Best VOI below 0.205 bits (a distance-seeded watershed of the whole volume: 0.226), with a small graph."""
     with np.load(real_data("gala.npz"), allow_pickle=False) as data:
         affinities, labels = to_affinities(data["boundary_prob"]), data["labels"]
-    ids = fragments(affinities, Rules(), (32, 64, 64))
+    ids = fragments(affinities, WatershedRules(), (32, 64, 64))
     edges = count_edges(ids, affinities, NEAREST, (0, 0, 0))
     dendrogram = agglomerate(edges, 255, ALL_MERGES, nodes=np.unique(ids))
     found = sweep(count_overlap(ids, labels), dendrogram, np.linspace(0, 1, 101).tolist())

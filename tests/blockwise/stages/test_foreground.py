@@ -13,7 +13,7 @@ from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Voxels
-from blockwise.stages.fragments import check_foreground, is_foreground
+from blockwise.stages.fragments import ForegroundSettings, check_foreground, is_foreground
 from blockwise.store import open_store
 from tests.support.volumes import cells, digest, line, store_volume, whole
 
@@ -27,24 +27,26 @@ def likely() -> np.ndarray:
     return np.rint(np.clip(0.5 + field / field.std() / 2, 0, 1) * 255).astype(np.uint8)
 
 
-def segmented(folder: Path, name: str, block: Voxels, foreground: np.ndarray, **rules: object) -> list[Volume]:
+def segmented(
+    folder: Path, name: str, block: Voxels, foreground: np.ndarray, wanted: ForegroundSettings | None
+) -> list[Volume]:
     """Fragments and segments of the cells, in blocks."""
     affinities = store_volume(folder / f"{name}-affinities", cells(SHAPE)[0])
-    likelihood = store_volume(folder / f"{name}-foreground", foreground)
+    inside = {"foreground": store_volume(folder / f"{name}-foreground", foreground)}
     output = folder / f"{name}.zarr"
     store = open_store(f"sqlite:///{folder / name}.db")
     with InProcess(store) as executor:
-        run_stages(line(output, affinities, block, foreground=likelihood, **rules), store, executor)
+        run_stages(line(output, affinities, block, inside=inside, foreground=wanted), store, executor)
     store.close()
     return [Volume(path=output / part) for part in ("fragments", "segments/0.5")]
 
 
 def test_blocks_do_not_change_what_a_foreground_leaves(tmp_path: Path) -> None:
     """Voxels with at most the threshold are 0, no others, and every block shape gives the same bytes."""
-    foreground = likely()
+    foreground, wanted = likely(), ForegroundSettings(threshold=0.4)
     digests = set()
     for number, block in enumerate(BLOCKS):
-        made = segmented(tmp_path, str(number), block, foreground, foreground_threshold=0.4)
+        made = segmented(tmp_path, str(number), block, foreground, wanted)
         for volume in made:
             assert np.array_equal(whole(volume) > 0, foreground > 0.4 * 255)
         digests.add(tuple(digest(volume) for volume in made))
@@ -52,9 +54,9 @@ def test_blocks_do_not_change_what_a_foreground_leaves(tmp_path: Path) -> None:
     assert 0.2 < (foreground > 0.4 * 255).mean() < 0.8
 
 
-def test_a_foreground_without_threshold_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreground_that_no_settings_ask_for_is_left_alone(tmp_path: Path) -> None:
     """Only a threshold makes background."""
-    fragments, _ = segmented(tmp_path, "all", SHAPE, likely())
+    fragments, _ = segmented(tmp_path, "all", SHAPE, likely(), None)
     assert (whole(fragments) > 0).all()
 
 

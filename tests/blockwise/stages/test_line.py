@@ -165,7 +165,7 @@ def test_masked_voxels_are_background(tmp_path: Path) -> None:
     mask[:, 5:9] = 0
     stored, masked = store_volume(tmp_path / "affinities", affinities), store_volume(tmp_path / "mask", mask)
     output = tmp_path / "out.zarr"
-    run(output, line(output, stored, (6, 8, 16), mask=masked))
+    run(output, line(output, stored, (6, 8, 16), inside={"mask": masked}))
     for name in ("fragments", "segments/0.5"):
         assert ((whole(Volume(path=output / name)) > 0) == (mask > 0)).all()
 

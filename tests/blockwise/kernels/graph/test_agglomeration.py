@@ -12,7 +12,7 @@ from blockwise.kernels.graph import agglomeration, merging
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.graph.rules import MergeRules
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.blockwise.kernels.graph.test_edges import random_edges
 from tests.support.affinities import ALL_MERGES, NEAREST, fragments, noise
 
@@ -71,7 +71,7 @@ def test_merges_are_those_of_a_greedy_loop(levels, stop, most_edges, monkeypatch
 
 def tied_edges(shape=(10, 11, 12)):
     affinities = noise(shape, 4, seed=7)
-    return count_edges(fragments(affinities, Rules(smooth=0, cap=None)), affinities, NEAREST, (0, 0, 0))
+    return count_edges(fragments(affinities, WatershedRules(smooth=0, cap=None)), affinities, NEAREST, (0, 0, 0))
 
 
 def test_the_order_of_rows_changes_nothing():

@@ -12,7 +12,7 @@ from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.boxes import WHERE, Graph, assemble, group, join, leaf
 from blockwise.kernels.graph.edges import count_edges, count_histograms
 from blockwise.kernels.graph.rules import MergeRules
-from blockwise.kernels.watershed.label import Rules as Watershed
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES, NEAREST, box, fragments, noise
 
 SHAPE = (12, 15, 18)
@@ -24,7 +24,7 @@ SHAPES = pytest.mark.parametrize("shape", LEAVES, ids=str)
 def volume():
     """Fragments and affinities of four levels, so that most edges tie."""
     affinities = noise(SHAPE, 4, seed=7)
-    return fragments(affinities, Watershed(smooth=0, affinity_weight=0, dip=0, cap=None)), affinities
+    return fragments(affinities, WatershedRules(smooth=0, affinity_weight=0, dip=0, cap=None)), affinities
 
 
 def graphs(volume, shape, seed=0):

@@ -9,7 +9,7 @@ from blockwise.errors import BadInput
 from blockwise.kernels.components import components
 from blockwise.kernels.graph.edges import EDGE, count_edges, merge_edges, rename_edges
 from blockwise.kernels.pairs import order_pairs
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import BLOCKS, LONG, NEAREST, edges_by_blocks, label_blocks, noise
 
 
@@ -59,7 +59,7 @@ def test_edges_do_not_depend_on_the_blocks(block):
 @pytest.mark.parametrize("block", BLOCKS)
 def test_edges_of_provisional_ids_may_be_renamed_afterwards(block):
     """Counting on provisional ids and renaming gives the edges of the final ids."""
-    affinities, rules = noise((9, 10, 11), 4), Rules(cap=0.7, background=0.34)
+    affinities, rules = noise((9, 10, 11), 4), WatershedRules(cap=0.7, background=0.34)
     provisional, pairs = label_blocks(affinities, rules, block)
     whole, _ = label_blocks(affinities, rules, (9, 10, 11))
     renamed = edges_by_blocks(provisional, affinities, NEAREST, block, components(pairs))

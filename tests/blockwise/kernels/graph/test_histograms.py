@@ -15,7 +15,7 @@ from blockwise.kernels.graph.histograms import merge_histograms, rename_histogra
 from blockwise.kernels.graph.reference import waterz_reference
 from blockwise.kernels.graph.rules import STATISTICS, MergeRules, Statistic
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.blockwise.kernels.graph.test_agglomeration import as_dict
 from tests.support.affinities import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
 
@@ -201,7 +201,7 @@ def test_quantiles_are_those_of_waterz(percent):
 def test_quantile_agglomeration_equals_waterz_until_edges_tie():
     """Segments of a volume are those of waterz at the thresholds where no tie has mattered yet."""
     affinities = noise((14, 15, 16), 256, seed=10)
-    ids = fragments(affinities, Rules(smooth=0.5, affinity_weight=0, dip=0, cap=None))
+    ids = fragments(affinities, WatershedRules(smooth=0.5, affinity_weight=0, dip=0, cap=None))
     counted = (ids, affinities, NEAREST, (0, 0, 0))
     rows = count_histograms(*counted)
     tree = agglomerate(count_edges(*counted), 255, by("quantile_10"), nodes=np.unique(ids), histograms=rows)

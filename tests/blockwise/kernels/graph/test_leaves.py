@@ -8,7 +8,7 @@ import pytest
 from blockwise.kernels.components import PAIR, components
 from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
 from blockwise.kernels.tables import relabel
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import label_blocks, noise
 
 LEAVES = 5
@@ -17,7 +17,7 @@ LEAVES = 5
 @pytest.fixture(scope="module")
 def joined():
     """Provisional numbers of a volume in small blocks, and the pairs that are one fragment."""
-    ids, pairs = label_blocks(noise((9, 10, 11), 4), Rules(smooth=0, dip=0, cap=None), (2, 3, 2))
+    ids, pairs = label_blocks(noise((9, 10, 11), 4), WatershedRules(smooth=0, dip=0, cap=None), (2, 3, 2))
     return np.unique(ids[ids > 0]), pairs
 
 

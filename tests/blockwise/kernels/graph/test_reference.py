@@ -10,7 +10,7 @@ from blockwise.kernels.graph.reference import scoring_functions, waterz_referenc
 from blockwise.kernels.graph.rules import OF_WATERZ, Statistic
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap, relabel
-from blockwise.kernels.watershed.label import Rules
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES, NEAREST, fragments, noise
 
 THRESHOLDS = (0.6, 0.45, 0.5, 0.4, 0.55)
@@ -19,7 +19,7 @@ THRESHOLDS = (0.6, 0.45, 0.5, 0.4, 0.55)
 def test_mean_agglomeration_equals_waterz():
     """On affinities of 16 bits without ties, segments are those of waterz: VOI 0 and the same ids."""
     affinities = noise((16, 17, 18), 65536, dtype=np.uint16)
-    ids = fragments(affinities, Rules(smooth=0.5, cap=None))
+    ids = fragments(affinities, WatershedRules(smooth=0.5, cap=None))
     edges = count_edges(ids, affinities, NEAREST, (0, 0, 0))
     dendrogram = agglomerate(edges, 65535, ALL_MERGES, nodes=np.unique(ids))
     theirs = waterz_reference(affinities.astype(np.float32) / 65535, ids, Statistic("waterz:mean"), THRESHOLDS)
@@ -42,7 +42,7 @@ def test_every_name_offered_runs_without_a_compiler():
 def test_background_stays_background():
     """Fragment 0 is no node of the reference."""
     affinities = noise((6, 7, 8))
-    ids = fragments(affinities, Rules(background=0.7))
+    ids = fragments(affinities, WatershedRules(background=0.7))
     assert (ids == 0).any()
     (segments,) = waterz_reference(affinities.astype(np.float32) / 255, ids, Statistic("waterz:hist_quant_50"), [0.3])
     assert np.array_equal(segments == 0, ids == 0)

@@ -8,17 +8,18 @@ import pytest
 from blockwise.errors import BadInput
 from blockwise.kernels.components import PAIR, components, joins
 from blockwise.kernels.watershed.heights import UNITS, kernel_weights
-from blockwise.kernels.watershed.label import Rules, halo, label_block, window
+from blockwise.kernels.watershed.label import halo, label_block, window
+from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import BLOCKS, cells, fragments, label_blocks, noise, slow_fragments
 
 SHAPE = (9, 10, 11)
 SETTINGS = {
-    "default": Rules(),
-    "plain": Rules(smooth=0.0, affinity_weight=0.0, dip=0.0, cap=None),
-    "low": Rules(low=0.4, cap=0.6, dip=0.5),
-    "dips": Rules(smooth=0.0, affinity_weight=1.0, dip=1.0, cap=None),
-    "background": Rules(smooth=1.0, background=0.34),
-    "sections": Rules(per_section=True, cap=0.8),
+    "default": WatershedRules(),
+    "plain": WatershedRules(smooth=0.0, affinity_weight=0.0, dip=0.0, cap=None),
+    "low": WatershedRules(low=0.4, cap=0.6, dip=0.5),
+    "dips": WatershedRules(smooth=0.0, affinity_weight=1.0, dip=1.0, cap=None),
+    "background": WatershedRules(smooth=1.0, background=0.34),
+    "sections": WatershedRules(per_section=True, cap=0.8),
 }
 
 
@@ -51,14 +52,14 @@ def test_uniform_volumes_do_not_depend_on_the_blocks(block):
     """Constant volumes are cut up as a whole would be; at full affinity, they are one fragment."""
     for value in (0, 100, 255):
         affinities = full_of(value, (6, 5, 7))
-        assert np.array_equal(fragments(affinities, Rules(), block), fragments(affinities, Rules()))
-    assert (fragments(full_of(255), Rules(), (5, 2, 7)) == 1).all()
+        assert np.array_equal(fragments(affinities, WatershedRules(), block), fragments(affinities, WatershedRules()))
+    assert (fragments(full_of(255), WatershedRules(), (5, 2, 7)) == 1).all()
 
 
 def test_masks_are_background_and_do_not_depend_on_the_blocks():
     """Masked voxels get 0 and join nothing, also where a whole block is masked."""
     rng = np.random.default_rng(1)
-    affinities, rules = noise((8, 8, 9), 4), Rules(cap=0.7)
+    affinities, rules = noise((8, 8, 9), 4), WatershedRules(cap=0.7)
     mask = (rng.random((8, 8, 9)) < 0.8).astype(np.uint8)
     mask[:4, :4, :4] = 0
     whole = slow_fragments(affinities, rules, mask)
@@ -70,7 +71,7 @@ def test_masks_are_background_and_do_not_depend_on_the_blocks():
 
 def test_a_volume_of_background_has_no_fragments():
     """Without foreground there are no ids and no links."""
-    ids, pairs = label_blocks(full_of(0), Rules(background=0.0), (3, 3, 3))
+    ids, pairs = label_blocks(full_of(0), WatershedRules(background=0.0), (3, 3, 3))
     assert not ids.any()
     assert not len(pairs)
 
@@ -79,13 +80,13 @@ def test_background_is_where_no_neighbour_is_near():
     """A voxel is background if its largest affinity with a neighbour, before or after it, is at most the limit."""
     affinities = full_of(10, (1, 3, 4))
     affinities[2, 0, 1, 2] = 11
-    ids = fragments(affinities, Rules(per_section=True, background=10 / 255))
+    ids = fragments(affinities, WatershedRules(per_section=True, background=10 / 255))
     assert ids[0].tolist() == [[0, 0, 0, 0], [0, 6, 6, 0], [0, 0, 0, 0]]
 
 
 def test_an_id_is_the_smallest_voxel_of_its_fragment():
     """`id - 1` is the smallest index among the voxels of a fragment."""
-    ids = fragments(cells((12, 13, 14)), Rules(), (5, 2, 7))
+    ids = fragments(cells((12, 13, 14)), WatershedRules(), (5, 2, 7))
     found, first = np.unique(ids, return_index=True)
     assert np.array_equal(found, first + 1)
 
@@ -93,9 +94,9 @@ def test_an_id_is_the_smallest_voxel_of_its_fragment():
 def test_ids_of_a_large_volume_are_global_indices():
     """A block far from the origin of a huge volume counts voxels of the volume."""
     shape, begin, end = (10**4, 10**5, 10**6), (5000, 60000, 700000), (5004, 60005, 700006)
-    at = window(Rules(), shape, begin, end)
+    at = window(WatershedRules(), shape, begin, end)
     size = tuple(e - b for b, e in zip(at.read_begin, at.read_end, strict=True))
-    ids, _ = label_block(noise(size, 4), at, Rules())
+    ids, _ = label_block(noise(size, 4), at, WatershedRules())
     assert ids[0, 0, 0] == 1 + (5000 * 10**5 + 60000) * 10**6 + 700000
     index = np.ravel_multi_index(np.indices(ids.shape).reshape(3, -1) + np.array(begin)[:, None], shape)
     assert (ids.ravel() <= index + 1).all()
@@ -104,7 +105,7 @@ def test_ids_of_a_large_volume_are_global_indices():
 
 def test_sections_are_on_their_own():
     """Per section, every section is segmented as if it were the only one, with or without a channel for z."""
-    rules, affinities = Rules(per_section=True, cap=0.8), noise((4, 12, 9))  # no ties: those know the section
+    rules, affinities = WatershedRules(per_section=True, cap=0.8), noise((4, 12, 9))  # no ties: those know the section
     whole = fragments(affinities, rules)
     for z in range(4):
         alone = fragments(affinities[:, z : z + 1], rules)
@@ -119,16 +120,16 @@ def test_low_affinities_do_not_link():
     """Two voxels with an affinity below `low` are never linked directly, however high they are."""
     affinities = full_of(255, (1, 2, 6))
     affinities[2, :, :, 3] = 100
-    assert len(np.unique(fragments(affinities, Rules(smooth=0, cap=0.5)))) == 1
-    ids = fragments(affinities, Rules(smooth=0, cap=0.5, low=0.5))
+    assert len(np.unique(fragments(affinities, WatershedRules(smooth=0, cap=0.5)))) == 1
+    ids = fragments(affinities, WatershedRules(smooth=0, cap=0.5, low=0.5))
     assert ids[0].tolist() == [[1, 1, 1, 4, 4, 4], [1, 1, 1, 4, 4, 4]]
 
 
 def test_a_cap_keeps_plateaus_whole():
     """Noise near the full affinity makes many fragments without a cap, and one with it."""
     affinities = 250 + noise((8, 8, 8), 6) // 51
-    assert len(np.unique(fragments(affinities, Rules(cap=None)))) > 5
-    assert len(np.unique(fragments(affinities, Rules(cap=0.95)))) == 1
+    assert len(np.unique(fragments(affinities, WatershedRules(cap=None)))) > 5
+    assert len(np.unique(fragments(affinities, WatershedRules(cap=0.95)))) == 1
 
 
 def test_kernel_weights_are_integers_of_one_sum():
@@ -164,16 +165,16 @@ def test_components_agree_with_a_slow_union():
     assert [len(column) for column in components(pairs[:0])] == [0, 0]
 
 
-@pytest.mark.parametrize("bad", [{"smooth": -1.0}, {"low": 2.0}, {"cap": -0.1}, {"background": 1.5}])
+@pytest.mark.parametrize("bad", [{"smooth": -1.0}, {"smooth": 4.5}, {"low": 2.0}, {"cap": -0.1}, {"background": 1.5}])
 def test_impossible_rules_are_refused(bad):
     """Rules outside their range say which one it is."""
-    with pytest.raises(BadInput, match=next(iter(bad))):
-        Rules(**bad)
+    with pytest.raises(BadInput, match=f"test: {next(iter(bad))}: "):
+        WatershedRules.parse(bad, "test")
 
 
 def test_arrays_that_do_not_fit_are_refused():
     """Wrong types and shapes are refused before any voxel is looked at."""
-    at, rules = window(Rules(), SHAPE, (0, 0, 0), SHAPE), Rules()
+    at, rules = window(WatershedRules(), SHAPE, (0, 0, 0), SHAPE), WatershedRules()
     for affinities, mask in (
         (full_of(1).astype(np.float32), None),
         (full_of(1, channels=2), None),
