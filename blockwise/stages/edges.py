@@ -12,6 +12,7 @@ from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.components import concatenate_pairs, joins
 from blockwise.kernels.graph.edges import count_edges, count_histograms
 from blockwise.kernels.tables import distinct
+from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, pick
 from blockwise.stages.fragments import unpack_links
@@ -19,6 +20,13 @@ from blockwise.stages.renaming import note_counting
 from blockwise.stages.tables import EDGES, HISTOGRAMS, JOINS, LINKS, NODE, NODES
 from blockwise.store.base import Store
 from blockwise.store.table import Table
+
+
+class EdgeSettings(Settings):
+    """How the region graph is made."""
+
+    offsets: Literal["all", "nearest"] = "all"
+    """Which affinity channels count: all of them, or the nearest neighbours only."""
 
 
 class Edges(Stage):
@@ -31,12 +39,12 @@ class Edges(Stage):
     fragments: Volume
     shape: Voxels
     block: Voxels
-    offsets: Literal["all", "nearest"] = "all"
-    """Which affinity channels count: all of them, or the nearest neighbours only."""
+    settings: EdgeSettings
     reach: Voxels = (1, 1, 1)
     """The largest offset along each axis, in voxels."""
-    per_section: bool = False
-    histograms: bool = False
+    per_section: bool
+    """Whether the fragments were made in each section on its own."""
+    histograms: bool
     """Whether the affinities of each edge are kept in bins, for statistics other than the mean."""
 
     def grid(self) -> Grid:
@@ -78,7 +86,7 @@ class Edges(Stage):
         chosen = [
             (channel, offset)
             for channel, offset in enumerate(found)
-            if (self.offsets == "all" or offset in NEAREST) and not (self.per_section and offset[0])
+            if (self.settings.offsets == "all" or offset in NEAREST) and not (self.per_section and offset[0])
         ]
         return [channel for channel, _ in chosen], [offset for _, offset in chosen]
 

@@ -51,7 +51,7 @@ class Fragments(Stage):
     shape: Voxels
     block: Voxels
     settings: FragmentSettings
-    foreground: Volume | None = None
+    foreground: Volume | None
     """How sure it is that a voxel is foreground: whole numbers up to the full value of their type, or floats to 1.
     Needed where the settings have a foreground."""
 

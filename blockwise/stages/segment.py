@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
-from pydantic import Field
+from pydantic import field_validator
 
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.fields import Fraction
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.tables import relabel
+from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.stages.tables import NAMES, SEGMENT, segments_of
 from blockwise.store.base import Store
+
+
+class SegmentSettings(Settings):
+    """Which segmentations are written."""
+
+    thresholds: tuple[Fraction, ...] = (0.5,)
+    """Fragments whose merge scores above a threshold are one segment: a high one splits, a low one merges."""
+
+    @field_validator("thresholds")
+    @classmethod
+    def each_once(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
+        if not thresholds or len({format(threshold, "g") for threshold in thresholds}) < len(thresholds):
+            raise ValueError(f"thresholds must be different and at least one, got {list(thresholds)}")
+        return thresholds
 
 
 class Segment(Stage):
@@ -32,9 +46,9 @@ class Segment(Stage):
     dendrogram: Volume
     shape: Voxels
     block: Voxels
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Fragments whose merge scores above this are one segment."""
-    stop: Annotated[float, Field(ge=0, le=1)] = 0.0
+    threshold: Fraction
+    """One of the settings' thresholds."""
+    stop: Fraction
     """Where the agglomeration ended; a threshold below it cannot be had."""
 
     @property

@@ -16,7 +16,9 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files import write_text
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
+from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import ForegroundSettings, FragmentSettings
+from blockwise.stages.segment import SegmentSettings
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads
 from contraband.experiments.params import Params
@@ -26,14 +28,7 @@ from contraband.volumes.line import stages
 from contraband.volumes.output import Output
 from contraband.volumes.report import read_json
 from contraband.volumes.run import execute
-from contraband.volumes.settings import (
-    Blocks,
-    EvaluateSettings,
-    Model,
-    SegmentSettings,
-    Source,
-    VolumeSettings,
-)
+from contraband.volumes.settings import Blocks, Model, Source, VolumeSettings
 
 BACKGROUND = 0.5
 """With `has_background`, but no foreground channel, voxels whose affinities are all at most this are left out."""

@@ -10,6 +10,7 @@ from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.edges import Edges
+from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
 from contraband.volumes.output import Output
@@ -101,7 +102,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             fragments=fragments,
             shape=shape,
             block=block,
-            offsets=settings.edges.offsets,
+            settings=settings.edges,
             reach=(depth, height, width),
             per_section=per_section,
             histograms=settings.agglomerate.statistic.percent > 0,
@@ -174,8 +175,6 @@ def _segments(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
 
 
 def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage:
-    from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
-
     labels = Volume(path=settings.volume.labels) if settings.volume.labels else None
     stop = settings.agglomerate.stop
     wanted = settings.evaluate.thresholds
@@ -199,7 +198,7 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
         thresholds=thresholds,
         truth_begin=_truth_begin(settings, labels) if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
-        **settings.evaluate.model_dump(exclude={"thresholds"}),
+        settings=settings.evaluate,
     )
 
 

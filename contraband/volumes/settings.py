@@ -11,11 +11,14 @@ from pydantic import Field, field_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
-from blockwise.fields import Count, Fraction, Place, Positive
+from blockwise.fields import Place, Positive
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
+from blockwise.stages.edges import EdgeSettings
+from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import FragmentSettings
+from blockwise.stages.segment import SegmentSettings
 
 
 class Source(Settings):
@@ -49,38 +52,6 @@ class Blocks(Settings):
 
     shape: tuple[Positive, Positive, Positive] = (64, 128, 128)
     """Voxels of a block along z, y, x; also the shard shape of every output."""
-
-
-class EdgeSettings(Settings):
-    """The region graph; see `blockwise.stages.edges.Edges`."""
-
-    offsets: Literal["all", "nearest"] = "all"
-
-
-class SegmentSettings(Settings):
-    """Which segmentations are written."""
-
-    thresholds: tuple[Fraction, ...] = (0.5,)
-
-    @field_validator("thresholds")
-    @classmethod
-    def each_once(cls, thresholds: tuple[float, ...]) -> tuple[float, ...]:
-        if not thresholds or len({format(threshold, "g") for threshold in thresholds}) < len(thresholds):
-            raise ValueError(f"thresholds must be different and at least one, got {list(thresholds)}")
-        return thresholds
-
-
-class EvaluateSettings(Settings):
-    """How the result is scored; see `blockwise.stages.evaluate.stage.Evaluate`."""
-
-    ignore: tuple[Count, ...] = (0,)
-    min_voxels: Count = 0
-    per_section: bool = False
-    partial: bool = False
-    thresholds: tuple[Fraction, ...] | None = None
-    """Thresholds that are scored; null: every hundredth and those of segment."""
-    false_merges: Count = 20
-    least_voxels: Positive = 50
 
 
 class VolumeSettings(Settings):

@@ -13,8 +13,8 @@ from blockwise.arrays.volume import Volume, create, info, read, write
 from blockwise.grid import Voxels
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
-from blockwise.stages.edges import Edges
-from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
+from blockwise.stages.edges import Edges, EdgeSettings
+from blockwise.stages.evaluate.stage import Evaluate, EvaluateSettings, sweep_thresholds
 from blockwise.stages.fragments import Fragments, FragmentSettings
 from blockwise.stages.segment import Segment
 
@@ -67,12 +67,13 @@ def line(
     threshold: float = 0.5,
     stop: float = 0.0,
     merging: dict[str, str] | None = None,
-    inside: dict[str, Volume] | None = None,
+    mask: Volume | None = None,
+    likelihood: Volume | None = None,
     **rules: object,
 ) -> list[Stage]:
     """Every stage from stored affinities on; the arrays lie under `output`.
 
-    inside: `mask` and `foreground` of the stage of fragments. rules: its settings.
+    likelihood: of the foreground. rules: the settings of fragments.
     """
     shape = info(affinities).spatial
     fragments, tree = Volume(path=output / "fragments"), Volume(path=output / "agglomeration")
@@ -80,13 +81,20 @@ def line(
     merges = AgglomerateSettings(stop=stop, **(merging or {}))
     stages: list[Stage] = [
         Fragments(
-            affinities=affinities, target=fragments, shape=shape, block=block, settings=cutting, **(inside or {})
+            affinities=affinities,
+            target=fragments,
+            mask=mask,
+            shape=shape,
+            block=block,
+            settings=cutting,
+            foreground=likelihood,
         ),
         Edges(
             affinities=affinities,
             fragments=fragments,
             shape=shape,
             block=block,
+            settings=EdgeSettings(),
             per_section=cutting.per_section,
             histograms=merges.statistic.percent > 0,
         ),
@@ -111,6 +119,7 @@ def line(
                 shape=shape,
                 block=block,
                 truth_shape=info(labels).spatial,
+                settings=EvaluateSettings(),
                 thresholds=sweep_thresholds(stop, [threshold]),
             )
         )

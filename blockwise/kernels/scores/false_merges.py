@@ -42,7 +42,7 @@ class FalseMerge:
 
 
 def first_false_merges(
-    table: np.ndarray, dendrogram: Dendrogram, least_voxels: int, wanted: int, ignore: Sequence[int] = (0,)
+    table: np.ndarray, dendrogram: Dendrogram, least_voxels: int, wanted: int, ignore: Sequence[int]
 ) -> list[FalseMerge]:
     """At most `wanted` false merges, highest score first; of equal scores, the larger child first.
 

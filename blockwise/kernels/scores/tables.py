@@ -98,7 +98,7 @@ def _logs(counts: np.ndarray) -> float:
     return math.fsum((values * np.log2(values)).tolist())
 
 
-def score(table: np.ndarray, ignore: Sequence[int] = (0,), threshold: float = math.nan) -> Scores:
+def score(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Scores:
     """The scores of one segmentation.
 
     table: OVERLAP with segments in the fragment column, in any order, a pair may come up more than once.
@@ -140,7 +140,7 @@ def _finish(
 
 
 def sweep(
-    table: np.ndarray, dendrogram: Dendrogram, thresholds: Sequence[float], ignore: Sequence[int] = (0,)
+    table: np.ndarray, dendrogram: Dendrogram, thresholds: Sequence[float], ignore: Sequence[int]
 ) -> list[Scores]:
     """The scores at each threshold, in the order given, from one walk over the merges.
 
@@ -183,7 +183,7 @@ def sweep(
     return [found[float(threshold)] for threshold in thresholds]
 
 
-def best_possible(table: np.ndarray, ignore: Sequence[int] = (0,)) -> Scores:
+def best_possible(table: np.ndarray, ignore: Sequence[int]) -> Scores:
     """The scores if every fragment went to the truth object it shares most voxels with (ties: the smaller).
 
     Fragment 0, background, stays alone; fragments without an evaluated voxel are left out.

@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
-from pydantic import Field
 
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.fields import Count, Fraction, Positive
 from blockwise.files import write_json
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
@@ -21,6 +21,7 @@ from blockwise.kernels.scores.false_merges import first_false_merges
 from blockwise.kernels.scores.run_length import RunLength, run_lengths
 from blockwise.kernels.scores.tables import Scores, best_possible, sweep
 from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
+from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.contacts import contacts
@@ -33,6 +34,25 @@ _PLACES = ("target", "skeletons")
 
 _LABEL = 0xFFFFFFFF
 """With `per_section`, the bits of a true label that are not its section."""
+
+
+class EvaluateSettings(Settings):
+    """How the result is scored."""
+
+    ignore: tuple[Count, ...] = (0,)
+    """Voxels with these true labels are left out."""
+    min_voxels: Count = 0
+    """True objects with fewer voxels are left out."""
+    per_section: bool = False
+    """True labels count again from the start in each section, as in a stack of 2D images."""
+    partial: bool = False
+    """The truth may be smaller than the volume; its offset says where it lies."""
+    thresholds: tuple[Fraction, ...] | None = None
+    """Thresholds that are scored; null: every hundredth from agglomerate.stop on, and those of segment."""
+    false_merges: Count = 20
+    """How many of the merges that first joined two true objects are listed, the highest scores first."""
+    least_voxels: Positive = 50
+    """A cluster counts as part of a true object, in that list, if it shares at least this many voxels with it."""
 
 
 class Evaluate(Stage):
@@ -56,19 +76,9 @@ class Evaluate(Stage):
     truth_begin: Voxels = (0, 0, 0)
     """Where the truth begins in the volume, in voxels."""
     truth_shape: Voxels
-    ignore: tuple[int, ...] = (0,)
-    """Voxels with these true labels are left out."""
-    min_voxels: Annotated[int, Field(ge=0)] = 0
-    """True objects with fewer voxels are left out."""
-    per_section: bool = False
-    """True labels count anew in each section, as in a stack of 2D images."""
-    thresholds: tuple[float, ...] = (0.5,)
-    partial: bool = False
-    """The truth may be smaller than the volume."""
-    false_merges: Annotated[int, Field(ge=0)] = 20
-    """How many of the merges that first joined two true objects are listed, the highest scores first."""
-    least_voxels: Annotated[int, Field(ge=1)] = 50
-    """A cluster counts as part of a true object, in that list, if it shares at least this many voxels with it."""
+    settings: EvaluateSettings
+    thresholds: tuple[Fraction, ...]
+    """Those that are scored, sorted: of the settings, or from `sweep_thresholds`."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block)
@@ -109,7 +119,7 @@ class Evaluate(Stage):
             begin < 0 or begin + size > whole
             for begin, size, whole in zip(self.truth_begin, self.truth_shape, self.shape, strict=True)
         )
-        if outside or (self.truth_shape != self.shape and not self.partial):
+        if outside or (self.truth_shape != self.shape and not self.settings.partial):
             raise BadInput(
                 labels.path,
                 "labels have another shape than the volume",
@@ -141,7 +151,7 @@ class Evaluate(Stage):
         if self.labels is None:
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
         truth = read(self.labels, box - Coordinate(self.truth_begin)).astype(np.uint64)
-        if self.per_section:
+        if self.settings.per_section:
             if int(truth.max()) > _LABEL:
                 raise WorkFailed(f"{self.labels.path}: with per_section labels must be below 2**32, got {truth.max()}")
             sections = np.arange(box.begin[0], box.end[0], dtype=np.uint64)[:, None, None]
@@ -181,7 +191,7 @@ class Evaluate(Stage):
         self, table: np.ndarray, tree: Dendrogram, ignore: Sequence[int], store: Store
     ) -> list[dict[str, Any]]:
         """Rows of evaluation.json: which objects were joined by which merge, and where to look."""
-        merges = first_false_merges(table, tree, self.least_voxels, self.false_merges, ignore)
+        merges = first_false_merges(table, tree, self.settings.least_voxels, self.settings.false_merges, ignore)
         described = info(self.fragments)
         rows = []
         for merge, contact in zip(merges, contacts(store, self.fragments, self.grid(), tree, merges), strict=True):
@@ -190,7 +200,7 @@ class Evaluate(Stage):
                 {
                     **asdict(merge),
                     **asdict(contact),
-                    "truth": [label & _LABEL if self.per_section else label for label in merge.truth],
+                    "truth": [label & _LABEL if self.settings.per_section else label for label in merge.truth],
                     "place": [offset + (index + 0.5) * size for index, size, offset in axes],
                 }
             )
@@ -202,8 +212,8 @@ class Evaluate(Stage):
             return (0,)
         truth, place = np.unique(table["truth"], return_inverse=True)
         voxels = np.bincount(place, weights=table["voxels"], minlength=len(truth))
-        small = truth[voxels < self.min_voxels]
-        return tuple({*self.ignore, *(int(label) for label in small)})
+        small = truth[voxels < self.settings.min_voxels]
+        return tuple({*self.settings.ignore, *(int(label) for label in small)})
 
 
 def as_row(scores: Scores | RunLength) -> dict[str, Any]:

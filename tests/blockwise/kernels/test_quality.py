@@ -32,7 +32,7 @@ def test_neuropil_is_segmented_better_than_by_a_seeded_watershed():
     ids = fragments(affinities, WatershedRules(), (32, 64, 64))
     edges = count_edges(ids, affinities, NEAREST, (0, 0, 0))
     dendrogram = agglomerate(edges, 255, ALL_MERGES, nodes=np.unique(ids))
-    found = sweep(count_overlap(ids, labels), dendrogram, np.linspace(0, 1, 101).tolist())
+    found = sweep(count_overlap(ids, labels), dendrogram, np.linspace(0, 1, 101).tolist(), (0,))
     assert min(one.voi_sum for one in found) < 0.205
     assert len(edges) < 0.01 * ids.size
 

@@ -15,7 +15,7 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.stages.agglomerate.stage import read_dendrogram
-from blockwise.stages.evaluate.stage import Evaluate
+from blockwise.stages.evaluate.stage import Evaluate, EvaluateSettings
 from tests.blockwise.kernels.scores.test_run_length import slow_run_length
 from tests.blockwise.stages.test_line import run
 from tests.support.volumes import cells, line, store_volume, whole
@@ -37,7 +37,8 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, Volume]:
 def evaluated(output: Path, volume: tuple[Volume, Volume], block: Voxels, **changes: Any) -> dict[str, Any]:
     """evaluation.json of a run over the volume."""
     stages = line(output, volume[0], block, volume[1])
-    stages[-1] = stages[-1].model_copy(update=changes)
+    chosen = {key: changes.pop(key) for key in list(changes) if key in EvaluateSettings.model_fields}
+    stages[-1] = stages[-1].model_copy(update={"settings": EvaluateSettings(**chosen), **changes})
     assert isinstance(stages[-1], Evaluate)
     run(output, stages)
     found: dict[str, Any] = json.loads((output / "evaluation.json").read_text())

@@ -32,11 +32,11 @@ def segmented(
 ) -> list[Volume]:
     """Fragments and segments of the cells, in blocks."""
     affinities = store_volume(folder / f"{name}-affinities", cells(SHAPE)[0])
-    inside = {"foreground": store_volume(folder / f"{name}-foreground", foreground)}
+    likelihood = store_volume(folder / f"{name}-foreground", foreground)
     output = folder / f"{name}.zarr"
     store = open_store(f"sqlite:///{folder / name}.db")
     with InProcess(store) as executor:
-        run_stages(line(output, affinities, block, inside=inside, foreground=wanted), store, executor)
+        run_stages(line(output, affinities, block, likelihood=likelihood, foreground=wanted), store, executor)
     store.close()
     return [Volume(path=output / part) for part in ("fragments", "segments/0.5")]
 

@@ -75,7 +75,8 @@ def test_scores_from_tables_equal_scores_of_the_volume(volume: tuple[Volume, Vol
     """The row of a threshold is what the written segments and the labels give directly."""
     rows = json.loads((in_one_block / "evaluation.json").read_text())["thresholds"]
     row = next(row for row in rows if row["threshold"] == 0.5)
-    direct = score(count_overlap(whole(Volume(path=in_one_block / "segments/0.5")), whole(volume[1]).astype("u8")))
+    segments, truth = whole(Volume(path=in_one_block / "segments/0.5")), whole(volume[1]).astype("u8")
+    direct = score(count_overlap(segments, truth), (0,))
     for key in ("voi_split", "voi_merge", "voi_sum", "arand"):
         assert row[key] == pytest.approx(getattr(direct, key), abs=1e-9)
     assert (row["segments"], row["matched"]) == (direct.segments, direct.matched)
@@ -165,7 +166,7 @@ def test_masked_voxels_are_background(tmp_path: Path) -> None:
     mask[:, 5:9] = 0
     stored, masked = store_volume(tmp_path / "affinities", affinities), store_volume(tmp_path / "mask", mask)
     output = tmp_path / "out.zarr"
-    run(output, line(output, stored, (6, 8, 16), inside={"mask": masked}))
+    run(output, line(output, stored, (6, 8, 16), mask=masked))
     for name in ("fragments", "segments/0.5"):
         assert ((whole(Volume(path=output / name)) > 0) == (mask > 0)).all()
 

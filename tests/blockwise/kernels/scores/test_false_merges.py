@@ -66,14 +66,14 @@ def test_the_cost_is_what_voi_merge_grows_by():
     """Between the thresholds around a merge, VOI merge differs by its cost."""
     dendrogram = agglomerate(random_edges(3, nodes=60, rows=200, levels=256), 255, ALL_MERGES)
     table = random_table(3, dendrogram.fragment)
-    costs = {merge.clusters: merge.voi_merge for merge in first_false_merges(table, dendrogram, 1, 99)}
+    costs = {merge.clusters: merge.voi_merge for merge in first_false_merges(table, dendrogram, 1, 99, (0,))}
     segment_of = {fragment: fragment for fragment in dendrogram.fragment.tolist()}
     for parent, child, _, _, members in slow_clusters(dendrogram):
         scores = []
         for _ in range(2):
             mapped = table.copy()
             mapped["fragment"] = [segment_of.get(f, f) for f in table["fragment"].tolist()]
-            scores.append(score(mapped).voi_merge)
+            scores.append(score(mapped, (0,)).voi_merge)
             segment_of.update(dict.fromkeys(members, segment_of[parent]))
         if (parent, child) in costs:
             assert costs.pop((parent, child)) == pytest.approx(scores[1] - scores[0], abs=1e-9)
@@ -84,7 +84,7 @@ def test_the_sides_of_a_merge_are_its_clusters():
     """Every fragment has the bits of the clusters that it was in when they merged."""
     dendrogram = agglomerate(random_edges(5, nodes=120, rows=300, levels=4), 255, ALL_MERGES)
     table = random_table(5, dendrogram.fragment)
-    merges = first_false_merges(table, dendrogram, 1, 64)
+    merges = first_false_merges(table, dendrogram, 1, 64, (0,))
     bits = both_sides(dendrogram, merges)
     clusters = {(parent, child): members for parent, child, _, *members in slow_clusters(dendrogram)}
     for place, merge in enumerate(merges):
@@ -98,8 +98,8 @@ def test_slivers_do_not_count():
     table = np.array([(1, 5, 90), (2, 6, 9), (3, 6, 80), (4, 5, 70)], OVERLAP)
     ids = np.arange(1, 5, dtype=np.uint64)
     tree = Dendrogram(ids, np.array([1, 1, 1, 1], np.uint64), np.array([0, 0.9, 0.5, 0.4]))
-    assert [merge.score for merge in first_false_merges(table, tree, 1, 20)] == [0.9]
-    (found,) = first_false_merges(table, tree, 10, 20)
+    assert [merge.score for merge in first_false_merges(table, tree, 1, 20, (0,))] == [0.9]
+    (found,) = first_false_merges(table, tree, 10, 20, (0,))
     assert (found.score, found.truth, found.voxels) == (0.5, (5, 6), (90, 80))
     assert math.isfinite(found.voi_merge)
     assert found.voi_merge > 0
@@ -110,9 +110,9 @@ def test_nothing_merged_is_nothing_false():
     ids = np.arange(1, 3, dtype=np.uint64)
     alone, together = Dendrogram(ids, ids, np.zeros(2)), Dendrogram(ids, ids[[0, 0]], np.array([0, 0.5]))
     table = np.array([(1, 5, 90), (2, 6, 80)], OVERLAP)
-    assert first_false_merges(table, alone, 1, 20) == []
-    assert first_false_merges(table[:0], together, 1, 20) == []
-    assert first_false_merges(table, together, 1, 0) == []
-    cost = score(np.array([(1, 5, 90), (1, 6, 80)], OVERLAP)).voi_merge
+    assert first_false_merges(table, alone, 1, 20, (0,)) == []
+    assert first_false_merges(table[:0], together, 1, 20, (0,)) == []
+    assert first_false_merges(table, together, 1, 0, (0,)) == []
+    cost = score(np.array([(1, 5, 90), (1, 6, 80)], OVERLAP), (0,)).voi_merge
     wanted = [FalseMerge(0.5, (1, 2), (5, 6), (90, 80), pytest.approx(cost))]
-    assert first_false_merges(table, together, 1, 1) == wanted
+    assert first_false_merges(table, together, 1, 1, (0,)) == wanted

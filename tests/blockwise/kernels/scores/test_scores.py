@@ -73,7 +73,7 @@ def test_scores_equal_those_of_waterz():
 
     segments, truth = overlapping(1)
     theirs = waterz.evaluate(segments, truth.astype(np.uint64))
-    ours = score(count_overlap(segments, truth))
+    ours = score(count_overlap(segments, truth), (0,))
     precision, recall = theirs["rand_merge"], theirs["rand_split"]
     assert ours.arand == pytest.approx(1 - 2 * precision * recall / (precision + recall))
     assert ours.voi_split == pytest.approx(theirs["voi_split"])
@@ -83,7 +83,7 @@ def test_scores_equal_those_of_waterz():
 def test_a_perfect_segmentation_scores_perfectly():
     """Other names for the same objects cost nothing."""
     _, truth = overlapping(0)
-    found = score(count_overlap(truth.astype(np.uint64) * np.uint64(7), truth))
+    found = score(count_overlap(truth.astype(np.uint64) * np.uint64(7), truth), (0,))
     assert astuple(found)[1:5] == (0, 0, 0, 0)
     assert (found.matched, found.precision, found.recall, found.f1) == (found.truth_objects, 1, 1, 1)
 
@@ -91,18 +91,18 @@ def test_a_perfect_segmentation_scores_perfectly():
 def test_one_segment_for_all_costs_the_entropy_of_the_truth():
     """A constant label has no splits, and merges all."""
     truth = np.repeat(np.arange(1, 5, dtype=np.uint8), 25)
-    found = score(count_overlap(np.ones(100, np.uint64), truth))
+    found = score(count_overlap(np.ones(100, np.uint64), truth), (0,))
     assert (found.voi_split, found.voi_merge, found.matched) == (0, pytest.approx(2), 0)
     assert found.arand == pytest.approx(1 - 2 * 0.25 / 1.25)
 
 
 def test_nothing_to_evaluate_is_not_a_number():
     """Where every truth is ignored, scores are nan rather than perfect."""
-    found = score(np.array([(1, 0, 10)], OVERLAP))
+    found = score(np.array([(1, 0, 10)], OVERLAP), (0,))
     assert math.isnan(found.voi_sum)
     assert math.isnan(found.arand)
     assert found.segments == 1
-    assert math.isnan(score(np.zeros(0, OVERLAP)).f1)
+    assert math.isnan(score(np.zeros(0, OVERLAP), (0,)).f1)
 
 
 def test_background_counts_towards_segments_if_it_is_not_ignored():
@@ -156,10 +156,10 @@ def test_the_sweep_counts_matched_objects():
     edges = edges[(edges["u"] < edges["v"]) & (edges["u"] > 2)]
     dendrogram, table = agglomerate(edges, 255, ALL_MERGES), count_overlap(fragments, truth)
     thresholds = np.linspace(0, 1, 40).tolist()
-    found = sweep(table, dendrogram, thresholds)
+    found = sweep(table, dendrogram, thresholds, (0,))
     for threshold, one in zip(thresholds, found, strict=True):
         mapped = relabel(fragments, dendrogram.fragment, cut(dendrogram, threshold))
-        assert_same(one, score(count_overlap(mapped, truth), threshold=threshold))
+        assert_same(one, score(count_overlap(mapped, truth), (0,), threshold))
     assert len({one.matched for one in found}) > 1
 
 
@@ -167,7 +167,7 @@ def test_the_best_possible_assigns_fragments_to_their_main_object():
     """Fragments are joined by the object they share most with, background fragments stay apart."""
     table = np.array([(1, 5, 30), (1, 6, 10), (2, 5, 20), (3, 6, 40), (3, 0, 99), (4, 0, 9)], OVERLAP)
     joined = np.array([(1, 5, 50), (1, 6, 10), (2, 6, 40)], OVERLAP)
-    assert_same(best_possible(table), score(joined))
+    assert_same(best_possible(table, (0,)), score(joined, (0,)))
     perfect = np.array([(1, 5, 30), (2, 5, 20), (7, 6, 1)], OVERLAP)
-    assert best_possible(perfect).voi_sum == 0
-    assert best_possible(np.array([(0, 5, 30), (2, 5, 20)], OVERLAP)).segments == 1
+    assert best_possible(perfect, (0,)).voi_sum == 0
+    assert best_possible(np.array([(0, 5, 30), (2, 5, 20)], OVERLAP), (0,)).segments == 1
