@@ -42,7 +42,9 @@ class Cluster(Settings):
     interface: str | None = None
     """For batch systems: network interface of the scheduler, such as ib0."""
     queue: str | None = None
+    """For batch systems: queue or partition of the jobs."""
     account: str | None = None
+    """For batch systems: whose account the jobs are charged to."""
     walltime: str | None = None
     """Longest time of a job, such as "04:00:00"."""
     directives: tuple[str, ...] = ()

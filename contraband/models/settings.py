@@ -16,12 +16,15 @@ class ModelSettings(Settings):
     """The base encoder, a U-Net with valid convolutions, and the sizes of its two outputs."""
 
     model: Literal["unet"] = "unet"
+    """The kind of network; there is one."""
 
     in_shape: VoxelShape
     """Training input in voxels: (y, x) for a 2D network, (z, y, x) for a 3D one; refused, with the nearest that fits,
     if pooling leaves a rest."""
 
     in_channels: PositiveInt = 1
+    """Channels of raw."""
+
     num_fmaps: PositiveInt = 32
     """Feature maps of the first level."""
 
@@ -35,10 +38,14 @@ class ModelSettings(Settings):
     """Kernels of each level on the way down, the bottom included; left out: two of 3."""
 
     kernel_size_down_repeated: PositiveInt = 1
+    """`kernel_size_down` stands so many times one after the other: one level is enough where all are alike."""
+
     kernel_size_up: Kernels = ()
     """Kernels of each level on the way up; left out: two of 3."""
 
     kernel_size_up_repeated: PositiveInt = 1
+    """The same for `kernel_size_up`."""
+
     constant_upsample: bool = True
     """Upsample by repetition; otherwise by a transposed convolution."""
 

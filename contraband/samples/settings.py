@@ -75,6 +75,7 @@ class NoiseParams(Settings):
     """Gaussian noise on the normalised raw data."""
 
     var: NonNegativeFloat = 1e-6
+    """Its variance."""
 
 
 class IntensityParams(Settings):
@@ -97,12 +98,26 @@ class Augmentations(Settings):
     """What is changed at random in a training sample."""
 
     elastic: bool = False
+    """Whether samples are turned, zoomed and bent."""
+
     elastic_params: ElasticParams = ElasticParams()
+
     simple: bool = False
+    """Whether they are mirrored, and their axes change places."""
+
     simple_params: SimpleParams = SimpleParams()
+
     blur: bool = False
+    """Whether raw is blurred."""
+
     blur_params: BlurParams = BlurParams()
+
     noise: bool = False
+    """Whether raw gets noise."""
+
     noise_params: NoiseParams = NoiseParams()
+
     intensity: bool = False
+    """Whether brightness and contrast change."""
+
     intensity_params: IntensityParams = IntensityParams()

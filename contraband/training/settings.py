@@ -30,13 +30,23 @@ class TrainSettings(Augmentations):
     """One zarr container, or several; a volume is drawn in proportion to its size."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """How weights are stepped, each as torch has it."""
+
     lr: PositiveFloat = 1e-4
+    """Learning rate."""
+
     warmup_steps: NonNegativeInt = 0
     """The rate grows evenly up to `lr` in the first so many steps; high at once it may kill a small network."""
 
     num_iterations: PositiveInt = 10000
+    """Steps of the training."""
+
     batch_size: PositiveInt = 1
+    """Samples of a step; for contrastive training, pairs of views."""
+
     seed: NonNegativeInt = 0
+    """Of weights, batches and augmentations: the same seed gives the same training."""
+
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.998
     """Decay a step of the averaged weights that are evaluated; 0 turns averaging off."""
 
@@ -47,6 +57,7 @@ class TrainSettings(Augmentations):
     """`percentile`: raw is stretched between percentiles of each section instead, in training and prediction."""
 
     percentile_params: Percentiles = Percentiles()
+    """Which percentiles, with `normalize: percentile`."""
 
     augment: Literal["auto", "loader", "device"] = "auto"
     """Where samples are augmented; auto: on the device where that is a GPU."""
@@ -104,6 +115,7 @@ class ContrastiveSettings(TrainSettings):
     """Points per output voxel."""
 
     temperature: PositiveFloat = 0.05
+    """Of the contrastive loss: a lower one weighs the nearest of the other points more."""
 
 
 class RawAndLabels(Settings):
@@ -120,14 +132,21 @@ class SegDataset(Settings):
     """What to train on and what to score."""
 
     train: RawAndLabels
+    """What heads are trained on."""
+
     validate_: RawAndLabels | None = Field(default=None, alias="validate")
+    """What `contraband validate` scores."""
+
     test: RawAndLabels | None = None
+    """Kept for files of the original tool; no command reads it."""
 
 
 class SegSettings(TrainSettings):
     """One point of the seg grid."""
 
     dataset: SegDataset
+    """Datasets inside every data file, to train on and to score."""
+
     baseline: bool = False
     """Train end to end, without a contrastive checkpoint."""
 
@@ -135,6 +154,8 @@ class SegSettings(TrainSettings):
     """Leave the base encoder as it is and train the head only."""
 
     seg_head: Literal["Simple", "Sparse"] = "Simple"
+    """`Simple` for dense labels, `Sparse` for a few labelled points: the same layers, so either reads points too."""
+
     seg_out_channels: PositiveInt | None = None
     """Affinity channels; left out: as many as the network has dimensions, or as `offsets` lists."""
 

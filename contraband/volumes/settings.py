@@ -38,11 +38,14 @@ class Model(Settings):
     """The network that predicts."""
 
     checkpoint: Place
+    """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto: a GPU where there is one."""
     tile: tuple[Positive, Positive, Positive] | None = None
     """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
     that the prediction does not depend on the blocks."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 where the processor has it."""
     output: Literal["affinities", "embeddings"] = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there."""
 
@@ -62,6 +65,7 @@ class VolumeSettings(Settings):
     """Stored affinities; predict is skipped."""
     model: Model | None = None
     output: Place
+    """Folder of everything that is made; its name ends in .zarr."""
     blocks: Blocks = Blocks()
     fragments: FragmentSettings = FragmentSettings()
     edges: EdgeSettings = EdgeSettings()
