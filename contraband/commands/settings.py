@@ -1,0 +1,151 @@
+"""The command that lists every key of a settings file: as a file to begin with, or as tables for a page."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from blockwise.errors import BadInput
+
+if TYPE_CHECKING:
+    from blockwise.settings import Settings
+    from contraband.commands.keys import Key, Section
+
+WIDTH = 110
+FILES = ("volume", "experiment")
+GRIDS = ("contrastive", "seg")
+"""Sections of a param_dict.json in which each key has a list of options."""
+
+
+def settings(
+    which: Annotated[str, typer.Argument(help=f"One of {', '.join(FILES)}.", metavar="FILE")],
+    as_tables: Annotated[bool, typer.Option("--markdown", help="As Markdown tables, for a page.")] = False,
+) -> None:
+    """Print every key of a volume's settings or of an experiment's param_dict.json, with what it means.
+
+    What is printed is a file to begin with: it holds every key at its default, and says which must be given.
+
+    Example: contraband settings volume > vol.yaml
+    """
+    if which not in FILES:
+        raise BadInput("settings", "no such file", got=which, wanted=" or ".join(FILES))
+    typer.echo(markdown(_kind(which)) if as_tables else "\n".join(commented(which)))
+
+
+def _kind(which: str) -> type[Settings]:
+    """The class of a whole file."""
+    if which == "volume":
+        from contraband.volumes.settings import VolumeSettings
+
+        return VolumeSettings
+    from contraband.experiments.params import Params
+
+    return Params
+
+
+def markdown(kind: type[Settings]) -> str:
+    """A heading and a table for each section of a file."""
+    from contraband.commands.keys import sections
+
+    return "\n\n".join("\n".join(_table(section)) for section in sections(kind))
+
+
+def _table(section: Section) -> Iterator[str]:
+    titles = ", ".join(f"`{place}`" for place in section.places)
+    yield f"### {titles}" if any(section.places) else "### The file itself"
+    yield f"\n{section.meaning}\n"
+    yield "| key | value | default | meaning |"
+    yield "| :-- | :-- | :-- | :-- |"
+    for key in section.keys:
+        cells = (f"`{key.name}`", key.kind, _shown_default(key), key.meaning)
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _shown_default(key: Key) -> str:
+    if key.needed:
+        return "must be given"
+    return "its defaults" if _is_open(key) else f"`{_text(key.default)}`"
+
+
+def _is_open(key: Key) -> bool:
+    """Whether a section is there if it is not given, each of its keys at its default."""
+    return key.section is not None and key.default is not None and not key.is_list
+
+
+def _text(value: Any) -> str:
+    """A default as YAML has it: texts without quotes where they need none."""
+    is_word = isinstance(value, str) and re.fullmatch(r"[A-Za-z][\w./-]*", value)
+    return str(value) if is_word else json.dumps(value)
+
+
+def commented(which: str) -> Iterator[str]:
+    """The lines of a file that holds every key at its default; what must be given is there as a comment."""
+    kind = _kind(which)
+    yield from textwrap.wrap(_paragraph(kind.__doc__), WIDTH, initial_indent="# ", subsequent_indent="# ")
+    if which == "volume":
+        yield from _keys(kind, _Style(is_json=False), "")
+    else:
+        yield from ("{", *_keys(kind, _Style(is_json=True), "  "), "}")
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a key is written."""
+
+    is_json: bool
+    in_grid: bool = False
+    """Whether each value is a list of options."""
+
+    def line(self, key: Key, indent: str) -> str:
+        """A key with its default; one that must be given is a comment."""
+        if not self.is_json:
+            return f"{indent}# {key.name}:" if key.needed else f"{indent}{key.name}: {_text(key.default)}"
+        value = [key.default] if self.in_grid else key.default
+        return f'{indent}# "{key.name}":' if key.needed else f'{indent}"{key.name}": {json.dumps(value)},'
+
+    def around(self, key: Key, indent: str) -> tuple[str, tuple[str, ...]]:
+        """The lines before and after the keys of a section."""
+        if not self.is_json:
+            return f"{indent}{key.name}:", ()
+        is_list = self.in_grid or (key.is_list and key.name not in GRIDS)
+        begin, end = ("[{", "}],") if is_list else ("{", "},")
+        return f'{indent}"{key.name}": {begin}', (f"{indent}{end}",)
+
+
+def _keys(kind: type[Settings], style: _Style, indent: str) -> Iterator[str]:
+    """The keys of a section, each below its meaning."""
+    from contraband.commands.keys import keys
+
+    for key in keys(kind):
+        is_there = key.section is not None and (key.needed or _is_open(key) or key.name in GRIDS)
+        needed = "; must be given" if key.needed else ""
+        told = key.meaning if is_there else f"{key.meaning} [{key.kind}{needed}]"
+        begin = f"{indent}# "
+        yield from textwrap.wrap(told.replace("`", ""), WIDTH, initial_indent=begin, subsequent_indent=begin)
+        if key.section is None:
+            yield style.line(key, indent)
+        elif is_there:
+            yield from _section(key, style, indent)
+        else:  # there only if it is given: shown, but as a comment
+            yield style.line(key, indent)
+            yield from (f"{indent}# {line.removeprefix(indent)}" for line in _section(key, style, indent))
+
+
+def _section(key: Key, style: _Style, indent: str) -> Iterator[str]:
+    """A section with all its keys."""
+    assert key.section is not None
+    first, last = style.around(key, indent)
+    inner = replace(style, in_grid=key.name in GRIDS)
+    yield first
+    yield from _keys(key.section, inner, f"{indent}  ")
+    yield from last
+
+
+def _paragraph(text: str | None) -> str:
+    return " ".join((text or "").split())
