@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 
 from tests.benchmarks.machine import describe
-from tests.benchmarks.report import Section, as_markdown, as_text, between, from_json, to_json
-from tests.support.paths import ROOT
+from tests.benchmarks.report import Section, as_markdown, as_text, from_json, to_json
+from tests.support.pages import FIGURES, write_between
 
 SECTIONS = {
     "segmentation": "segmentation",
@@ -36,8 +36,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small volumes and graphs only")
     parser.add_argument("--only", action="append", metavar="SECTION", help="one section; may be repeated")
     parser.add_argument("--folder", type=Path, default=Path("out/bench"), help="where volumes are made and kept")
-    parser.add_argument("--markdown", action="store_true", help="print the figures of the last run for the README")
-    parser.add_argument("--readme", action="store_true", help="write them into the README")
+    parser.add_argument("--markdown", action="store_true", help="print the figures of the last run as Markdown")
+    parser.add_argument("--readme", action="store_true", help="write them into tests/benchmarks/README.md")
     chosen = parser.parse_args()
     path = chosen.folder.parent / ("bench-quick.json" if chosen.quick else "bench.json")
     if chosen.markdown or chosen.readme:
@@ -82,18 +82,17 @@ def load(path: Path) -> list[Section]:
     return from_json(json.loads(path.read_text(encoding="utf-8")).get("sections", []))
 
 
-def show(path: Path, into_readme: bool) -> int:
-    """Print the figures as Markdown, or put them into the README between their marks."""
+def show(path: Path, into_page: bool) -> int:
+    """Print the figures as Markdown, or put them into their page between the marks."""
     sections = load(path)
     if not sections:
         sys.exit(f"{path}: no figures there; run `make bench` first")
     text = as_markdown(sections)
-    if not into_readme:
+    if not into_page:
         sys.stdout.write(text)
         return 0
-    readme = ROOT / "README.md"
-    readme.write_text(between(readme.read_text(encoding="utf-8"), "bench", text), encoding="utf-8")
-    sys.stdout.write(f"{readme.name}: figures of {len(sections)} sections written\n")
+    write_between(FIGURES, "bench", text)
+    sys.stdout.write(f"{FIGURES}: figures of {len(sections)} sections written\n")
     return 0
 
 

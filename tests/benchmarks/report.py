@@ -1,4 +1,4 @@
-"""What a benchmark found, and how it is shown: a table on the screen, Markdown for the README, JSON."""
+"""What a benchmark found, and how it is shown: a table on the screen, Markdown for a page, JSON."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def as_text(sections: Sequence[Section]) -> str:
 
 
 def as_markdown(sections: Sequence[Section]) -> str:
-    """The same for the README; a section is named in its first row only."""
+    """The same for a page; a section is named in its first row only."""
     marks = [":--" if column in LEFT else "--:" for column in range(len(HEAD))]
     lines = [HEAD, tuple(marks)]
     for section in sections:
@@ -110,16 +110,6 @@ def where(sections: Sequence[Section]) -> list[str]:
     if len(groups) == 1:
         return [f"{line}." for line in groups]
     return [f"{', '.join(names)}: {line}." for line, names in groups.items()]
-
-
-def between(text: str, mark: str, new: str) -> str:
-    """`text` with what is between `<!-- mark -->` and `<!-- /mark -->` replaced; raises ValueError without them."""
-    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
-    head, opened, rest = text.partition(begin)
-    _, closed, tail = rest.partition(end)
-    if not opened or not closed:
-        raise ValueError(f"no lines {begin} and {end}, in this order, to write between")
-    return f"{head}{begin}\n{new.strip()}\n{end}{tail}"
 
 
 def to_json(sections: Sequence[Section]) -> list[dict[str, Any]]:

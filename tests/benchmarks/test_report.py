@@ -1,4 +1,4 @@
-"""The table of `make bench`: goals, numbers, JSON and the README."""
+"""The table of `make bench`: goals, numbers, JSON and the page of figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 
 import pytest
 
-from tests.benchmarks.report import Row, Section, as_markdown, as_text, between, from_json, number, reached, to_json
+from tests.benchmarks.__main__ import show
+from tests.benchmarks.report import Row, Section, as_markdown, as_text, from_json, number, reached, to_json
+from tests.support.pages import FIGURES, between
 
 ROWS = (
     Row("6.3 M voxels", 412.34, "ns CPU/voxel", "<= 250", 2.46, "2.3 s"),
@@ -63,11 +65,22 @@ def test_sections_of_several_days_say_which():
     assert lines[:2] == ["speed: 2026-11-22, a machine.", "memory: 2026-11-23, a machine."]
 
 
-def test_only_what_is_between_the_marks_changes():
-    """The rest of the README stays as it is, and writing twice is writing once."""
-    text = "above\n<!-- bench -->\nold\n<!-- /bench -->\nbelow\n"
-    written = between(text, "bench", "new\n")
-    assert written == "above\n<!-- bench -->\nnew\n<!-- /bench -->\nbelow\n"
-    assert between(written, "bench", "new\n") == written
-    with pytest.raises(ValueError, match="no lines"):
-        between("above\n<!-- /bench --> <!-- bench -->", "bench", "new")
+@pytest.mark.parametrize("mark", ["bench", "peers"])
+def test_the_page_has_a_place_for_the_figures(mark):
+    """Both tables can be written into the page of figures, and the rest of it stays as it is."""
+    page = FIGURES.read_text(encoding="utf-8")
+    written = between(page, mark, "new")
+    assert f"<!-- {mark} -->\nnew\n<!-- /{mark} -->" in written
+    assert written.partition(f"<!-- {mark} -->")[0] == page.partition(f"<!-- {mark} -->")[0]
+
+
+def test_the_last_figures_are_written_into_their_page(tmp_path, monkeypatch):
+    """`--readme` measures nothing: it puts what the file holds between the marks of the page of figures."""
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- bench -->\nold\n<!-- /bench -->\nbelow\n")
+    figures = tmp_path / "bench.json"
+    figures.write_text(json.dumps({"sections": to_json([SECTION])}))
+    monkeypatch.setattr("tests.benchmarks.__main__.FIGURES", page)
+    assert show(figures, into_page=True) == 0
+    assert page.read_text() == between(page.read_text(), "bench", as_markdown([SECTION]))
+    assert page.read_text().startswith("above\n<!-- bench -->\n2026-11-22, a machine.")

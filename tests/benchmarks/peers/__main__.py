@@ -16,9 +16,8 @@ from typing import Any
 from tests.benchmarks.machine import describe
 from tests.benchmarks.peers.environment import prepared
 from tests.benchmarks.peers.measuring import Measured, Places, compare
-from tests.benchmarks.report import between
 from tests.benchmarks.runs import Case
-from tests.support.paths import ROOT
+from tests.support.pages import FIGURES, write_between
 
 VOLUMES = {"small": ((128, 192, 256), (64, 96, 128)), "large": ((200, 256, 256), (100, 256, 256))}
 """Shape and block; volara runs on the small one only, for it needs minutes there."""
@@ -47,16 +46,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=VOLUMES, help="one volume; the other keeps its last figures")
     parser.add_argument("--volumes", type=Path, default=Path("out/bench"), help="where volumes are made and kept")
-    parser.add_argument("--markdown", action="store_true", help="print the last figures for the README")
-    parser.add_argument("--readme", action="store_true", help="write them into the README")
+    parser.add_argument("--markdown", action="store_true", help="print the last figures as Markdown")
+    parser.add_argument("--readme", action="store_true", help="write them into tests/benchmarks/README.md")
     chosen = parser.parse_args()
     if not chosen.markdown and not chosen.readme:
         measure(Path("out/peers"), chosen.volumes, chosen.only)
     data = json.loads(PATH.read_text(encoding="utf-8"))
     text = as_markdown(data)
     if chosen.readme:
-        readme = ROOT / "README.md"
-        readme.write_text(between(readme.read_text(encoding="utf-8"), "peers", text), encoding="utf-8")
+        write_between(FIGURES, "peers", text)
     else:
         sys.stdout.write(text)
     return 0
@@ -77,7 +75,7 @@ def measure(folder: Path, volumes: Path, only: str | None) -> None:
 
 
 def as_markdown(data: dict[str, Any]) -> str:
-    """The table for the README; ratios are to ours in one process on the same volume."""
+    """The table as Markdown; ratios are to ours in one process on the same volume."""
     rows = [Measured(**row) for name in VOLUMES for row in data["rows"].get(name, [])]
     ours = {row.voxels: row for row in reversed(rows) if row.is_ours}
     lines = [HEAD, (":--", *("--:",) * (len(HEAD) - 1))]
