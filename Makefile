@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench faults pins clean
+.PHONY: help setup demo picture test check bench faults pages pins clean
 
 TESTS ?= tests
 TESTFLAGS ?=
@@ -53,6 +53,9 @@ interpreter:
 demo: setup ## the whole line on a small made-up volume
 	@$(VENV)/bin/contraband demo $(DEMOFLAGS)
 
+picture: demo ## the demo, and its picture into the README
+	@cp out/demo/slices.png contraband/demo/slices.png
+
 test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
 	@$(RUN) -m pytest -q --durations=10 $(TESTFLAGS) $(TESTS) </dev/null
 
@@ -64,6 +67,9 @@ bench: setup ## figures of speed and memory (BENCHFLAGS="--quick", "--only edges
 
 faults: setup ## runs killed at every scripted point (FAULTFLAGS=--quick)
 	@$(RUN) -m tests.faults $(FAULTFLAGS)
+
+pages: setup ## write the parts of the documentation that are made from the code
+	@$(RUN) -m tests.support.pages
 
 pins: setup ## write constraints.txt from what is installed
 	@$(RUN) -m pip --disable-pip-version-check freeze --exclude-editable --exclude pip \

@@ -38,6 +38,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "embed": training.embed,
     "validate": training.validate,
     "report": training.report,
+    "settings": settings.settings,
     "run": volumes.run,
     "predict-blockwise": volumes.predict_blockwise,
     "segment": volumes.segment,
@@ -47,7 +48,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "audit": volumes.audit,
     "view": volumes.view,
     "dashboard": volumes.dashboard,
-    "settings": settings.settings,
 }
 
 for _name, _command in COMMANDS.items():

@@ -64,7 +64,13 @@ def _table(section: Section) -> Iterator[str]:
     yield "| :-- | :-- | :-- | :-- |"
     for key in section.keys:
         cells = (f"`{key.name}`", key.kind, _shown_default(key), key.meaning)
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield f"| {' | '.join(_cell(text) for text in cells)} |"
+
+
+def _cell(text: str) -> str:
+    """Text as it may stand in a table: `<q>` outside of code would be taken for HTML and not be shown."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part if place % 2 else re.sub(r"<(?=\w)", "&lt;", part) for place, part in enumerate(parts))
 
 
 def _shown_default(key: Key) -> str:

@@ -7,7 +7,6 @@ import tomllib
 from importlib.metadata import requires
 
 import pytest
-import typer
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -70,29 +69,6 @@ def test_shipped_experiments_load(name):
     from contraband.experiments.params import load_params
 
     assert load_params(ROOT / name)
-
-
-@pytest.mark.parametrize("word", ["README.md", "--help"])
-def test_every_command_is_documented(word):
-    """Each command is named in the README, and its help shows an example of it."""
-    commands = typer_commands()
-    assert commands
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    texts = {name: readme if word == "README.md" else help_of(command) for name, command in commands.items()}
-    assert not [name for name, text in texts.items() if f"contraband {name}" not in text]
-
-
-def typer_commands() -> dict[str, object]:
-    """Every command of `contraband` that is not hidden."""
-    from contraband.cli import app
-
-    group = typer.main.get_command(app)
-    return {name: command for name, command in group.commands.items() if not command.hidden}
-
-
-def help_of(command) -> str:
-    """All text of a command's help."""
-    return " ".join(filter(None, [command.help, command.epilog, command.short_help]))
 
 
 def pinned() -> list[str]:

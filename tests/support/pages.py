@@ -1,4 +1,4 @@
-"""Pages of the documentation, and the parts of them that commands write."""
+"""Pages of the documentation, and the parts of them that commands write: `make pages`, `make bench`."""
 
 from __future__ import annotations
 
@@ -23,3 +23,20 @@ def between(text: str, mark: str, new: str) -> str:
 def write_between(page: Path, mark: str, new: str) -> None:
     """Replace what is between the marks on a page; the rest of it stays as it is."""
     page.write_text(between(page.read_text(encoding="utf-8"), mark, new), encoding="utf-8")
+
+
+def made() -> dict[Path, str]:
+    """What stands between the marks `settings` on each page that has them."""
+    from contraband.commands.settings import markdown
+    from contraband.experiments.params import Params
+    from contraband.volumes.settings import VolumeSettings
+
+    return {
+        ROOT / "configs" / "README.md": markdown(VolumeSettings),
+        ROOT / "experiments" / "SETTINGS.md": markdown(Params),
+    }
+
+
+if __name__ == "__main__":
+    for page, tables in made().items():
+        write_between(page, "settings", tables)
