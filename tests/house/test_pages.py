@@ -11,6 +11,8 @@ import pytest
 import typer
 import yaml
 
+from blockwise.stages import tables
+from blockwise.store.table import Table
 from contraband.cli import call
 from tests.house.sources import tracked
 from tests.support.pages import between, made
@@ -89,6 +91,15 @@ def test_tables_of_keys_are_current(page):
     """What a page says of the keys of a settings file is what the classes say; `make pages` writes it."""
     text = page.read_text(encoding="utf-8")
     assert between(text, "settings", made()[page]) == text, "run `make pages`"
+
+
+def test_every_table_is_described():
+    """Each table that stages hand on through the store has a row in ARCHITECTURE.md."""
+    every = [value for value in vars(tables).values() if isinstance(value, Table)]
+    every += [tables.merges_of(1), *tables.rest_of(1), tables.segments_of("segment/<t>")]
+    kinds = {table.kind.removeprefix(f"{tables.BOXES}: ").replace(" 1", " <level>") for table in every}
+    rows = re.findall(r"^\| (`[^|]+) \|", text_of("ARCHITECTURE.md").partition("## Tables")[2], re.MULTILINE)
+    assert kinds == {name for row in rows for name in re.findall(r"`([^`]+)`", row)}
 
 
 def test_make_targets_that_pages_name_exist():
