@@ -44,7 +44,7 @@ def time_rows(one: Run, eight: Run, base: Run) -> list[Row]:
 def time_row(what: str, seconds: list[float], one: Run, eight: Run) -> Row:
     """CPU time a voxel of the large volume over that of the small one."""
     small, large = (1e9 * time / run.case.voxels for time, run in zip(seconds, (one, eight), strict=True))
-    note = f"{small:.0f} to {large:.0f} ns a voxel"
+    note = f"{small:.0f} to {large:.0f} ns per voxel"
     return Row(f"{title(one, eight)}: {what}", large / small, "times", "<= 1.05", note=note)
 
 

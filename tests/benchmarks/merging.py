@@ -23,5 +23,7 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     seconds = f"{found['cpu_seconds']:.1f} s CPU, {found['fragments'] / 1e6:.1f} M fragments"
     return [
         Row(what, found["edges_a_second"], "edges/s", ">= 1,000,000", copy_bytes_a_second() / moved, seconds),
-        Row(f"{what}: memory", found["bytes_an_edge"], "B/edge", "<= 70", note=f"beside the {EDGE.itemsize} B given"),
+        Row(
+            f"{what}: memory", found["bytes_an_edge"], "B/edge", "<= 70", note=f"on top of the {EDGE.itemsize} B given"
+        ),
     ]

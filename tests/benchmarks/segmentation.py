@@ -34,7 +34,7 @@ def volume_rows(run: Run, base: Run, goal: str) -> list[Row]:
     """Time and memory of one run; `base` is one of almost nothing with the same libraries."""
     wall = f"{run.wall_seconds:.1f} s, {run.case.voxels / run.wall_seconds / 1e6:.1f} million voxels/s"
     grown = max(0, run.peak_bytes - base.peak_bytes) / run.read_voxels
-    peak = f"of the largest worker beside its libraries; at its peak {run.peak_bytes / 1e6:.0f} MB in all"
+    peak = f"of the largest worker, its libraries not counted; at its peak {run.peak_bytes / 1e6:.0f} MB in all"
     return [
         Row(str(run.case), run.cpu_ns_a_voxel, "ns CPU/voxel", goal, 1e9 * MOVED / copy_bytes_a_second(), wall),
         Row(f"{run.case}: memory", grown, "B/read voxel", "<= 40", note=peak),
@@ -44,7 +44,7 @@ def volume_rows(run: Run, base: Run, goal: str) -> list[Row]:
 def stage_rows(run: Run) -> list[Row]:
     """CPU time inside the blocks of each stage, and of all the rest."""
     parts = {**run.stages, "start-up and driver": run.cpu_seconds - sum(run.stages.values())}
-    edges = f"{run.edges / run.case.voxels:.4f} edges a voxel"
+    edges = f"{run.edges / run.case.voxels:.4f} edges per voxel"
     return [
         Row(f"{run.case}: {name}", 1e9 * seconds / run.case.voxels, "ns CPU/voxel", note=edges * (name == "edges"))
         for name, seconds in parts.items()
