@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockwise.cluster import jobqueue
 from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster
+from blockwise.cluster.spawning import check_may_start, without_main
 from blockwise.errors import BadInput, one_line
 
 if TYPE_CHECKING:
@@ -42,7 +43,14 @@ _FIRST_WORKER_S = 60
 
 @contextmanager
 def open_cluster(settings: Cluster) -> Iterator[Client]:
-    """A client of the cluster, with a first worker there; everything that was started is gone afterwards."""
+    """A client of the cluster, with a first worker there; everything that was started is gone afterwards.
+
+    Works in scripts without a main guard and in notebooks. Raises BadInput if no worker comes, or none can be started.
+
+    Example:
+        with open_cluster(Cluster(workers=2)) as client, OnDask(client, store.url) as executor:
+            run_stages([stage], store, executor)
+    """
     if settings.in_process:
         raise BadInput("cluster.kind", "has no Dask cluster", got=settings.kind, wanted="local, slurm, ...")
     import dask
@@ -79,6 +87,8 @@ def _started(settings: Cluster, stack: ExitStack) -> Iterator[Any]:
     elif settings.kind == "ssh":
         cluster = _ssh_cluster(settings)
     else:
+        check_may_start()
+        stack.enter_context(without_main())
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
         cluster = _local_cluster(settings, folder)
     try:
