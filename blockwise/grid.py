@@ -29,7 +29,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Grid:
-    """A volume cut into blocks that are anchored at its first voxel; the last ones may be smaller."""
+    """A volume cut into blocks that are anchored at its first voxel; the last ones may be smaller.
+
+    Example:
+        grid = Grid("blur", (250, 512, 512), (64, 128, 128), context_low=(2, 2, 2), context_high=(2, 2, 2))
+        print(grid.count, next(grid.blocks()).read_roi)
+    """
 
     stage: str
     volume: Voxels

@@ -21,6 +21,10 @@ class Stage(Settings, ABC):
 
     A stage is its settings. `prepare` and `finish` run once in the driver, `process` once or more often for
     every block, anywhere, also again after a crash: it overwrites its own region and rows, appends nothing.
+
+    Example (blockwise/README.md has a whole one):
+        class Brightest(Stage): name = "brightest"; ...
+        run_stages([Brightest(source=raw, target=target)], store, executor)
     """
 
     name: ClassVar[str]

@@ -33,7 +33,12 @@ _PIPELINE = threading.Lock()
 
 
 class Volume(Settings):
-    """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`."""
+    """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`.
+
+    Example:
+        raw = Volume(path=Path("data/vol.zarr/raw"))
+        print(info(raw).shape)
+    """
 
     path: Path
 
@@ -67,7 +72,12 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def info(volume: Volume) -> Info:
-    """The description of a volume; raises BadInput if its metadata make no sense."""
+    """The description of a volume; raises BadInput if there is none, or its metadata make no sense.
+
+    Example:
+        found = info(Volume(path=Path("data/vol.zarr/raw")))
+        print(found.spatial, found.voxel_size, found.units)
+    """
     array = open_array(volume)
     attributes = dict(array.attrs)
     where = volume.path
@@ -97,14 +107,29 @@ def info(volume: Volume) -> Info:
 
 
 def read(volume: Volume, roi: Roi) -> np.ndarray:
-    """All channels of the voxels in `roi`, which must lie inside the volume."""
+    """All channels of the voxels in `roi`, which must lie inside the volume: (z, y, x) or (channel, z, y, x).
+
+    roi: begin and shape along z, y, x in voxels from the first one. Raises BadInput if there is no such volume.
+
+    Example:
+        data = read(raw, block.read_roi)
+        corner = read(raw, Roi((0, 0, 0), (8, 64, 64)))
+    """
     with _PIPELINE, zarr.config.set({"codec_pipeline.path": READING}):
         array = open_array(volume)
     return np.asarray(array[(..., *roi.to_slices())])
 
 
 def write(volume: Volume, roi: Roi, data: np.ndarray) -> None:
-    """Overwrite the voxels in `roi`; they are on the disk when this returns, for then they may be marked as done."""
+    """Overwrite the voxels in `roi`; they are on the disk when this returns, for then they may be marked as done.
+
+    data: (z, y, x) or (channel, z, y, x) with the shape of `roi`. Two processes must not write into one shard: blocks
+    of a stage never do, if `create` was given their shape. Raises BadInput if there is no such volume.
+
+    Example:
+        write(target, block.write_roi, data)
+        write(target, Roi((0, 0, 0), data.shape), data)
+    """
     with _PIPELINE:
         array = open_array(volume, "r+")
     array[(..., *roi.to_slices())] = data
@@ -123,7 +148,11 @@ def create(
     """Make an empty array whose shards are whole blocks; keeps one that is there, and enlarges it to the shape.
 
     shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x.
-    like: whose voxel size, offset and units it gets.
+    like: whose voxel size, offset and units it gets. Raises BadInput if another array is there already.
+
+    Example:
+        found = info(source)
+        create(target, found.spatial, "uint8", (64, 128, 128), like=found)
     """
     spatial = as_shard(block, shape[-3:])
     shards = (*shape[:-3], *spatial)

@@ -13,7 +13,12 @@ BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
 
 
 class Cluster(Settings):
-    """Where blocks are processed."""
+    """Where blocks are processed.
+
+    Example:
+        Cluster(workers=4)
+        Cluster(kind="slurm", workers=16, memory="8GB", walltime="04:00:00")
+    """
 
     kind: Literal["local", "none", "inline", "slurm", "lsf", "pbs", "ssh"] = "local"
     """`none` (or `inline`) is this very process, without Dask."""

@@ -56,7 +56,12 @@ class StageResult:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run deals with what is there, and whom it tells."""
+    """How a run deals with what is there, and whom it tells.
+
+    Example:
+        RunOptions(redo_failed=True)
+        RunOptions(progress=lambda name, done, total, note="": print(name, done, "of", total))
+    """
 
     redo: str | None = None
     """This stage and all that depend on it are made again."""

@@ -26,9 +26,14 @@ log = logging.getLogger(__name__)
 def run_stages(
     stages: Sequence[Stage], store: Store, executor: Executor, options: RunOptions | None = None
 ) -> list[StageResult]:
-    """Check the stages and run them in order; blocks that are done are left alone.
+    """Check the stages and run them in order; blocks that are done are left alone. A result for each stage.
 
-    Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended.
+    Raises BadInput or Stale before anything is written, WorkFailed if a stage cannot be ended, and KeyboardInterrupt;
+    what is finished is kept, and the same call goes on.
+
+    Example:
+        with InProcess(store) as executor:
+            results = run_stages([first, second], store, executor, RunOptions(redo="second"))
     """
     options = options or RunOptions()
     check_stages(stages)

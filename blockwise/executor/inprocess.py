@@ -15,7 +15,12 @@ from blockwise.store import Store, open_store
 
 
 class InProcess:
-    """Processes blocks inside `collect`, in the order in which they were submitted."""
+    """Processes blocks inside `collect`, in the order in which they were submitted.
+
+    Example:
+        with InProcess(store) as executor:
+            run_stages([stage], store, executor)
+    """
 
     def __init__(self, store: str | Store) -> None:
         self._own = isinstance(store, str)

@@ -13,7 +13,12 @@ __all__ = ["Failure", "Record", "StageInfo", "Store", "Totals", "masked", "open_
 def open_store(url: str) -> Store:
     """The store at `sqlite:///PATH` (four slashes: absolute) or `mongodb://[USER:PASSWORD@]HOST/DATABASE`.
 
-    Writes nothing. Raises BadInput within some seconds if the server does not answer or the file is no store.
+    Writes nothing. Raises BadInput within some seconds if the server does not answer or the file is no store. SQLite is
+    for workers on this machine. Close it when all is done.
+
+    Example:
+        store = open_store("sqlite:///out/vol.db")
+        print(store.totals("fragments").done)
     """
     scheme, _, rest = url.partition("://")
     if scheme == "sqlite":

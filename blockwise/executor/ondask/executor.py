@@ -42,6 +42,10 @@ class OnDask:
     So their blocks are tried again one by one, few at a time, and only a worker lost then counts as a failed
     attempt of the block: a block that kills its worker is found out, its neighbours are not blamed. A worker whose
     block takes longer than its deadline ends itself, and its blocks are met in the same way.
+
+    Example:
+        with open_cluster(Cluster(workers=2)) as client, OnDask(client, store.url) as executor:
+            run_stages([stage], store, executor)
     """
 
     def __init__(
