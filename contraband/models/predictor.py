@@ -35,7 +35,8 @@ class Predictor:
         self._network: SegmentationNet | ContrastiveVolumeNet = _network(content, settings)
         self._network.load_state_dict(averaged(content))
         hardware.place(self._network, settings.dims).eval()
-        self._kind = kind
+        self.kind = kind
+        """affinities or embeddings."""
         self._hardware = hardware
         self._base: UNet = self._network.base
         self._flat = (0,) * (3 - settings.dims)
@@ -95,7 +96,7 @@ class Predictor:
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         embeddings: torch.Tensor = self._base(batch)
-        if self._kind == "embeddings":
+        if self.kind == "embeddings":
             return embeddings
         assert isinstance(self._network, SegmentationNet)
         return self._network.from_embeddings(embeddings).float().sigmoid()

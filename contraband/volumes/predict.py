@@ -6,7 +6,7 @@ volume. So each voxel is computed from the same numbers in the same order whatev
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, read, write
+from blockwise.arrays.volume import Volume, as_shard, check_whole_shards, create, info, open_array, read, write
 from blockwise.errors import BadInput
-from blockwise.grid import Block, Grid, Voxels
+from blockwise.grid import Block, Grid, Voxels, as_voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
 from contraband.volumes.output import Output
-from contraband.volumes.settings import Model, VolumeSettings
+from contraband.volumes.settings import Blocks, Model, VolumeSettings
 
 if TYPE_CHECKING:
     from contraband.models.predictor import Predictor
@@ -121,18 +121,8 @@ class Predict(Overlapping):
     def predict(self, roi: Roi, loaded: np.ndarray) -> np.ndarray:
         """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
         predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
-        is_uint8 = self.output == "affinities"
-        channels = self.channels + (self.foreground is not None)
-        result = np.empty((channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
         origin = self._hull(roi).begin
-        around = Coordinate(self.context)
-        for tile in tiles(roi, self.tile):
-            raw = loaded[(tile.grow(around, around) - origin).to_slices()]
-            values = predictor.quantised(raw) if is_uint8 else predictor(raw)
-            inside = tile.intersect(roi)
-            piece = values[(slice(None), *(inside - tile.begin).to_slices())]
-            result[(slice(None), *(inside - roi.begin).to_slices())] = piece
-        return result
+        return predict_tiles(predictor, roi, self.tile, lambda region: loaded[(region - origin).to_slices()])
 
     def save(self, block: Block, computed: np.ndarray) -> None:
         """Write it to the target, and the foreground to its own."""
@@ -143,6 +133,50 @@ class Predict(Overlapping):
     def _hull(self, roi: Roi) -> Roi:
         """All tiles that touch a region, with the context around them."""
         return covering(roi, self.tile).grow(Coordinate(self.context), Coordinate(self.context))
+
+
+def predict_tiles(predictor: Predictor, roi: Roi, tile: Voxels, take: Callable[[Roi], np.ndarray]) -> np.ndarray:
+    """(C, z, y, x) of a region as it is stored: affinities as uint8, embeddings as float16; foreground comes last.
+
+    take: gives raw of a region, which may reach outside of the volume: of each tile with what is around it.
+    """
+    is_uint8 = predictor.kind == "affinities"
+    result = np.empty((predictor.channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
+    around = Coordinate(predictor.context)
+    for one in tiles(roi, tile):
+        raw = take(one.grow(around, around))
+        values = predictor.quantised(raw) if is_uint8 else predictor(raw)
+        inside = one.intersect(roi)
+        piece = values[(slice(None), *(inside - one.begin).to_slices())]
+        result[(slice(None), *(inside - roi.begin).to_slices())] = piece
+    return result
+
+
+def predict_array(predictor: Predictor, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
+    """What a run with the usual blocks would store for a volume in memory, (z, y, x).
+
+    told: gets how many tiles are done, and how many there are. Raises BadInput for an array that is no such volume.
+    """
+    if raw.ndim != 3 or not raw.size or raw.dtype.kind not in "buif":
+        raise BadInput(
+            "raw", "is no image", got=f"{raw.shape} {raw.dtype}", wanted="(z, y, x) numbers, as in image[None]"
+        )
+    shape = as_voxels(raw.shape)
+    tile = predictor.fit_output(as_shard(Blocks().shape, shape))
+    whole = Roi((0, 0, 0), shape)
+    total = int(np.prod(covering(whole, tile).shape // Coordinate(tile)))
+    levels = None if predictor.percentiles is None else array_levels(raw, predictor.percentiles)
+    done = iter(range(total))
+
+    def take(region: Roi) -> np.ndarray:
+        told(next(done), total)
+        z, y, x = reflected(region, shape)
+        piece = raw[np.ix_(z, y, x)]
+        return piece if levels is None else levels.apply(piece, z)
+
+    result = predict_tiles(predictor, whole, tile, take)
+    told(total, total)
+    return result
 
 
 def covering(roi: Roi, tile: Voxels) -> Roi:
@@ -161,7 +195,7 @@ def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
 
 def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
     """The voxels of `roi`, which may reach outside: there the volume is mirrored at its border voxels."""
-    index = [reflect(begin, end, size) for begin, end, size in zip(roi.begin, roi.end, shape, strict=True)]
+    index = reflected(roi, shape)
     low = Coordinate(int(places.min()) for places in index)
     high = Coordinate(int(places.max()) + 1 for places in index)
     data = read(volume, Roi(low, high - low))
@@ -177,6 +211,17 @@ def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:
     sections, y, x = described.spatial
     depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize)
     return measure(lambda low, high: read(raw, Roi((low, 0, 0), (high - low, y, x)))[None], sections, wanted, depth)
+
+
+def array_levels(raw: np.ndarray, wanted: Percentiles) -> Levels:
+    """What becomes 0 and 1 in an array (z, y, x)."""
+    depth = slab_depth(64, raw[0].nbytes)  # as chunks of a stored volume are deep
+    return measure(lambda low, high: raw[None, low:high], len(raw), wanted, depth)
+
+
+def reflected(roi: Roi, shape: Voxels) -> list[np.ndarray]:
+    """The voxels along z, y, x that stand for those of `roi`, which may reach outside of a volume of that shape."""
+    return [reflect(begin, end, size) for begin, end, size in zip(roi.begin, roi.end, shape, strict=True)]
 
 
 def reflect(begin: int, end: int, size: int) -> np.ndarray:
