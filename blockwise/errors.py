@@ -14,6 +14,10 @@ class BlockwiseError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of the way through our code: the line, and above it what a block has raised."""
+        return [*getattr(self, "__notes__", ()), f"{type(self).__name__}: {self}"]
+
 
 class BadInput(BlockwiseError):
     """Input that cannot work, found before anything was written.

@@ -54,9 +54,20 @@ for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from contraband.version import version
+
+        typer.echo(f"contraband {version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def contraband(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every step.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback ends the command
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Contrastive learning and few-shot segmentation of biological image volumes.
 

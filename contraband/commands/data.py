@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.screen import AsJson, console, emit, meter, warn
+from contraband import interface
+from contraband.commands.screen import AsJson, console, emit
+from contraband.progress import meter, say
 
 
 def demo(
@@ -26,7 +28,7 @@ def demo(
     from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:
-        state = Demo(folder=folder, say=warn, training_progress=steps.update, progress=blocks.update)
+        state = Demo(folder=folder, say=say, training_progress=steps.update, progress=blocks.update)
         run_demo(state, console())
     evaluation = folder / "test.zarr" / "evaluation.json"
     emit(as_json, {"output": str(folder), "evaluation": read_json(evaluation)["best"]} if as_json else {})
@@ -53,9 +55,7 @@ def import_volume(
 
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
-    from contraband.importing.volume import import_volume as convert
-
-    options: dict[str, object] = {
+    options: dict[str, Any] = {
         "name": name,
         "axes": axes,
         "units": units,
@@ -68,8 +68,7 @@ def import_volume(
         "offsets": [_three("--offsets", offset, int) for offset in offsets.split()] if offsets else None,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    with meter("voxels") as display:
-        made = convert(source, target, progress=lambda done, total: display.update("import", done, total), **given)
+    made = interface.import_file(source, target, **given)
     line = f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}"
     typer.echo(line)
     emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype)})

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.screen import AsJson, console, emit, meter, warn
+from contraband import interface
+from contraband.commands.screen import AsJson, console, emit
+from contraband.progress import meter, say
 
 if TYPE_CHECKING:
     from blockwise.arrays.volume import Volume
@@ -22,7 +24,7 @@ Checkpoints = Annotated[
     list[int] | None,
     typer.Option("--checkpoints", "-checkpoints", help="Contrastive checkpoints; repeatable. None: all."),
 ]
-MODES = ("contrastive", "seg", "emb", "val")
+MODES: tuple[interface.TrainingMode, ...] = ("contrastive", "seg", "emb", "val")
 
 
 def train(
@@ -48,34 +50,23 @@ def train(
         return
     if cluster is not None:
         raise BadInput("--cluster", "goes with --all only", todo="add --all")
-    if mode not in MODES:
+    chosen = next((known for known in MODES if known == mode), None)
+    if chosen is None:
         raise BadInput("--mode", "no such mode", got=mode, wanted=", ".join(MODES))
-    if mode in ("emb", "val"):
-        _blockwise(mode, dataset, exp, index, checkpoints or [], as_json)
-    else:
-        _trained(mode, dataset, exp, index, checkpoints or [], as_json)
+    _run_mode(chosen, dataset, exp, index, checkpoints or [], as_json)
 
 
-def _trained(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
-    from contraband.experiments.train import train_contrastive, train_seg
-    from contraband.experiments.validate import chosen_checkpoints
+def _run_mode(
+    mode: interface.TrainingMode, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool
+) -> None:
+    from contraband.experiments.folders import find_experiment
 
-    params, experiment = _opened(dataset, exp, index)
-    with meter("steps") as display:
-
-        def progress(step: int, total: int, loss: float, its: float) -> None:
-            display.update(mode, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
-
-        if mode == "contrastive":
-            made = [train_contrastive(params, experiment, index, progress)]
-        else:
-            saved = experiment.contrastive(index).saved_steps()
-            all_baselines = all(settings.baseline for settings in params.seg)
-            chosen = [] if all_baselines else chosen_checkpoints(saved, checkpoints)
-            made = train_seg(params, experiment, index, chosen, progress)
+    experiment = find_experiment(dataset, exp)
+    made = interface.train(experiment.path, mode, index=index, checkpoints=checkpoints)
+    trained = mode in ("contrastive", "seg")
     for path in made:
-        typer.echo(f"checkpoint: {path}")
-    emit(as_json, {"checkpoints": [str(path) for path in made]})
+        typer.echo(f"checkpoint: {path}" if trained else str(path))
+    emit(as_json, {"checkpoints" if trained else "files": [str(path) for path in made]})
 
 
 def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:
@@ -88,7 +79,7 @@ def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | 
     params, experiment = _opened(dataset, exp)
     workers = None if cluster is None else Cluster.parse(read_yaml(cluster).get("cluster", {}), f"{cluster}: cluster")
     with meter("steps") as display:
-        options = RunOptions(progress=display.update, announce=warn)
+        options = RunOptions(progress=display.update, announce=say)
         whole = Everything(params, experiment, checkpoints, workers, display.update, options)
         try:
             trained = whole.run()
@@ -105,7 +96,7 @@ def embed(
 
     Example: contraband embed --dataset dsb --exp 1 --checkpoints 5000
     """
-    _blockwise("emb", dataset, exp, index, checkpoints or [], as_json)
+    _run_mode("emb", dataset, exp, index, checkpoints or [], as_json)
 
 
 def validate(
@@ -115,7 +106,7 @@ def validate(
 
     Example: contraband validate --dataset dsb --exp 1
     """
-    _blockwise("val", dataset, exp, index, checkpoints or [], as_json)
+    _run_mode("val", dataset, exp, index, checkpoints or [], as_json)
 
 
 def points(
@@ -200,31 +191,16 @@ def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
 
 def _volume_report(settings_file: Path, as_json: bool) -> None:
     from contraband.volumes.output import Output
-    from contraband.volumes.report import nearest_rows, print_scores, print_stages, read_json
-    from contraband.volumes.settings import load_volume_settings
+    from contraband.volumes.report import as_rows, nearest_rows, print_scores, print_stages, read_json
 
-    settings = load_volume_settings(settings_file)
+    settings = interface.load_settings(settings_file)
     data: dict[str, Any] = read_json(Output(settings.output).report)
-    print_stages(console(), data["stages"])
+    print_stages(console(), as_rows(data["stages"]))
     if Output(settings.output).evaluation.exists():
         evaluation = read_json(Output(settings.output).evaluation)
         print_scores(console(), nearest_rows(evaluation, settings.segment.thresholds))
         data["evaluation"] = evaluation["best"]
     emit(as_json, data)
-
-
-def _blockwise(mode: str, dataset: str, exp: int, index: int, checkpoints: list[int], as_json: bool) -> None:
-    from blockwise.engine.options import RunOptions
-    from contraband.experiments.validate import embed as write_embeddings
-    from contraband.experiments.validate import validate as write_metrics
-
-    params, experiment = _opened(dataset, exp, index)
-    work = write_embeddings if mode == "emb" else write_metrics
-    with meter("blocks") as display:
-        made = work(params, experiment, index, checkpoints, RunOptions(progress=display.update, announce=warn))
-    for path in made:
-        typer.echo(str(path))
-    emit(as_json, {"files": [str(path) for path in made]})
 
 
 def _opened(dataset: str, exp: int, index: int = 0) -> tuple[Params, Experiment]:

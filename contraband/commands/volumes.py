@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, meter, warn
+from contraband import interface
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit
+from contraband.progress import say
 
 if TYPE_CHECKING:
-    from blockwise.engine.options import RunOptions
-    from blockwise.stage import Stage
     from contraband.volumes.settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
@@ -35,20 +35,13 @@ def run(
 
     Example: contraband run configs/gala.yaml --set cluster.workers=4
     """
-    from blockwise.engine.options import RunOptions
-    from contraband.volumes.line import select, stages
-    from contraband.volumes.settings import load_volume_settings
-
-    settings = load_volume_settings(settings_file, assignments or ())
+    settings = interface.load_settings(settings_file, assignments or ())
     if dry_run:
         _print_job_script(settings)
-    everything = stages(settings)
-    line = select(everything, first, last)
-    if dry_run:
-        _print_outlook(line)
+        _print_outlook(settings, first, last)
         return
-    before = everything[: everything.index(line[0])]
-    _run(settings, line, as_json, RunOptions(redo=redo, redo_failed=redo_failed, grown=grown), before)
+    rows = interface.run(settings, first, last, redo=redo, redo_failed=redo_failed, grown=grown)
+    _print_run(settings, rows, as_json)
 
 
 def predict_blockwise(
@@ -62,16 +55,11 @@ def predict_blockwise(
 
     Example: contraband predict-blockwise configs/fib25-test.yaml
     """
-    from blockwise.engine.options import RunOptions
-    from blockwise.engine.preflight import stage_word
-    from contraband.volumes.line import stages
-    from contraband.volumes.settings import load_volume_settings
-
-    settings = load_volume_settings(settings_file, assignments or ())
-    line = [stage for stage in stages(settings) if stage_word(stage.name) in ("predict", "embed")]
-    if not line:
+    settings = interface.load_settings(settings_file, assignments or ())
+    if settings.model is None:
         raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
-    _run(settings, line, as_json, RunOptions(redo=redo, grown=grown))
+    last = "predict" if settings.model.output == "affinities" else "embed"
+    _print_run(settings, interface.run(settings, last=last, redo=redo, grown=grown), as_json)
 
 
 def segment(
@@ -84,12 +72,9 @@ def segment(
 
     Example: contraband segment configs/gala.yaml --threshold 0.4
     """
-    from contraband.volumes.line import select, stages
-    from contraband.volumes.settings import load_volume_settings
-
     extra = [f"segment.thresholds={sorted(threshold)}"] if threshold else []
-    settings = load_volume_settings(settings_file, [*(assignments or ()), *extra])
-    _run(settings, select(stages(settings), None, "segment"), as_json)
+    settings = interface.load_settings(settings_file, [*(assignments or ()), *extra])
+    _print_run(settings, interface.run(settings, last="segment"), as_json)
 
 
 def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
@@ -97,17 +82,11 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
 
     Example: contraband evaluate configs/gala.yaml
     """
-    from contraband.volumes.line import stages
-    from contraband.volumes.output import Output
-    from contraband.volumes.report import print_false_merges, print_scores, read_json
-    from contraband.volumes.settings import load_volume_settings
+    settings = interface.load_settings(settings_file, assignments or ())
+    evaluation = interface.evaluate(settings)
+    _print_run(settings, interface.open_result(settings).report, False)
+    from contraband.volumes.report import print_false_merges, print_scores
 
-    settings = load_volume_settings(settings_file, assignments or ())
-    if not (settings.volume.labels or settings.volume.skeletons):
-        wanted = "volume.labels or volume.skeletons"
-        raise BadInput(settings_file, "nothing to evaluate against", got=None, wanted=wanted)
-    _run(settings, stages(settings), False)
-    evaluation = read_json(Output(settings.output).evaluation)
     rows = [("", row) for row in evaluation["thresholds"]]
     print_scores(console(), [*rows, ("best", evaluation["best"])])
     print_false_merges(console(), evaluation["false_merges"])
@@ -126,26 +105,15 @@ def plan(
 
     Example: contraband plan configs/gala.yaml
     """
-    from blockwise.engine.preflight import check_stages
-    from contraband.volumes.line import stages
-    from contraband.volumes.output import check_output
-    from contraband.volumes.plan.estimate import outlook, print_forecast, print_outlook
+    planned = interface.plan(interface.load_settings(settings_file, assignments or ()))
+    from contraband.volumes.plan.estimate import print_forecast, print_outlook
     from contraband.volumes.plan.forecast import totals
-    from contraband.volumes.plan.probe import probe
-    from contraband.volumes.run import opened_store
-    from contraband.volumes.settings import load_volume_settings
 
-    settings = load_volume_settings(settings_file, assignments or ())
-    line = stages(settings)
-    check_output(settings, line)
-    check_stages(line)
-    with opened_store(settings):
-        rows = outlook(line)
-    print_outlook(console(), rows)
-    data: dict[str, Any] = {"stages": rows}
+    print_outlook(console(), planned.stages)
+    data: dict[str, Any] = {"stages": planned.stages}
     if with_probe:
-        warn("processing a few blocks to see what they cost (--no-probe leaves that out)")
-        forecast = probe(settings)
+        say("processing a few blocks to see what they cost (--no-probe leaves that out)")
+        forecast = planned.probe()
         print_forecast(console(), forecast)
         data["predicted"] = {"total": totals(forecast), "stages": [asdict(stage) for stage in forecast.stages]}
     emit(as_json, data)
@@ -156,12 +124,9 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
 
     Example: contraband status configs/gala.yaml
     """
-    from contraband.volumes.line import stages
-    from contraband.volumes.settings import load_volume_settings
-    from contraband.volumes.status import print_status, status_rows
+    rows = interface.status(interface.load_settings(settings_file, assignments or ()))
+    from contraband.volumes.status import print_status
 
-    settings = load_volume_settings(settings_file, assignments or ())
-    rows = status_rows(settings, stages(settings))
     print_status(console(), rows)
     emit(as_json, {"stages": rows})
 
@@ -181,12 +146,11 @@ def audit(
     from contraband.volumes.audit.auditor import audit as compare
     from contraband.volumes.audit.findings import plain, print_findings, verdict
     from contraband.volumes.line import stages
-    from contraband.volumes.settings import load_volume_settings
 
     for flag, value, least in (("--samples", samples, 1), ("--predicted", predicted, 0)):
         if value < least:
             raise BadInput(flag, "is too small", got=value, wanted=f"at least {least}")
-    settings = load_volume_settings(settings_file, assignments or ())
+    settings = interface.load_settings(settings_file, assignments or ())
     places, findings = compare(settings, stages(settings), samples, predicted, seed)
     print_findings(console(), places, findings)
     emit(as_json, plain(places, findings))
@@ -200,9 +164,8 @@ def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> N
     """
     from blockwise.cluster.open import dashboard_address, open_cluster
     from contraband.volumes.run import running_dashboard
-    from contraband.volumes.settings import load_volume_settings
 
-    settings = load_volume_settings(settings_file, assignments or ())
+    settings = interface.load_settings(settings_file, assignments or ())
     if settings.cluster.address:
         with open_cluster(settings.cluster) as client:
             typer.echo(dashboard_address(client))
@@ -223,33 +186,22 @@ def view(
 
     Example: contraband view configs/gala.yaml
     """
-    from contraband.volumes.settings import load_volume_settings
     from contraband.volumes.view import view as show
 
-    settings = load_volume_settings(settings_file, assignments or ())
+    settings = interface.load_settings(settings_file, assignments or ())
     given = {"raw": settings.volume.raw, "labels": settings.volume.labels, "affinities": settings.affinities}
     show(settings.output, {name: path for name, path in given.items() if path}, bind=bind, port=port)
 
 
-def _run(
-    settings: VolumeSettings,
-    line: list[Stage],
-    as_json: bool,
-    options: RunOptions | None = None,
-    before: list[Stage] | None = None,
-) -> None:
-    from blockwise.engine.options import RunOptions
+def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool) -> None:
+    """What a run did for its stages, and the scores if it came to them; as JSON, with those of earlier runs."""
     from contraband.volumes.output import Output
-    from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
-    from contraband.volumes.run import execute
+    from contraband.volumes.report import nearest_rows, print_scores, print_stages, read_json
 
-    with meter("blocks") as display:
-        heard = replace(options or RunOptions(), progress=display.update, announce=warn)
-        results = execute(settings, line, heard, before or ())
     screen = console()
-    print_stages(screen, by_stage(results))
+    print_stages(screen, rows)
     data: dict[str, Any] = read_json(Output(settings.output).report)
-    if line[-1].name == "evaluate":
+    if rows[-1]["stage"] == "evaluate":
         evaluation = read_json(Output(settings.output).evaluation)
         screen.print()
         print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
@@ -265,9 +217,11 @@ def _print_job_script(settings: VolumeSettings) -> None:
         typer.echo(job_script(settings.cluster))
 
 
-def _print_outlook(line: list[Stage]) -> None:
+def _print_outlook(settings: VolumeSettings, first: str | None, last: str | None) -> None:
     from blockwise.engine.preflight import check_stages
+    from contraband.volumes.line import select, stages
     from contraband.volumes.plan.estimate import outlook, print_outlook
 
+    line = select(stages(settings), first, last)
     check_stages(line)
     print_outlook(console(), outlook(line))

@@ -27,7 +27,7 @@ from contraband.experiments.train import train_contrastive, train_seg
 from contraband.training.state import StepProgress
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
-from contraband.volumes.report import by_stage, nearest_rows, print_scores, print_stages, read_json
+from contraband.volumes.report import as_rows, by_stage, nearest_rows, print_scores, print_stages, read_json
 from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 
@@ -76,7 +76,7 @@ def run_demo(demo: Demo, console: Console) -> None:
     demo.say("5/5 Otsu for comparison, pictures")
     otsu_labels, otsu = baseline(demo)
     draw(demo, chosen, otsu_labels, otsu["voi_sum"])
-    print_stages(console, by_stage(results))
+    print_stages(console, as_rows(by_stage(results)))
     console.print(f"\npictures and volumes: {demo.folder}/")
     evaluation = read_json(demo.folder / "test.zarr" / "evaluation.json")
     rows = nearest_rows(evaluation, [chosen])

@@ -14,13 +14,14 @@ from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
 from contraband.volumes.output import Output
-from contraband.volumes.settings import VolumeSettings, volume_shape
+from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
 
 ORDER = ("embed", "predict", "fragments", "edges", "agglomerate", "segment", "evaluate")
 
 
 def stages(settings: VolumeSettings) -> list[Stage]:
     """Every stage of the line for one volume, in order; reads metadata only and raises BadInput."""
+    check_beginning(settings)
     shape = volume_shape(settings)
     block = _clip(settings.blocks.shape, shape)
     first = _prediction(settings, shape, block)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from blockwise.engine.options import StageResult
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.files import write_json
+from contraband.version import version
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")
 SUMS = ("blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds")
@@ -43,15 +43,14 @@ def by_stage(results: Iterable[StageResult]) -> dict[str, dict[str, Any]]:
     return entries
 
 
+def as_rows(entries: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """What `by_stage` gives, or report.json has under `stages`, as rows with the stage's name in each."""
+    return [{"stage": name, **entry} for name, entry in entries.items()]
+
+
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that shape the result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -67,17 +66,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def print_stages(console: Console, stages: dict[str, dict[str, Any]]) -> None:
-    """A row a stage: blocks, speed, CPU time and memory."""
+def print_stages(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A row a stage: blocks, speed, CPU time and memory; rows: from `as_rows`."""
     table = Table(title=None, box=None, pad_edge=False)
     table.add_column("stage")
     for name in ("blocks", "skipped", "failed", "voxels/s", "CPU ns/voxel", "peak MB"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, row in stages.items():
+    for row in rows:
         voxels, wall = row["voxels"], row["wall_seconds"]
         fresh = row["blocks_done"] > 0 and voxels > 0
         table.add_row(
-            name,
+            row["stage"],
             str(row["blocks_done"]),
             str(row["blocks_skipped"]),
             str(row["blocks_failed"]),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -58,7 +58,12 @@ class Blocks(Settings):
 
 
 class VolumeSettings(Settings):
-    """One volume from raw (or affinities) to scores."""
+    """One volume from raw (or affinities) to scores: what a VOLUME.yaml holds. It never changes.
+
+    Example:
+        settings = VolumeSettings(affinities=Path("vol.zarr/affinities"), output=Path("out/vol.zarr"))
+        other = settings.model_copy(update={"output": Path("out/other.zarr")})
+    """
 
     volume: Source = Source()
     affinities: Place | None = None
@@ -95,12 +100,22 @@ class VolumeSettings(Settings):
 
 def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeSettings:
     """Settings from a YAML file with `key=value` overrides; raises BadInput."""
-    settings = VolumeSettings.parse(override(read_yaml(path), assignments), path)
-    if settings.affinities is None and settings.model is None:
-        raise BadInput(path, "nothing to segment", got="neither", wanted="affinities or model.checkpoint")
-    if settings.affinities is not None and settings.model is not None:
-        raise BadInput(path, "affinities are given and predicted", got="both", wanted="one", todo="remove one")
+    return volume_settings(read_yaml(path), path, assignments)
+
+
+def volume_settings(data: Mapping[str, Any], where: object, assignments: Sequence[str] = ()) -> VolumeSettings:
+    """Settings from plain data with `key=value` overrides; raises BadInput naming `where`."""
+    settings = VolumeSettings.parse(override(data, assignments), where)
+    check_beginning(settings, where)
     return settings
+
+
+def check_beginning(settings: VolumeSettings, where: object = "settings") -> None:
+    """Raise BadInput unless there is one thing to begin with, a network or affinities."""
+    if settings.affinities is None and settings.model is None:
+        raise BadInput(where, "nothing to segment", got="neither", wanted="affinities or model.checkpoint")
+    if settings.affinities is not None and settings.model is not None:
+        raise BadInput(where, "affinities are given and predicted", got="both", wanted="one", todo="remove one")
 
 
 def volume_shape(settings: VolumeSettings) -> Voxels:

@@ -19,7 +19,7 @@ from contraband.volumes.settings import VolumeSettings
 
 def status_rows(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[str, Any]]:
     """A row a stage: blocks in all, done, failed and the failures' last words; zeros where nothing ran yet."""
-    if not _store_exists(settings):
+    if not store_exists(settings):
         return [_status_row(stage, 0, []) for stage in line]
     with opened_store(settings) as store:
         rows = []
@@ -33,7 +33,8 @@ def status_rows(settings: VolumeSettings, line: Sequence[Stage]) -> list[dict[st
         return rows
 
 
-def _store_exists(settings: VolumeSettings) -> bool:
+def store_exists(settings: VolumeSettings) -> bool:
+    """Whether there is a store; True for a server, which is only asked when it is opened."""
     prefix = "sqlite:///"
     url = settings.store_url
     return not url.startswith(prefix) or Path(url.removeprefix(prefix)).exists()
