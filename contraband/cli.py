@@ -20,7 +20,7 @@ from contraband.commands import data, settings, training, volumes
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 TYPER_INTERRUPTED = 130
-INTERRUPTED = "interrupted; what is finished is kept, the same command goes on"
+INTERRUPTED = "interrupted; what is finished is kept, and the same command goes on from there"
 
 app = typer.Typer(
     no_args_is_help=True,

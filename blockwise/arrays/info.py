@@ -100,5 +100,5 @@ def offsets_of(attributes: dict[str, Any], shape: tuple[int, ...], where: Path) 
     except (TypeError, ValueError):
         raise BadInput(where, "attribute offsets is not a list of [z, y, x]", got=values) from None
     if len(shape) == 4 and len(offsets) != shape[0]:
-        raise BadInput(where, "one offset a channel is needed", got=len(offsets), wanted=shape[0])
+        raise BadInput(where, "one offset per channel is needed", got=len(offsets), wanted=shape[0])
     return offsets

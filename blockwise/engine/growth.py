@@ -127,7 +127,7 @@ class Growth:
             for name, one in self.kept.items()
         ]
         if self.anew:
-            stages.append("anew: " + ", ".join(f"{name} ({grid.count})" for name, grid in self.anew.items()))
+            stages.append("redone: " + ", ".join(f"{name} ({grid.count})" for name, grid in self.anew.items()))
         return f"{grown}: {'; '.join(stages)}"
 
     def _above(self, old: StageInfo) -> set[str]:
@@ -197,13 +197,13 @@ def doubtful(old: list[dict[str, Any]] | None, volume: Volume, before: Voxels, a
     if before_plain != after_plain:
         return f"changed: {explain(before_plain, after_plain)}"
     if _spatial(old) != before or _spatial(new) != after:
-        return "has another shape than the volume"
+        return "has a different shape from the volume"
     if trusted:
         return ""
     identity = _attributes(old).get("identity")
     if identity is None:
-        return "has no identity that tells its old voxels"
-    return "" if content_identity(volume, before) == identity else "has other voxels where it was before"
+        return "has no attribute identity to compare its old voxels by"
+    return "" if content_identity(volume, before) == identity else "has changed within the old volume"
 
 
 def _plain(documents: list[dict[str, Any]], aside: Collection[str]) -> Iterator[tuple[str, Any]]:

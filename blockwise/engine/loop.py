@@ -87,7 +87,7 @@ class Loop:
                 alive_s = time.monotonic()
             elif time.monotonic() - alive_s > self.policy.patience_s:
                 raise WorkFailed(
-                    f"{name}: no worker is alive since {self.policy.patience_s:.0f} s; "
+                    f"{name}: no worker has been alive for {self.policy.patience_s:.0f} s; "
                     "what is finished is kept; see the workers' logs (memory?) and run again"
                 )
 
@@ -155,7 +155,7 @@ class Loop:
         error = next(iter(errors.values()))
         raised = WorkFailed(
             f"{self.jobs[place].stage.name}: the first {len(errors)} blocks all failed with {last_line(error)}; "
-            "what is finished is kept; mend the cause and run again"
+            "what is finished is kept; fix the cause and run again"
         )
         raised.add_note(error)
         raise raised

@@ -235,13 +235,13 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
         raise Stale(
             stage.name,
             f"{other} finished blocks were made with other settings",
-            todo=f"use --redo {stage_word(stage.name)} to make it and all after it anew",
+            todo=f"use --redo {stage_word(stage.name)} to redo it and everything after it",
         )
 
 
 def _stale(name: str, old: StageInfo, ingredients: Mapping[str, Any]) -> Stale:
     return Stale(
         name,
-        f"its finished blocks were made otherwise: {explain(old.ingredients, ingredients)}",
-        todo=f"use --redo {stage_word(name)} to make it and all after it anew, or change it back",
+        f"its finished blocks were made from something else: {explain(old.ingredients, ingredients)}",
+        todo=f"use --redo {stage_word(name)} to redo it and everything after it, or change it back",
     )

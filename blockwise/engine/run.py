@@ -220,7 +220,7 @@ def failed_blocks(name: str, errors: dict[int, str], shown: int = 5) -> WorkFail
     error = errors[min(errors)]
     raised = WorkFailed(
         f"{name}: {len(errors)} blocks failed, at (z, y, x) in blocks {places}{more}: {last_line(error)}; "
-        "what is finished is kept; mend the cause and run again with --redo-failed"
+        "what is finished is kept; fix the cause and run again with --redo-failed"
     )
     raised.add_note(error)
     return raised

@@ -130,10 +130,13 @@ def check_foreground(volume: Volume, shape: Voxels) -> None:
     """Raise BadInput for a volume that cannot tell foreground from background."""
     found = info(volume)
     if found.shape != shape:
-        raise BadInput(volume.path, "has another shape than the volume", got=found.shape, wanted=shape)
+        raise BadInput(volume.path, "has a different shape from the volume", got=found.shape, wanted=shape)
     if found.dtype.kind not in "uf":
         raise BadInput(
-            volume.path, "wrong type of a foreground", got=found.dtype, wanted="uint8, uint16 or floats from 0 to 1"
+            volume.path,
+            "has the wrong type for a foreground",
+            got=found.dtype,
+            wanted="uint8, uint16 or floats from 0 to 1",
         )
 
 

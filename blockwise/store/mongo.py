@@ -70,7 +70,9 @@ class MongoStore(Tables):
             raise BadInput("store", f"{self._name} refuses the connection (error {error.code})") from None
         except PyMongoError:
             raise BadInput(
-                "store", f"no MongoDB server answers at {self._name} within {_OPEN_S} s", todo="start it, or check URL"
+                "store",
+                f"no MongoDB server answers at {self._name} within {_OPEN_S} s",
+                todo="start it, or check the URL",
             ) from None
 
     def __repr__(self) -> str:

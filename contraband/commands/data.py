@@ -42,10 +42,10 @@ def import_volume(
     voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,
     offset: Annotated[str | None, typer.Option(help="Place of the first voxel along z, y, x, in units.")] = None,
     units: Annotated[str | None, typer.Option(help="nm, um, mm or vx.")] = None,
-    crop: Annotated[str | None, typer.Option(help="Part to take in voxels, as in z=0:125.")] = None,
-    quantise: Annotated[bool, typer.Option("--quantise", help="Affinities in 0..1 to uint8.")] = False,
+    crop: Annotated[str | None, typer.Option(help="The part to take, in voxels, as in z=0:125.")] = None,
+    quantise: Annotated[bool, typer.Option("--quantise", help="Turn affinities from 0 to 1 into uint8.")] = False,
     boundaries: Annotated[
-        bool, typer.Option("--boundaries", help="Boundary probabilities to uint8 affinities.")
+        bool, typer.Option("--boundaries", help="Turn boundary probabilities into uint8 affinities.")
     ] = False,
     offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,

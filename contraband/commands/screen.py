@@ -16,7 +16,7 @@ SettingsFile = Annotated[Path, typer.Argument(help="Settings of the volume, a YA
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in segment.thresholds=[0.4].")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object last.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 
 
 def console() -> Console:

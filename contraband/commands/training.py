@@ -22,7 +22,9 @@ ExperimentNumber = Annotated[int, typer.Option("--exp", "-exp", help="The n of E
 Index = Annotated[int, typer.Option("--index", "-index", help="Combination of contrastive and model settings.")]
 Checkpoints = Annotated[
     list[int] | None,
-    typer.Option("--checkpoints", "-checkpoints", help="Contrastive checkpoints; repeatable. None: all."),
+    typer.Option(
+        "--checkpoints", "-checkpoints", help="Contrastive checkpoint; may be repeated; if none is given, all."
+    ),
 ]
 MODES: tuple[interface.TrainingMode, ...] = ("contrastive", "seg", "emb", "val")
 
@@ -34,14 +36,17 @@ def train(
     index: Index = 0,
     checkpoints: Checkpoints = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Run all that the experiment lacks: encoders, embeddings, heads, scores.")
+        bool,
+        typer.Option(
+            "--all", help="Run everything that the experiment still lacks: encoders, embeddings, heads, scores."
+        ),
     ] = False,
     cluster: Annotated[
         Path | None, typer.Option(help="With --all: train on the Dask workers of a YAML file's section `cluster`.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train an encoder (contrastive) or heads (seg), or run the modes emb and val; goes on where it ended.
+    """Train an encoder (contrastive) or heads (seg), or run the modes emb and val; go on where a training was stopped.
 
     Example: contraband train --dataset dsb --exp 1 --mode seg --index 0
     """
@@ -49,7 +54,7 @@ def train(
         _everything(dataset, exp, checkpoints or [], cluster, as_json)
         return
     if cluster is not None:
-        raise BadInput("--cluster", "goes with --all only", todo="add --all")
+        raise BadInput("--cluster", "works only together with --all", todo="add --all")
     chosen = next((known for known in MODES if known == mode), None)
     if chosen is None:
         raise BadInput("--mode", "no such mode", got=mode, wanted=", ".join(MODES))
@@ -112,7 +117,9 @@ def validate(
 def points(
     labels: Annotated[Path, typer.Argument(help="Label volume, as in data/vol.zarr/train/labels.")],
     target: Annotated[Path, typer.Argument(help="CSV file to write.")],
-    count: Annotated[int, typer.Option(help="Points of each kind: so many foreground, so many background.")] = 16,
+    count: Annotated[
+        int, typer.Option(help="Points of each kind: this many foreground and this many background.")
+    ] = 16,
     seed: Annotated[int, typer.Option(help="The same seed draws the same points.", min=0)] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -153,8 +160,10 @@ def report(
     what: Annotated[
         Path | None, typer.Argument(help="Volume settings, or the folder of an experiment.", metavar="[PATH]")
     ] = None,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Or: folder under experiments/.")] = None,
-    exp: Annotated[int | None, typer.Option("--exp", help="And its number.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Instead of PATH: the folder under experiments/.")
+    ] = None,
+    exp: Annotated[int | None, typer.Option("--exp", help="And the n of its EXPn-....")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the report of a volume, or the table of an experiment's grid with states and scores.

@@ -15,9 +15,11 @@ from contraband.progress import say
 if TYPE_CHECKING:
     from contraband.volumes.settings import VolumeSettings
 
-Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Make this stage and all after it anew.")]
-Grown = Annotated[bool, typer.Option("--grown", help="Take my word that a volume that grew has its old voxels still.")]
-RedoFailed = Annotated[bool, typer.Option("--redo-failed", help="Try blocks that were given up once more.")]
+Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Redo this stage and everything after it.")]
+Grown = Annotated[
+    bool, typer.Option("--grown", help="Take my word that the old voxels of a grown volume have not changed.")
+]
+RedoFailed = Annotated[bool, typer.Option("--redo-failed", help="Try blocks again that were given up.")]
 
 
 def run(
@@ -64,7 +66,7 @@ def predict_blockwise(
 
 def segment(
     settings_file: SettingsFile,
-    threshold: Annotated[list[float] | None, typer.Option(help="Threshold in [0, 1]; repeatable.")] = None,
+    threshold: Annotated[list[float] | None, typer.Option(help="Threshold from 0 to 1; may be repeated.")] = None,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
@@ -96,7 +98,11 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
 def plan(
     settings_file: SettingsFile,
     with_probe: Annotated[
-        bool, typer.Option("--probe/--no-probe", help="Process a few blocks into a folder that is gone afterwards.")
+        bool,
+        typer.Option(
+            "--probe/--no-probe",
+            help="Process a few blocks, in a folder that is deleted afterwards, to see what they cost.",
+        ),
     ] = True,
     assignments: Assignments = None,
     as_json: AsJson = False,
@@ -120,7 +126,7 @@ def plan(
 
 
 def status(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
-    """Show every stage's blocks as the store knows them.
+    """Show how many blocks of every stage are done, as the store remembers.
 
     Example: contraband status configs/gala.yaml
     """
@@ -134,12 +140,14 @@ def status(settings_file: SettingsFile, assignments: Assignments = None, as_json
 def audit(
     settings_file: SettingsFile,
     samples: Annotated[int, typer.Option(help="Places to look at, at least 1.")] = 64,
-    predicted: Annotated[int, typer.Option(help="So many of them with the prediction, the costly part.")] = 4,
+    predicted: Annotated[
+        int, typer.Option(help="At how many of them to compute the prediction too, the costly part.")
+    ] = 4,
     seed: Annotated[int, typer.Option(help="The same seed looks at the same places.")] = 0,
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a finished run anew at sampled places where blocks meet, in one piece, and compare with what is stored.
+    """Take sampled places where blocks meet, compute each again in one piece, and compare with what is stored.
 
     Example: contraband audit configs/gala.yaml --samples 200
     """

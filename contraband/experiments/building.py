@@ -108,7 +108,7 @@ def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings:
     features = embeddings_at(ZarrVolume(str(embeddings), "embeddings"), points)
     if features.shape[1] != network.embedding_channels:
         raise BadInput(
-            embeddings, "has another number of channels", got=features.shape[1], wanted=network.embedding_channels
+            embeddings, "has the wrong number of channels", got=features.shape[1], wanted=network.embedding_channels
         )
     if _teaches_affinities(settings):
         margin = margin_for(offsets, settings.grow_boundary, 3)

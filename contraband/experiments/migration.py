@@ -33,7 +33,7 @@ def _section(section: dict[str, Any], where: str) -> dict[str, Any]:
     found = {("baseline" if key == "basline" else key): value for key, value in section.items()}
     if "basline" in section:
         if "baseline" in section:
-            raise BadInput(f"{where}.basline", "stands beside baseline", todo="remove basline")
+            raise BadInput(f"{where}.basline", "is given together with baseline", todo="remove basline")
         log.warning("%s: 'basline' is read as 'baseline'; please correct the spelling", where)
     if "epochs" in found:
         del found["epochs"]

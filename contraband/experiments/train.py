@@ -103,7 +103,10 @@ def _train_one_seg(
 
 def _warn_of_other_raw(encoder: TrainSettings, head: TrainSettings, training: Training) -> None:
     if (encoder.norm_factor, encoder.percentiles) != (head.norm_factor, head.percentiles):
-        log.warning("%s: raw is normalised otherwise than for its encoder; give both sections the same", training.name)
+        log.warning(
+            "%s: raw is normalised differently from that of its encoder; give both sections the same settings",
+            training.name,
+        )
 
 
 def _seg_hash(params: Params, combination: Combination, settings: SegSettings, checkpoint: int) -> str:

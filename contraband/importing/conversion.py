@@ -74,4 +74,4 @@ def check_probabilities(data: np.ndarray, where: str) -> None:
     """Raise BadInput if a value lies outside 0..1, rounding errors apart."""
     low, high = float(data.min()), float(data.max())
     if low < -1e-3 or high > 1 + 1e-3:
-        raise BadInput(where, "values are no probabilities", got=f"{low:.3g} to {high:.3g}", wanted="0 to 1")
+        raise BadInput(where, "values are not probabilities", got=f"{low:.3g} to {high:.3g}", wanted="0 to 1")

@@ -91,7 +91,7 @@ def open_npy(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignAr
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise BadInput(path.name, f"holds no plain numbers ({error})") from None
+        raise BadInput(path.name, f"does not hold plain numbers ({error})") from None
     yield ForeignArray(data.shape, data.dtype, data.__getitem__)
 
 
@@ -117,7 +117,7 @@ def open_zarr(path: Path, name: str | None, _scratch: Path) -> Iterator[ForeignA
         else:
             no_name(path, name)
     except (ValueError, KeyError, TypeError) as error:
-        raise BadInput(path, f"is not zarr that can be read ({error})") from None
+        raise BadInput(path, f"is not readable zarr ({error})") from None
     yield ForeignArray(node.shape, node.dtype, node.__getitem__, dict(node.attrs))
 
 

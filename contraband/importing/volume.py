@@ -141,7 +141,7 @@ class ImportPlan:
         if offsets is None and options.quantise:
             raise BadInput(self.path, f"{channels} affinity channels without offsets", todo="give --offsets")
         if offsets is not None and len(offsets) != channels:
-            raise BadInput("--offsets", "not one a channel", got=len(offsets), wanted=channels or "none")
+            raise BadInput("--offsets", "not one per channel", got=len(offsets), wanted=channels or "none")
         return offsets
 
     def _said(self, values: Any, default: float) -> list[float]:
@@ -162,7 +162,7 @@ def stored_axes(path: Path, source: ForeignArray, axes: str | None) -> str:
     if len(chosen) != len(shape):
         raise BadInput(
             "--axes",
-            f"one letter an axis of {path} is needed",
+            f"one letter per axis of {path} is needed",
             got=f"{chosen} for {shape}",
             wanted=f"such as {USUAL_AXES[len(shape)]}",
         )
@@ -172,7 +172,7 @@ def stored_axes(path: Path, source: ForeignArray, axes: str | None) -> str:
             "the last axis looks like colours",
             got=shape,
             wanted="(z, y, x)",
-            todo="say --axes yxc, or --axes zyx if it is right",
+            todo="use --axes yxc, or --axes zyx if it is right",
         )
     if "c" in chosen and shape[chosen.index("c")] > MAX_CHANNELS:
         raise BadInput(
@@ -188,12 +188,12 @@ def stored_axes(path: Path, source: ForeignArray, axes: str | None) -> str:
 def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: ImportOptions) -> Conversion:
     """What is done to the numbers; raises BadInput if they are none, or are not what the options say."""
     if dtype.kind not in "buif":
-        raise BadInput(path, "holds no plain numbers", got=dtype, wanted="integers or floats")
+        raise BadInput(path, "does not hold plain numbers", got=dtype, wanted="integers or floats")
     found = f"{dtype}, {'with' if has_channels else 'no'} channels"
     if options.boundaries:
         if has_channels or not (dtype.kind == "f" or dtype == np.uint8):
             raise BadInput(
-                path, "boundaries need one probability a voxel", got=found, wanted="(z, y, x) float in 0..1, or uint8"
+                path, "boundaries need one probability per voxel", got=found, wanted="(z, y, x) float in 0..1, or uint8"
             )
         return FROM_BOUNDARIES
     if options.quantise:
@@ -207,7 +207,7 @@ def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: Im
             )
         return QUANTISE
     if has_channels and dtype.kind == "f":
-        raise BadInput(path, "float affinities are stored as uint8", got=dtype, todo="say --quantise")
+        raise BadInput(path, "float affinities are stored as uint8", got=dtype, todo="add --quantise")
     return KEEP.for_dtype(dtype)
 
 

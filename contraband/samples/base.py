@@ -42,13 +42,13 @@ class Pair:
         """Raise BadInput if the volumes do not fit each other, the network's output or its channels."""
         shape, array = self.raw.shape(), self.raw.open()
         if (array.shape[0] if array.ndim == 4 else 1) != channels:
-            raise BadInput(self.raw.where, "has another number of channels", got=list(array.shape), wanted=channels)
+            raise BadInput(self.raw.where, "has the wrong number of channels", got=list(array.shape), wanted=channels)
         if self.labels is not None and self.labels.shape() != shape:
             raise BadInput(
-                self.labels.where, "has another shape than raw", got=list(self.labels.shape()), wanted=list(shape)
+                self.labels.where, "has a different shape from raw", got=list(self.labels.shape()), wanted=list(shape)
             )
         if self.labels is not None and self.labels.dtype().kind not in "iub":
-            raise BadInput(self.labels.where, "holds no whole numbers", got=self.labels.dtype(), wanted="labels")
+            raise BadInput(self.labels.where, "does not hold whole numbers", got=self.labels.dtype(), wanted="labels")
         if any(n < m for n, m in zip(shape, needed, strict=True)):
             raise BadInput(
                 self.raw.where,

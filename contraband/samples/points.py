@@ -97,5 +97,5 @@ def _row(row: list[str], header: list[str], where: str) -> list[int]:
         except (ValueError, OverflowError):
             raise BadInput(where, f"{name} is not a number", got=repr(text)) from None
         if values[name] != number or values[name] < 0:
-            raise BadInput(where, f"{name} is not a whole number from 0", got=text)
+            raise BadInput(where, f"{name} is not a whole number of 0 or more", got=text)
     return [values[name] for name in ("z", "y", "x", "label")]

@@ -153,7 +153,7 @@ def _foreground(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> 
 def _check_mask(mask: Volume, shape: Voxels) -> None:
     found = info(mask)
     if found.spatial != shape:
-        raise BadInput(mask.path, "has another shape than the volume", got=found.spatial, wanted=shape)
+        raise BadInput(mask.path, "has a different shape from the volume", got=found.spatial, wanted=shape)
     if found.channels is not None or found.dtype.kind not in "bui":
         raise BadInput(
             mask.path,
@@ -210,7 +210,7 @@ def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
     if truth.voxel_size != whole.voxel_size:
         raise BadInput(
             labels.path,
-            "has another voxel size than the volume",
+            "has a different voxel size from the volume",
             got=list(truth.voxel_size),
             wanted=list(whole.voxel_size),
             todo="import both with the same --voxel-size",

@@ -115,7 +115,7 @@ def check_beginning(settings: VolumeSettings, where: object = "settings") -> Non
     if settings.affinities is None and settings.model is None:
         raise BadInput(where, "nothing to segment", got="neither", wanted="affinities or model.checkpoint")
     if settings.affinities is not None and settings.model is not None:
-        raise BadInput(where, "affinities are given and predicted", got="both", wanted="one", todo="remove one")
+        raise BadInput(where, "affinities are both given and predicted", got="both", wanted="one", todo="remove one")
 
 
 def volume_shape(settings: VolumeSettings) -> Voxels:

@@ -203,7 +203,7 @@ class OnDask:
     def _blame(self, sent: _Sent, why: str) -> list[Outcome]:
         waited_s = time.monotonic() - sent.at_s
         if sent.batch.is_suspect and sent.deadline_s is not None and waited_s >= sent.deadline_s:
-            why = f"no end within {sent.deadline_s:.0f} s, so its worker was ended; the worker's log shows where it was"
+            why = f"did not end within {sent.deadline_s:.0f} s, so its worker was ended; its log shows where it was"
         if not sent.batch.is_suspect:
             log.warning("%s; its %d blocks are tried again one by one", why, len(sent.batch.keys))
         return sent.lane.suspect(sent.batch, why)

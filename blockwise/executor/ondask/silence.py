@@ -129,7 +129,7 @@ class Listener:
             if workers[address].get("nanny"):
                 self._client.loop.add_callback(self._ask, address)
         for address, silent_s in self.silence.lost().items():
-            log.warning("worker %s says and does nothing since %.0f s: it is given up", address, silent_s)
+            log.warning("worker %s has said and done nothing for %.0f s: it is given up", address, silent_s)
             self._client.loop.add_callback(self._give_up, address)
 
     async def _ask(self, address: str) -> None:

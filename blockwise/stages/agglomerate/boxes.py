@@ -234,7 +234,11 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
             members = [waiting[at] for at in places]
             needed = sum(needs[at] for at in places)
             if needed > limit_bytes:
-                log.warning("agglomerate: a box of level %d needs about %d MB, more than it may", level, needed >> 20)
+                log.warning(
+                    "agglomerate: a box of level %d needs about %d MB, more than agglomerate.memory allows",
+                    level,
+                    needed >> 20,
+                )
             boxes.append(
                 Box(
                     first=members[0][1][0],

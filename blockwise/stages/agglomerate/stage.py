@@ -61,7 +61,7 @@ class Agglomerate(Stage):
                 "waterz works on a volume in one block only",
                 got=self.settings.statistic,
                 wanted=f"blocks.shape: {list(self.shape)}",
-                todo="cut out a smaller volume, or leave waterz: away",
+                todo="cut out a smaller volume, or leave waterz: out",
             )
 
     def substages(self, store: Store) -> Iterable[Stage]:

@@ -59,7 +59,7 @@ def read_skeletons(path: Path) -> Skeletons:
     """
     readers = {".graphml": _read_graphml, ".swc": _read_swc}
     if path.suffix.lower() not in readers:
-        raise BadInput(path, "is no skeleton file that is known", got=path.suffix, wanted=" or ".join(readers))
+        raise BadInput(path, "is not a known kind of skeleton file", got=path.suffix, wanted=" or ".join(readers))
     try:
         graph = readers[path.suffix.lower()](path)
     except BadInput:

@@ -122,7 +122,7 @@ class Evaluate(Stage):
         if outside or (self.truth_shape != self.shape and not self.settings.partial):
             raise BadInput(
                 labels.path,
-                "labels have another shape than the volume",
+                "labels have a different shape from the volume",
                 got=list(self.truth_shape),
                 wanted=list(self.shape),
                 todo="give labels of the same voxels, or set evaluate.partial: true and their offset",

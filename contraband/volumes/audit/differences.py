@@ -64,7 +64,7 @@ def fragment_differences(stored: np.ndarray, computed: np.ndarray, begin: Voxels
         (stored != number, "linked with voxels of the number {number}"),
         (whole & (stored != computed), "the whole fragment is known to be {computed}"),
         (taken, "this number is that of a whole fragment elsewhere"),
-        (stored > computed, "above {computed}, to which it is linked"),
+        (stored > computed, "larger than {computed}, to which it is linked"),
         (_orphans(stored, begin, volume), "the voxel this number stands for has another"),
     ]
     found, seen = [], np.zeros(stored.shape, bool)

@@ -70,7 +70,7 @@ def verdict(findings: Findings) -> None:
     first = min(findings.mismatches, key=lambda one: one.voxels == 0)
     raise WorkFailed(
         f"{first.stage}: what is stored at voxel {first.voxel}, at {first.world}, is not what one block gives: "
-        f"{first.text}; {len(findings.mismatches)} mismatches in all; make it anew: contraband run ... "
+        f"{first.text}; {len(findings.mismatches)} mismatches in all; redo it: contraband run ... "
         f"--redo {stage_word(first.stage)}"
     )
 

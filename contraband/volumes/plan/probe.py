@@ -185,7 +185,7 @@ class Trial:
 
 def _failed(stage: Stage, outcome: Outcome) -> WorkFailed:
     raised = WorkFailed(
-        f"{stage.name}: probe block {unpack(outcome.key)} failed: {last_line(outcome.error)}; mend the cause, "
+        f"{stage.name}: probe block {unpack(outcome.key)} failed: {last_line(outcome.error)}; fix the cause, "
         "or leave the probe out with --no-probe"
     )
     raised.add_note(outcome.error)

@@ -100,7 +100,7 @@ def test_fragments_and_edges_are_kept(folder: Path, fresh: set[tuple[str, str]])
     assert kept + made == 5 * 2 * 2
     assert told == [
         f"{folder}/in.zarr/affinities grew from [15, 13, 10] to [20, 13, 10]: fragments keeps {kept} blocks and makes "
-        f"{made}; edges keeps 8 blocks and makes 12; anew: agglomerate (1), segment/0.5 (20), evaluate (20)"
+        f"{made}; edges keeps 8 blocks and makes 12; redone: agglomerate (1), segment/0.5 (20), evaluate (20)"
     ]
     assert digests(folder) == fresh
     assert not any(result.blocks_done for result in run(folder, truth=True).values())
@@ -232,7 +232,7 @@ def test_old_voxels_that_changed_are_noticed(folder: Path) -> None:
     source = Volume(path=folder / "in.zarr" / "affinities")
     open_array(source, "r+")[0, 3, 4, 5] += 1
     before = sums_of_store(folder)
-    with pytest.raises(Stale, match=r"grown from \[15, 13, 10\] to \[20, 13, 10\].*other voxels.*--redo fragments"):
+    with pytest.raises(Stale, match=r"grown from \[15, 13, 10\] to \[20, 13, 10\].*changed within.*--redo fragments"):
         run(folder)
     assert sums_of_store(folder) == before
 
@@ -242,7 +242,7 @@ def test_an_array_without_identity_takes_the_users_word(tmp_path: Path, fresh: s
     put(tmp_path, OLD, named=False)
     run(tmp_path)
     put(tmp_path, NEW, named=False)
-    with pytest.raises(Stale, match=r"no identity.*use --grown if no old voxel has changed, else --redo fragments"):
+    with pytest.raises(Stale, match=r"no attribute.*use --grown if no old voxel has changed, else --redo fragments"):
         run(tmp_path)
     assert run(tmp_path, grown=True)["edges"].blocks_skipped == 8
     assert digests(tmp_path) <= fresh

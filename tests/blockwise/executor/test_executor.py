@@ -174,7 +174,7 @@ def test_a_block_that_hangs_is_found_out(dask_client, store, tmp_path):
         executor.start(stage)
         found = run_all(executor, stage, list(range(20)))
     assert [key for key, one in found.items() if not one.ok] == [7]
-    assert "no end within" in found[7].error
+    assert "did not end within" in found[7].error
     assert attempts(folder)[7] == 2
 
 

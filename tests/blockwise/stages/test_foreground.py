@@ -70,9 +70,9 @@ def test_thresholds_are_fractions_of_the_full_value() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.zeros((2, 3, 4), np.uint8), "another shape"),
-        (np.zeros((3, *SHAPE), np.uint8), "another shape"),
-        (np.zeros(SHAPE, np.int32), "wrong type of a foreground"),
+        (np.zeros((2, 3, 4), np.uint8), "different shape"),
+        (np.zeros((3, *SHAPE), np.uint8), "different shape"),
+        (np.zeros(SHAPE, np.int32), "has the wrong type for a foreground"),
     ],
 )
 def test_an_unusable_foreground_is_refused(data: np.ndarray, message: str, tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def test_embeddings_and_labels_are_read_at_points(tmp_path):
     ("raw", "labels", "part"),
     [
         ("nothing", "labels", "not a zarr array"),
-        ("raw", "small", "another shape"),
+        ("raw", "small", "different shape"),
         ("raw", "raw_float", "whole"),
         ("small", None, "smaller"),
         ("channels", None, "channels"),

@@ -219,7 +219,7 @@ def test_a_head_on_other_raw_than_its_encoder_is_warned_of(tmp_path, caplog):
     experiment, params = tiny_experiment(tmp_path, 2, normalize="percentile", num_iterations=1)
     train_contrastive(params, experiment, 0)
     train_seg(params, experiment, 0, [10])
-    assert "normalised otherwise" in caplog.text
+    assert "normalised differently" in caplog.text
 
 
 def test_the_rate_grows_in_the_first_steps(tmp_path):

@@ -225,7 +225,7 @@ def test_what_is_known_of_a_fragment_that_leaves_the_window() -> None:
     assert wrong(2, 2, 7, 2, 2) == []  # both leave the window and may meet outside of it
     assert wrong(2, 2, 6, 8, 8) == ["the whole fragment is known to be 7"]
     assert wrong(2, 2, 7, 7, 7) == ["this number is that of a whole fragment elsewhere"]
-    assert wrong(9, 9, 7, 8, 8) == ["above 5, to which it is linked"]
+    assert wrong(9, 9, 7, 8, 8) == ["larger than 5, to which it is linked"]
     assert wrong(2, 3, 7, 8, 8) == ["linked with voxels of the number 3"]
     assert wrong(2, 2, 7, 6, 6) == ["the voxel this number stands for has another"]
     assert wrong(2, 2, 0, 8, 8) == ["background and foreground are exchanged"]
