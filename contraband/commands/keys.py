@@ -26,7 +26,9 @@ _WORDS: dict[Any, tuple[str, str]] = {
     float: ("number", "numbers"),
     Path: ("path", "paths"),
     ByteSize: ("amount of memory", "amounts of memory"),
+    object: ("value", "values"),
 }
+"""One and several; a class that is not here is called as the nearest of its bases that is."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def _alternatives(annotation: Any, metadata: Sequence[Any] = (), many: bool = Fa
         return [_list(parts, metadata, many)]
     if _is_section(annotation):
         return ["sections" if many else "section"]
-    one, several = _WORDS.get(annotation, (annotation.__name__, annotation.__name__))
+    one, several = next(_WORDS[base] for base in annotation.__mro__ if base in _WORDS)
     return [f"{several if many else one}{_limits(metadata)}"]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import pytest
 from pydantic import Field, PositiveInt
+from pydantic_core import core_schema
 
 from blockwise.settings import Settings, parse_yaml
 from contraband.cli import call
@@ -48,12 +49,21 @@ class Right(Shared):
     paths: Annotated[tuple[Path, ...], Field(min_length=1)] = (Path("a"),)
 
 
+class Name(str):
+    """A text that is checked."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source, handler):
+        return core_schema.str_schema()
+
+
 class Whole(Settings):
     """Everything."""
 
     inner: Inner | None = None
     left: Left = Left()
     right: Right = Right()
+    names: tuple[Name, ...] = ()
     corners: tuple[tuple[int, int], ...] | None = None
     above: Annotated[float, Field(gt=0, lt=2)] = Field(alias="over")
 
@@ -61,7 +71,8 @@ class Whole(Settings):
 def test_a_key_is_told_from_its_class():
     """Name, kind, limits, unit, default and meaning of a key are those of the field and the text under it."""
     found = {key.name: key for key in keys(Whole)}
-    assert [found[name].kind for name in ("corners", "over")] == [
+    assert [found[name].kind for name in ("names", "corners", "over")] == [
+        "list of texts",
         "list of lists of 2 whole numbers or null",
         "number > 0 and < 2",
     ]
@@ -80,7 +91,7 @@ def test_what_sections_have_in_common_is_told_once():
     """Keys of a base class of two sections stand under the names of both, all others under one."""
     found = {section.places: [key.name for key in section.keys] for section in sections(Whole)}
     assert found == {
-        ("",): ["inner", "left", "right", "corners", "over"],
+        ("",): ["inner", "left", "right", "names", "corners", "over"],
         ("inner",): ["depth_vx"],
         ("left",): ["choice"],
         ("left", "right"): ["share"],
