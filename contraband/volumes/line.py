@@ -16,8 +16,6 @@ from blockwise.stages.segment import Segment
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
 
-ORDER = ("embed", "predict", "fragments", "edges", "agglomerate", "segment", "evaluate")
-
 
 def stages(settings: VolumeSettings) -> list[Stage]:
     """Every stage of the line for one volume, in order; reads metadata only and raises BadInput."""
