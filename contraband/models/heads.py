@@ -46,14 +46,10 @@ class SimpleSegHead(PointwiseMLP):
 
 
 class SparseSegHead(PointwiseMLP):
-    """The same MLP for a few labelled voxels: takes embeddings of points, or embeddings and where to look."""
+    """The same MLP for a few labelled voxels: takes the embeddings of points."""
 
     def __init__(self, h_channels: int, out_channels: int) -> None:
         super().__init__([h_channels, h_channels, out_channels])
-
-    def at_points(self, embeddings: Tensor, points_BPD: Tensor) -> Tensor:
-        """Logits (B, P, out) at whole voxels (B, P, D) of embeddings (B, h, ...)."""
-        return per_point(self, gather_points(embeddings, points_BPD))
 
 
 def gather_points(volume: Tensor, points_BPD: Tensor) -> Tensor:

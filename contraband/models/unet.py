@@ -93,14 +93,6 @@ class UNet(nn.Module):
             )
         return output
 
-    def fit_input(self, input_shape: Sequence[int]) -> Shape:
-        """The largest valid input extents not above `input_shape`; BadInput if there are none."""
-        lost = tuple(n - c for n, c in zip(input_shape, self.context, strict=True))
-        if any(n < s for n, s in zip(lost, self.step, strict=True)):
-            wanted = f"at least {list(self.valid_input((1,) * self.dims))}"
-            raise BadInput("in_shape", "is too small for the network", got=list(input_shape), wanted=wanted)
-        return self.valid_input(lost)
-
     def nearest_input(self, input_shape: Sequence[int]) -> Shape:
         """The valid input extents that are nearest to `input_shape`, the larger ones of two."""
         outputs = [n - c + s // 2 for n, c, s in zip(input_shape, self.context, self.step, strict=True)]

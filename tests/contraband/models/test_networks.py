@@ -9,7 +9,7 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.experiments.building import network_shapes
-from contraband.models.heads import SparseSegHead
+from contraband.models.heads import SparseSegHead, gather_points, per_point
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
@@ -46,7 +46,7 @@ def test_a_stack_may_keep_its_sections():
 @pytest.mark.parametrize("factors", list(itertools.product([1, 2, 3], repeat=2)))
 @pytest.mark.parametrize(("down", "up"), [(1, 1), (2, 2), (1, 2), (3, 1)])
 def test_promised_shapes_are_the_real_ones(factors, down, up):
-    """For any factors and kernels, fit_input gives what runs and output_shape what comes out."""
+    """For any factors and kernels, nearest_input gives what runs and output_shape what comes out."""
     net = UNet(
         settings(
             downsample_factors=[[f, f] for f in factors],
@@ -55,16 +55,14 @@ def test_promised_shapes_are_the_real_ones(factors, down, up):
             kernel_size_up=[[[3, 3]] * up] * 2,
         )
     )
-    shape = net.fit_input((260, 230))
+    shape = net.nearest_input((260, 230))
     assert tuple(net(torch.zeros(1, 1, *shape)).shape[2:]) == net.output_shape(shape)
     assert net.valid_input(net.output_shape(shape)) == shape
 
 
 def test_inputs_that_do_not_fit_are_refused():
-    """Too small, or not in steps, is bad input with a size that works."""
+    """What is not in steps is bad input with a size that works; what is too small is brought to the smallest."""
     net = UNet(settings())
-    with pytest.raises(BadInput, match="at least"):
-        net.fit_input((50, 50))
     with pytest.raises(BadInput, match="260"):
         net.output_shape((262, 262))
     assert [net.nearest_input((n, 260))[0] for n in (1, 100, 259, 263, 264)] == [100, 100, 260, 260, 268]
@@ -98,7 +96,7 @@ def test_the_unet_equals_the_reference(dims):
         if not bottom:
             copy_weights(mine.up[level], module.out_conv_pass)
             module = module.lower_block
-    shape = mine.fit_input([size] * dims)
+    shape = mine.nearest_input([size] * dims)
     raw = torch.rand(1, 1, *shape)
     with torch.no_grad():
         assert torch.equal(mine(raw), theirs(raw))
@@ -116,7 +114,7 @@ def test_tiles_equal_the_whole(shape, constant):
     factors = [[2] * len(shape)] * 2
     torch.manual_seed(1)
     net = UNet(settings(in_shape=shape, downsample_factors=factors, constant_upsample=constant))
-    shape = net.fit_input(shape)
+    shape = net.nearest_input(shape)
     raw = torch.rand(1, 1, *shape)
     with torch.no_grad():
         whole, tile = net(raw), tuple(net.step)
@@ -133,7 +131,7 @@ def test_a_head_says_the_same_of_points_and_of_volumes(dims):
     torch.manual_seed(2)
     head, volume = SparseSegHead(5, 3), torch.randn(2, 5, *[6] * dims)
     points = torch.randint(0, 6, (2, 7, dims))
-    at_points, everywhere = head.at_points(volume, points), head(volume)
+    at_points, everywhere = per_point(head, gather_points(volume, points)), head(volume)
     for b, p in itertools.product(range(2), range(7)):
         wanted = everywhere[(b, slice(None), *points[b, p])]
         torch.testing.assert_close(at_points[b, p], wanted, atol=1e-6, rtol=0)
