@@ -19,7 +19,7 @@ from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
 from contraband.samples.augment import Augmenter, Shape3
-from contraband.samples.base import Pair
+from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.nodes import sub_seed
 from contraband.samples.points import Points, generate_points, read_points
@@ -52,10 +52,8 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
             settings.point_density,
             count,
         )
-    samples = ContrastiveSamples(
-        pairs, settings.seed, augmenter, in_loader, output, count, norm_factor(settings, pairs[0])
-    )
-    return ContrastiveTask(network, samples, augmenter, output, count, settings.temperature)
+    drawing = Drawing(pairs, settings.seed, augmenter, in_loader, output, norm_factor(settings, pairs[0]))
+    return ContrastiveTask(network, ContrastiveSamples(drawing, count), augmenter, output, count, settings.temperature)
 
 
 def seg_task(
@@ -67,36 +65,41 @@ def seg_task(
     embeddings: Path | None,
 ) -> Task:
     """A head, or a whole network, and what it is trained on. `base`: weights of a contrastively trained encoder."""
+    network = _seg_network(model, settings, base)
+    if embeddings is not None:
+        network.base.requires_grad_(False)
+        return _embedding_task(network, settings, embeddings)
+    return _volume_task(params, model, settings, in_loader, network)
+
+
+def _seg_network(model: ModelSettings, settings: SegSettings, base: dict[str, Any] | None) -> SegmentationNet:
     torch.manual_seed(sub_seed(settings.seed, 0))
-    offsets = settings.offsets_for(model.dims)
-    network = SegmentationNet(model, settings.seg_head, len(offsets) + settings.has_background)
+    outputs = len(settings.offsets_for(model.dims)) + settings.has_background
+    network = SegmentationNet(model, settings.seg_head, outputs)
     if base is not None:
         network.base.load_state_dict(base)
-    if settings.freeze_base or embeddings is not None:
+    if settings.freeze_base:
         network.base.requires_grad_(False)
-    if embeddings is not None:
-        return _embedding_task(network, settings, embeddings)
+    return network
+
+
+def _volume_task(
+    params: Params, model: ModelSettings, settings: SegSettings, in_loader: bool, network: SegmentationNet
+) -> Task:
+    """What is trained on raw: on labels everywhere, or at a few points."""
     shape, output = network_shapes(network.base, model)
     pairs = _ready(seg_pairs(settings), settings, output, model)
     augmenter = Augmenter(settings, shape)
+    drawing = Drawing(pairs, settings.seed, augmenter, in_loader, output, norm_factor(settings, pairs[0]))
+    later = None if in_loader else augmenter
+    offsets = settings.offsets_for(model.dims)
     margin = margin_for(offsets, settings.grow_boundary, output[0])
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
     target = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)
-    common: dict[str, Any] = {
-        "pairs": pairs,
-        "seed": settings.seed,
-        "augmenter": augmenter,
-        "in_loader": in_loader,
-        "output_shape": output,
-        "label_shape": label_shape,
-        "norm_factor": norm_factor(settings, pairs[0]),
-    }
-    later = None if in_loader else augmenter
     if params.pipeline == "standard":
-        dense = SegmentationSamples(**common, min_labelled=settings.min_labelled)
+        dense = SegmentationSamples(drawing, label_shape, settings.min_labelled)
         return DenseTask(network, dense, later, label_shape, target, len(offsets))
-    points = labelled_points(settings)
-    sparse = SparseSamples(points, **common)
+    sparse = SparseSamples(labelled_points(settings), drawing, label_shape)
     wants_affinities = _teaches_affinities(settings)
     shapes = (output, label_shape)
     return SparseTask(network, sparse, later, shapes, target if wants_affinities else None, len(offsets))

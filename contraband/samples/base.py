@@ -59,13 +59,33 @@ class Pair:
             )
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """What all kinds of samples are drawn from, and how."""
+
+    pairs: Sequence[Pair]
+    """The volumes; one is drawn for each sample."""
+    seed: int
+    """Of the training."""
+    augmenter: Augmenter
+    in_loader: bool
+    """Whether samples are augmented as they are loaded, or later on the device."""
+    output_shape: Shape3
+    """Extents of the network's output, which lies inside the volume."""
+    norm_factor: float
+    """What raw is multiplied by."""
+
+    @property
+    def raw_shape(self) -> Shape3:
+        """Extents of raw the loader asks for: augmented already, or large enough to be augmented later."""
+        return self.augmenter.output_shape if self.in_loader else self.augmenter.source_shape
+
+
 class Samples(Dataset[dict[str, Tensor]]):
     """Base of the three kinds of samples: a subclass tells its pipeline, its request and its tensors."""
 
-    def __init__(self, seed: int, augmenter: Augmenter, in_loader: bool) -> None:
-        self.seed = seed
-        self.augmenter = augmenter
-        self.in_loader = in_loader
+    def __init__(self, drawing: Drawing) -> None:
+        self.drawing = drawing
         self._pipeline: Any = None
 
     def pipeline(self) -> Any:
@@ -84,17 +104,12 @@ class Samples(Dataset[dict[str, Tensor]]):
         if self._pipeline is None:
             self._pipeline = self.pipeline()
             self._pipeline.setup()
-        request, seed = self.request(), sub_seed(self.seed, 1, index)
+        request, seed = self.request(), sub_seed(self.drawing.seed, 1, index)
         request._random_seed = seed
         return self.tensors(self._pipeline.request_batch(request)) | {"seed": torch.tensor(seed)}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_pipeline": None}
-
-    @property
-    def raw_shape(self) -> Shape3:
-        """Extents of raw the loader asks for: augmented already, or large enough to be augmented later."""
-        return self.augmenter.output_shape if self.in_loader else self.augmenter.source_shape
 
 
 def volume_branch(pairs: Sequence[Pair], with_labels: bool) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gunpowder as gp
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from contraband.samples.augment import Augmenter, Shape3
-from contraband.samples.base import PLACE, RAW, Pair, Samples, chained, float_tensor, volume_branch
+from contraband.samples.base import PLACE, RAW, Drawing, Samples, chained, float_tensor, volume_branch
 from contraband.samples.nodes import CPU, Normalise, around, centred
 from contraband.samples.views import two_views
 
@@ -52,46 +51,35 @@ class TwoViews(gp.BatchFilter):
 class ContrastiveSamples(Samples):
     """Two views (raw_0, raw_1, points_0, points_1, valid), or raw for views to be made on the device."""
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        seed: int,
-        augmenter: Augmenter,
-        in_loader: bool,
-        output_shape: Shape3,
-        count: int,
-        norm_factor: float,
-    ) -> None:
-        super().__init__(seed, augmenter, in_loader)
-        self.pairs = pairs
-        self.output_shape = output_shape
+    def __init__(self, drawing: Drawing, count: int) -> None:
+        """count: points that pair the two views."""
+        super().__init__(drawing)
         self.count = count
-        self.norm_factor = norm_factor
 
     def pipeline(self) -> Any:
         """Source, place, normalisation, views."""
         nodes = [
-            volume_branch(self.pairs, with_labels=False),
+            volume_branch(self.drawing.pairs, with_labels=False),
             gp.RandomLocation(),
-            Normalise(RAW, self.norm_factor),
+            Normalise(RAW, self.drawing.norm_factor),
         ]
-        if self.in_loader:
-            nodes.append(TwoViews(self.augmenter, self.output_shape, self.count))
+        if self.drawing.in_loader:
+            nodes.append(TwoViews(self.drawing.augmenter, self.drawing.output_shape, self.count))
         return chained(nodes)
 
     def request(self) -> gp.BatchRequest:
         """The views, or raw; the output must lie inside the volume."""
         request = gp.BatchRequest()
-        request[PLACE] = gp.ArraySpec(roi=centred(self.output_shape))
-        if self.in_loader:
+        request[PLACE] = gp.ArraySpec(roi=centred(self.drawing.output_shape))
+        if self.drawing.in_loader:
             for name in VIEW_KEYS:
                 request[gp.ArrayKey(name.upper())] = gp.ArraySpec(nonspatial=True)
         else:
-            request[RAW] = gp.ArraySpec(roi=centred(self.raw_shape))
+            request[RAW] = gp.ArraySpec(roi=centred(self.drawing.raw_shape))
         return request
 
     def tensors(self, batch: gp.Batch) -> dict[str, Tensor]:
         """Views by name, or raw."""
-        if not self.in_loader:
+        if not self.drawing.in_loader:
             return {"raw": float_tensor(batch[RAW])}
         return {name: torch.from_numpy(batch[gp.ArrayKey(name.upper())].data) for name in VIEW_KEYS}

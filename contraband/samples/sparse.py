@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from blockwise.errors import BadInput
-from contraband.samples.base import LABELS, RAW, chained, float_tensor, volume_branch
+from contraband.samples.augment import Shape3
+from contraband.samples.base import LABELS, RAW, Drawing, chained, float_tensor, volume_branch
 from contraband.samples.nodes import Augment, Normalise, centred
 from contraband.samples.points import Points
 from contraband.samples.segmentation import SegmentationSamples
@@ -28,35 +29,41 @@ class SparseSamples(SegmentationSamples):
     there is no ground truth beside the points.
     """
 
-    def __init__(self, points: Points, **segmentation: Any) -> None:
-        super().__init__(**segmentation)
+    def __init__(self, points: Points, drawing: Drawing, label_shape: Shape3) -> None:
+        super().__init__(drawing, label_shape)
         self.points = points
-        self.has_labels = self.pairs[0].labels is not None
+        self.has_labels = drawing.pairs[0].labels is not None
 
     def pipeline(self) -> Any:
         """Volumes and points merged, a place near a point, normalisation, augmentation of everything."""
-        volume = volume_branch(self.pairs, with_labels=self.has_labels)
+        volume = volume_branch(self.drawing.pairs, with_labels=self.has_labels)
         sources = (volume, PointSource(self.points, (POINTS, NEAR)))
-        nodes = [sources, gp.MergeProvider(), gp.RandomLocation(ensure_nonempty=NEAR), Normalise(RAW, self.norm_factor)]
-        if self.in_loader:
-            nodes.append(Augment(self.augmenter, RAW, LABELS if self.has_labels else None, POINTS))
+        nodes = [
+            sources,
+            gp.MergeProvider(),
+            gp.RandomLocation(ensure_nonempty=NEAR),
+            Normalise(RAW, self.drawing.norm_factor),
+        ]
+        if self.drawing.in_loader:
+            nodes.append(Augment(self.drawing.augmenter, RAW, LABELS if self.has_labels else None, POINTS))
         return chained(nodes)
 
     def request(self) -> gp.BatchRequest:
         """Raw, labels, points; a point lies in the middle half, from where nothing turns it out of sight."""
         request = gp.BatchRequest()
-        request[RAW] = gp.ArraySpec(roi=centred(self.raw_shape))
+        request[RAW] = gp.ArraySpec(roi=centred(self.drawing.raw_shape))
         if self.has_labels:
             request[LABELS] = gp.ArraySpec(roi=self.label_roi())
-        sight = self.output_shape if self.in_loader else self.raw_shape
+        sight = self.drawing.output_shape if self.drawing.in_loader else self.drawing.raw_shape
         request[POINTS] = gp.GraphSpec(roi=centred(sight), directed=False)
         request[NEAR] = gp.GraphSpec(roi=centred(self._middle()), directed=False)
         return request
 
     def _middle(self) -> tuple[int, ...]:
         """Extents of the middle half of the output, as seen by the largest zoom."""
-        zoom = max(1.0, self.augmenter.zoom_interval[1])
-        halves = (n // 4 * 2 if axis == 0 else int(n // 4 / zoom) * 2 for axis, n in enumerate(self.output_shape))
+        zoom = max(1.0, self.drawing.augmenter.zoom_interval[1])
+        output = self.drawing.output_shape
+        halves = (n // 4 * 2 if axis == 0 else int(n // 4 / zoom) * 2 for axis, n in enumerate(output))
         return tuple(max(half, 1) for half in halves)
 
     def tensors(self, batch: gp.Batch) -> dict[str, Tensor]:

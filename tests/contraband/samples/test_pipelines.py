@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput
 from contraband.samples.augment import Augmenter
-from contraband.samples.base import Pair
+from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.points import Points, generate_points
 from contraband.samples.segmentation import SegmentationSamples
@@ -51,20 +51,12 @@ def pair(path: str) -> Pair:
 def samples(kind: str, path: str, dims: int, in_loader: bool = True, **change):
     shape, output, labels = DIMS[dims]
     augmenter = Augmenter(Augmentations.parse(ALL | change, "test"), shape)
+    drawing = Drawing([pair(path)], 5, augmenter, in_loader, output, 1.0)
     if kind == "contrastive":
-        return ContrastiveSamples([pair(path)], 5, augmenter, in_loader, output, 10, 1.0)
-    common = {
-        "pairs": [pair(path)],
-        "seed": 5,
-        "augmenter": augmenter,
-        "in_loader": in_loader,
-        "output_shape": output,
-        "label_shape": labels,
-        "norm_factor": 1.0,
-    }
+        return ContrastiveSamples(drawing, 10)
     if kind == "segmentation":
-        return SegmentationSamples(**common)
-    return SparseSamples(generate_points(pair(path).labels.open()[:], 8), **common)
+        return SegmentationSamples(drawing, labels)
+    return SparseSamples(generate_points(pair(path).labels.open()[:], 8), drawing, labels)
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -75,7 +67,7 @@ def test_samples_are_stacked_into_batches(kind, in_loader, dims, volume):
     shape, output, labels = DIMS[dims]
     made = samples(kind, volume, dims, in_loader)
     batch = next(iter(DataLoader(made, batch_size=2, sampler=range(2))))
-    raw_shape = shape if in_loader else made.augmenter.source_shape
+    raw_shape = shape if in_loader else made.drawing.augmenter.source_shape
     assert batch["raw_0" if kind == "contrastive" and in_loader else "raw"].shape == (2, 1, *raw_shape)
     if kind != "contrastive":
         assert batch["labels"].dtype == torch.int64
@@ -153,11 +145,8 @@ def test_unlabelled_places_are_drawn_again(tmp_path):
     group.create_array("labels", data=labels)
     group.create_array("raw", data=labels)
     source = pair(str(tmp_path / "v.zarr"))
-    augmenter = Augmenter(Augmentations(), (1, 20, 20))
-    made = [
-        SegmentationSamples([source], 0, augmenter, True, (1, 12, 12), (1, 14, 14), 1.0, least)
-        for least in (0.3, 0.999)
-    ]
+    drawing = Drawing([source], 0, Augmenter(Augmentations(), (1, 20, 20)), True, (1, 12, 12), 1.0)
+    made = [SegmentationSamples(drawing, (1, 14, 14), least) for least in (0.3, 0.999)]
     assert all((made[0][index]["labels"] > 0).float().mean() >= 0.3 for index in range(6))
     assert made[1][0]["labels"].shape == (1, 14, 14)
 
@@ -169,7 +158,8 @@ def test_several_volumes_are_drawn_by_size(tmp_path):
         group = zarr.open_group(str(tmp_path / name), mode="w", zarr_format=2)
         group.create_array("raw", data=np.full((3, size, size), size, np.uint8))
         pairs.append(Pair(ZarrVolume(str(tmp_path / name), "raw")))
-    made = ContrastiveSamples(pairs, 0, Augmenter(Augmentations(), (1, 16, 16)), False, (1, 8, 8), 4, 1.0)
+    augmenter = Augmenter(Augmentations(), (1, 16, 16))
+    made = ContrastiveSamples(Drawing(pairs, 0, augmenter, False, (1, 8, 8), 1.0), 4)
     sizes = [float(made[index]["raw"].max()) for index in range(40)]
     assert 30 <= sizes.count(60) < 40
 
