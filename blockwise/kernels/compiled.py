@@ -7,7 +7,9 @@ around them do.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -15,16 +17,30 @@ from numba import njit
 
 from .cached import KernelCache
 
+log = logging.getLogger(__name__)
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled on its first call, or loaded from the cache beside its file.
+    """The function compiled on its first call, or loaded from the cache: beside its file, in the user's home or, where
+    neither can be written, among temporary files.
 
     It runs without the interpreter's lock, so that a worker still answers its scheduler. Division by zero
     gives inf, as in numpy.
     """
     dispatcher = njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = KernelCache(function)
+    try:
+        dispatcher._cache = KernelCache(function)
+    except (RuntimeError, OSError):  # no folder can be written
+        _warn_once()
     return cast(Callable[..., Any], dispatcher)
+
+
+@cache
+def _warn_once() -> None:
+    """Whoever looks at a slow start should know why."""
+    log.warning(
+        "kernels: no folder can be written to keep compiled code, so every process compiles it; set NUMBA_CACHE_DIR"
+    )
 
 
 @compiled
