@@ -111,8 +111,8 @@ def _section_of(annotation: Any) -> tuple[type[Settings] | None, bool]:
     """The class of a section, and whether the value is a list of such."""
     if _is_section(annotation):
         return annotation, False
-    for part in get_args(annotation):
-        found, _ = _section_of(part)
+    for choice in get_args(annotation):
+        found, _ = _section_of(choice)
         if found is not None:
             return found, get_origin(annotation) is tuple
     return None, False
@@ -124,35 +124,35 @@ def _is_section(kind: Any) -> bool:
 
 def _alternatives(annotation: Any, metadata: Sequence[Any] = (), many: bool = False) -> list[str]:
     """What a value may be, each in some words; `many`: for several such values."""
-    origin, parts = get_origin(annotation), get_args(annotation)
+    origin, choices = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _alternatives(parts[0], [*parts[1:], *metadata], many)
+        return _alternatives(choices[0], [*choices[1:], *metadata], many)
     if origin in (Union, types.UnionType):
-        return [one for part in parts for one in _alternatives(part, metadata, many)]
+        return [one for choice in choices for one in _alternatives(choice, metadata, many)]
     if origin is Literal:
-        return [f"`{value}`" for value in parts]
+        return [f"`{value}`" for value in choices]
     if annotation is type(None):
         return ["null"]
     if annotation is bool:
         return ["true", "false"]
     if origin is tuple:
-        return [_list(parts, metadata, many)]
+        return [_list(choices, metadata, many)]
     if _is_section(annotation):
         return ["sections" if many else "section"]
     one, several = next(_WORDS[base] for base in annotation.__mro__ if base in _WORDS)
     return [f"{several if many else one}{_limits(metadata)}"]
 
 
-def _list(parts: tuple[Any, ...], metadata: Sequence[Any], many: bool) -> str:
+def _list(choices: tuple[Any, ...], metadata: Sequence[Any], many: bool) -> str:
     """A list in words: how long it is, and of what."""
-    is_open = len(parts) == 2 and parts[1] is Ellipsis
+    is_open = len(choices) == 2 and choices[1] is Ellipsis
     bounds = _bounds(metadata)
-    count = "" if is_open else f"{len(parts)} "
+    count = "" if is_open else f"{len(choices)} "
     if is_open and "max_length" in bounds:
         count = f"{bounds.get('min_length', 0)} to {bounds['max_length']} "
     elif is_open and "min_length" in bounds:
         count = f"{bounds['min_length']} or more "
-    return f"{'lists' if many else 'list'} of {count}{_either(_alternatives(parts[0], many=True))}"
+    return f"{'lists' if many else 'list'} of {count}{_either(_alternatives(choices[0], many=True))}"
 
 
 def _limits(metadata: Sequence[Any]) -> str:

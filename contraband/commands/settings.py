@@ -69,8 +69,8 @@ def _table(section: Section) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     """Text as it may stand in a table: `<q>` outside of code would be taken for HTML and not be shown."""
-    parts = text.replace("|", "\\|").split("`")
-    return "`".join(part if place % 2 else re.sub(r"<(?=\w)", "&lt;", part) for place, part in enumerate(parts))
+    pieces = text.replace("|", "\\|").split("`")
+    return "`".join(piece if place % 2 else re.sub(r"<(?=\w)", "&lt;", piece) for place, piece in enumerate(pieces))
 
 
 def _shown_default(key: Key) -> str:

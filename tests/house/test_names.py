@@ -12,9 +12,6 @@ from tests.house.sources import modules, tree
 VAGUE = {"part", "parts", "Part"}
 """Say substage, piece, rows, table, ingredient, region, or whatever it is."""
 
-STILL_TWO = {"Rules"}
-"""Of kernels/graph/boxes.py and kernels/watershed/label.py: gets two names when settings go to kernels as they are."""
-
 
 def test_no_two_classes_have_one_name():
     """A class is called by one name in both packages, and no other class or type is called so."""
@@ -25,7 +22,7 @@ def test_no_two_classes_have_one_name():
                 homes[node.name].append(name)
     types = aliases()
     twice = {name: where for name, where in homes.items() if len(where) > 1 or name in types}
-    assert not {name: where for name, where in twice.items() if name not in STILL_TWO}
+    assert not twice
 
 
 def test_a_type_of_one_name_is_one_type():

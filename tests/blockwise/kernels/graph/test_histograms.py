@@ -12,12 +12,12 @@ from blockwise.errors import BadInput
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE, HISTOGRAM, count_edges, count_histograms
 from blockwise.kernels.graph.histograms import merge_histograms, rename_histograms
-from blockwise.kernels.graph.reference import waterz_reference
 from blockwise.kernels.graph.rules import STATISTICS, MergeRules, Statistic
 from blockwise.kernels.tables import relabel
 from blockwise.kernels.watershed.rules import WatershedRules
 from tests.blockwise.kernels.graph.test_agglomeration import as_dict
 from tests.support.affinities import BLOCKS, LONG, NEAREST, blocks, box, fragments, noise
+from tests.support.waterz import waterz_reference
 
 ALL = pytest.mark.parametrize("statistic", STATISTICS)
 NOT_REDUCIBLE = {"sum": sum, "contact area": len, "range": lambda ordered: ordered[-1] - ordered[0]}

@@ -6,12 +6,13 @@ import numpy as np
 
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import count_edges
-from blockwise.kernels.graph.reference import scoring_functions, waterz_reference
+from blockwise.kernels.graph.reference import scoring_functions
 from blockwise.kernels.graph.rules import OF_WATERZ, Statistic
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap, relabel
 from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES, NEAREST, fragments, noise
+from tests.support.waterz import waterz_reference
 
 THRESHOLDS = (0.6, 0.45, 0.5, 0.4, 0.55)
 
