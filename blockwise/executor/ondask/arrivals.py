@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Answer = list[Outcome] | BaseException | None
+Fetched = list[Outcome] | BaseException | None
 """What a batch returned, or its error; None if it was cancelled, or lost with its worker."""
 
 TOGETHER_S = 0.05
@@ -55,7 +55,7 @@ class Arrivals:
         except Exception as error:  # the scheduler may be gone, and then nothing is left to cancel
             log.debug("cancel: %s", error)
 
-    def collect(self, timeout_s: float, are_many: bool) -> list[tuple[int, Answer]]:
+    def collect(self, timeout_s: float, are_many: bool) -> list[tuple[int, Fetched]]:
         """Batches that have ended, by their numbers, waiting for the first up to `timeout_s`.
 
         are_many: so many are out that workers do not wait for the driver, which can wait for more to end.
@@ -79,13 +79,13 @@ class Arrivals:
         else:
             time.sleep(seconds)
 
-    def _ask(self) -> list[tuple[int, Answer]]:
+    def _ask(self) -> list[tuple[int, Fetched]]:
         """Ask for what can be fetched; returns those that ended badly, for which there is nothing to ask."""
         sweeps = time.monotonic() - self._swept_s > _LOST_S
         if sweeps:
             self._swept_s = time.monotonic()
         finished: dict[int, Any] = {}
-        bad: list[tuple[int, Answer]] = []
+        bad: list[tuple[int, Fetched]] = []
         for serial, future in self._out.items():
             status = future.status
             if status == "finished":
@@ -99,9 +99,9 @@ class Arrivals:
             self._asked[asyncio.run_coroutine_threadsafe(fetching, self._client.loop.asyncio_loop)] = finished
         return bad
 
-    def _answered(self) -> list[tuple[int, Answer]]:
+    def _answered(self) -> list[tuple[int, Fetched]]:
         """What has been fetched."""
-        found: list[tuple[int, Answer]] = []
+        found: list[tuple[int, Fetched]] = []
         for answer in [answer for answer in self._asked if answer.done()]:
             futures = self._asked.pop(answer)
             data = {} if answer.cancelled() else answer.result()

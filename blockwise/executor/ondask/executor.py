@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from blockwise.errors import one_line
 from blockwise.executor.base import Outcome
-from blockwise.executor.ondask.arrivals import Arrivals, Result
+from blockwise.executor.ondask.arrivals import Arrivals, Fetched
 from blockwise.executor.ondask.batching import LIMIT
 from blockwise.executor.ondask.lane import BlockBatch, Lane
 from blockwise.executor.ondask.pool import Pool
@@ -175,7 +175,7 @@ class OnDask:
             lane.out[serial] = batch
             self._arrivals.expect(serial, future)
 
-    def _outcomes(self, ended: Sequence[tuple[_Sent, Result]]) -> list[Outcome]:
+    def _outcomes(self, ended: Sequence[tuple[_Sent, Fetched]]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for sent, result in ended:
             if not isinstance(result, list):

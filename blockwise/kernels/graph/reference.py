@@ -28,7 +28,7 @@ def waterz_dendrogram(
     """All merges of waterz that score above the stop, as a dendrogram of the fragments `nodes` (sorted uint64).
 
     affinities: (3, z, y, x) float32 in [0, 1]. fragments: (z, y, x) uint64. Scores are float32 numbers; where rounding
-    makes one rise, it is set to the one before it, so that a threshold takes the merges up to some point in their order.
+    makes one rise, it is set to the one before it, so that a threshold takes the merges up to a point in their order.
     """
     import waterz
 
