@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-gc.set_threshold(50_000)  # imports and settings make many objects and no garbage: a tenth of the start-up time
+gc.set_threshold(50_000)  # imports and settings make many objects and no garbage
 
 
 def command() -> None:
@@ -21,11 +21,17 @@ def command() -> None:
 
 
 def leave(code: str | int | None) -> None:
-    """End when threads have ended and all is closed and flushed, without taking memory apart object by object."""
-    if not isinstance(code, int):  # a text to be shown, or none: rare enough to be left to Python
+    """End when threads have ended and all is closed and flushed, without taking memory apart object by object.
+
+    That is a quarter of the time that `contraband --help` takes. A Python that lacks the two hooks ends as it does.
+    """
+    join_threads = getattr(threading, "_shutdown", None)
+    run_exit_functions = getattr(atexit, "_run_exitfuncs", None)
+    # A text to be shown, or none, is rare enough to be left to Python.
+    if not isinstance(code, int) or join_threads is None or run_exit_functions is None:
         sys.exit(code)
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
+    join_threads()
+    run_exit_functions()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from typing import Any, cast
 
 import numpy as np
 from numba import njit
-
-from .cached import KernelCache
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +28,36 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """
     dispatcher = njit(nogil=True, error_model="numpy")(function)
     try:
-        dispatcher._cache = KernelCache(function)
+        _keep(dispatcher, function)
     except (RuntimeError, OSError):  # no folder can be written
         _warn_once()
     return cast(Callable[..., Any], dispatcher)
+
+
+def _keep(dispatcher: Any, function: Callable[..., Any]) -> None:
+    """Have compiled code kept on disk, by our cache or by that of numba.
+
+    numba's own takes longer to load, and does not notice a change in the file of a function that is called.
+    """
+    ours = _our_cache()
+    if ours is not None:
+        with suppress(AttributeError, TypeError):  # numba has changed in a way that `check_numba` does not look for
+            dispatcher._cache = ours(function)
+            return
+    dispatcher.enable_caching()
+
+
+@cache
+def _our_cache() -> Callable[..., Any] | None:
+    """The cache that loads fast; None where numba is not made as that needs it."""
+    try:
+        from .cached import KernelCache, check_numba
+
+        check_numba()
+    except (ImportError, AttributeError, LookupError, TypeError, ValueError) as error:
+        log.info("kernels: loaded in numba's own way, as %s", error)
+        return None
+    return KernelCache
 
 
 @cache
