@@ -139,6 +139,21 @@ def _merge_along(edge, graph, tau, slots):
 
 
 @compiled
+def _next_best(order, bounds, next_edge, scores, tags, size):
+    """The edge to look at next, its tie, the score it waits with, and whether it comes from `order`."""
+    queued = next_edge < len(order)
+    if queued:
+        edge = order[next_edge]
+        tie = edge
+        bound = bounds[next_edge]
+        mark = tag(edge, edge)
+    if not queued or (size and is_ahead(scores[0], tags[0], bound, mark)):
+        queued, bound = False, scores[0]
+        tie, edge = untag(tags[0])
+    return edge, tie, bound, queued
+
+
+@compiled
 def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, merges):
     """Merge all clusters that are left; order, bounds: from `queue`. Returns the tau of each edge.
 
@@ -156,15 +171,7 @@ def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, mer
     size = 0
     next_edge = 0
     while size or next_edge < len(order):
-        queued = next_edge < len(order)
-        if queued:
-            edge = order[next_edge]
-            tie = edge
-            bound = bounds[next_edge]
-            mark = tag(edge, edge)
-        if not queued or (size and is_ahead(scores[0], tags[0], bound, mark)):
-            queued, bound = False, scores[0]
-            tie, edge = untag(tags[0])
+        edge, tie, bound, queued = _next_best(order, bounds, next_edge, scores, tags, size)
         score = sums[edge, 0] / sums[edge, 1] / full
         alive = links[edge, 0] != DEAD and score > stop
         again = alive and (score != bound or tau[edge] != tie)
