@@ -44,6 +44,7 @@ _INDEXES = {
     "tables": ("kind", "key"),
     "parts": ("generation", "place"),
 }
+_FAILURE = ("_id", "stage", "key", "attempt", "error")
 _BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
 
 
@@ -124,19 +125,8 @@ class MongoStore(Tables):
 
     def fail(self, stage: str, failures: Sequence[Failure]) -> None:
         """Remember blocks as failed; replaces."""
-        self._replace(
-            "failures",
-            [
-                {
-                    "_id": f"{stage}:{one.key}",
-                    "stage": stage,
-                    "key": Int64(one.key),
-                    "attempt": one.attempt,
-                    "error": one.error,
-                }
-                for one in failures
-            ],
-        )
+        rows = [(f"{stage}:{one.key}", stage, Int64(one.key), one.attempt, one.error) for one in failures]
+        self._replace("failures", [dict(zip(_FAILURE, row, strict=True)) for row in rows])
 
     def failures(self, stage: str) -> list[Failure]:
         """Blocks that failed and have not been done since, by key."""
