@@ -6,7 +6,6 @@ and plain values only and is read with `weights_only=True`.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from blockwise.errors import BadInput
 from blockwise.files import write_whole
+from blockwise.locks import only_one
 from contraband.models.folder import RunFolder
 
 FORMAT = 1
@@ -100,15 +100,8 @@ def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
 def only_trainer(folder: RunFolder) -> Iterator[None]:
     """Hold the training's folder; BadInput if another process trains in it.
 
-    A killed process holds nothing, nor do its loader processes, which live on for some seconds: record locks, unlike
-    those of `flock`, are not inherited.
+    A killed process holds nothing, nor do its loader processes, which live on for some seconds.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise BadInput(
-                folder.path, "is being trained by another process", todo="wait until it is done, or stop it"
-            ) from None
+    with only_one(folder.path / ".lock", folder.path, "is being trained by another process"):
         yield

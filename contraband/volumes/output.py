@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import zarr
 from blockwise.arrays.volume import Volume, is_there
 from blockwise.errors import BadInput
 from blockwise.files import check_folder
+from blockwise.locks import only_one
 from blockwise.stage import Stage
 from contraband.volumes.settings import VolumeSettings
 
@@ -83,18 +83,12 @@ class Output:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a+")
-        except OSError as error:
-            raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
-        with file:
+        with ExitStack() as stack:
             try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                raise BadInput(
-                    self.path, "another run is writing here", todo="wait until it is done, or stop it"
-                ) from None
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_one(self.path / ".lock", self.path, "another run is writing here"))
+            except OSError as error:
+                raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
             yield
 
     def identity(self) -> str:
