@@ -26,26 +26,12 @@ from blockwise.store.base import (
     mask_of,
 )
 from blockwise.store.packing import pack_table, unpack_table
+from blockwise.store.sqlite_file import connect
 from blockwise.store.table import Entry, Rows, Table
 
 _MAGIC = b"SQLite format 3\0"
-_BUSY_S = 60
 _FORGIVE = "delete from failures where stage = ? and key = ?"
 _PLACES = (("blocks", "stage"), ("failures", "stage"), ("tables", "stage"), ("stages", "name"))
-_SCHEMA = """
-create table if not exists meta (name text primary key, value text not null);
-create table if not exists stages (place integer primary key, name text unique not null, info text not null);
-create table if not exists blocks (
-    stage text, key integer, fingerprint text not null, voxels integer, wall real, cpu real, rss integer,
-    primary key (stage, key)) without rowid;
-create table if not exists failures (
-    stage text, key integer, attempt integer, error text, primary key (stage, key)) without rowid;
-create table if not exists tables (
-    kind text, key integer, stage text,
-    z0 integer, y0 integer, x0 integer, z1 integer, y1 integer, x1 integer, data blob not null,
-    primary key (kind, key));
-create index if not exists tables_of_stage on tables (stage);
-"""
 
 
 class SqliteStore(Tables):
@@ -228,10 +214,7 @@ class SqliteStore(Tables):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise BadInput(self._path, f"the folder of the store cannot be made ({error})") from None
-            connection = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
-            connection.execute("pragma journal_mode = wal")
-            connection.executescript(_SCHEMA)
-            self._connection = connection
+            self._connection = connect(self._path)
         return self._connection
 
 
