@@ -82,11 +82,20 @@ class Store(Protocol):
     def is_local(self) -> bool:
         """Whether only processes on this machine may use it."""
 
-    def claim(self, identity: str) -> None:
-        """Tie the store to one output; raises BadInput if it belongs to another."""
+    def check_writable(self) -> None:
+        """Raise BadInput if nothing can be written; leaves nothing."""
+
+    def claim(self, identity: str, place: str = "") -> None:
+        """Tie the store to one output, and note where that lies; raises BadInput if it belongs to another."""
 
     def owner(self) -> str | None:
         """The output it is tied to; None if nobody claimed it."""
+
+    def outputs(self) -> dict[str, str]:
+        """The outputs that are kept here by their identities, and the place of each; empty where it is not known."""
+
+    def forget(self) -> None:
+        """Forget everything of its output, also that it is tied to it."""
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""

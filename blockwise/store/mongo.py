@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import batched, groupby
 from typing import Any
 
@@ -11,9 +10,8 @@ import numpy as np
 import pymongo
 from bson import Int64, ObjectId
 from funlib.geometry import Roi
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 
-from blockwise.errors import BadInput, WorkFailed, one_line
+from blockwise.errors import WorkFailed
 from blockwise.grid import Grid
 from blockwise.store.base import (
     Failure,
@@ -21,93 +19,36 @@ from blockwise.store.base import (
     StageInfo,
     Tables,
     Totals,
-    another_run,
     info_from_json,
     info_to_json,
     mask_of,
-    masked,
 )
+from blockwise.store.mongo_outputs import MongoOutput
 from blockwise.store.packing import pack_table, unpack_table
 from blockwise.store.table import Entry, Rows, Table
 
-_OPEN_S = 5
-_GONE_S = 10
-"""A server that is gone for longer ends the run; several operations wait for it one after the other."""
 PIECE_BYTES = 8_000_000
 """A document may have 16 MB; larger tables are kept in pieces."""
 _FETCH = 16
 _MARKS = 100_000
 _RECORD = np.dtype([("key", "<i8"), ("voxels", "<i8"), ("wall", "<f8"), ("cpu", "<f8"), ("rss", "<i8")])
-_INDEXES = {
-    "marks": ("stage", "fingerprint"),
-    "failures": ("stage", "key"),
-    "tables": ("kind", "key"),
-    "parts": ("generation", "place"),
-}
 _FAILURE = ("_id", "stage", "key", "attempt", "error")
 _BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
 
 
-class MongoStore(Tables):
+class MongoStore(MongoOutput, Tables):
     """A store in the database that the URL names. Every write is in the server's journal before it returns."""
-
-    is_local = False
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._name = masked(url)
-        self._has_indexes = False
-        try:
-            options: dict[str, Any] = {"journal": True} if "w=" in url else {"w": 1, "journal": True}
-            if "serverselectiontimeoutms" not in url.lower():
-                options["serverSelectionTimeoutMS"] = 1000 * _GONE_S
-            self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(url, **options)
-            self._db = self._client.get_default_database()
-            with pymongo.timeout(_OPEN_S):
-                self._db.command("ping")
-        except (InvalidURI, ConfigurationError, ValueError, TypeError):
-            raise BadInput("store", "is not a MongoDB URL", got=self._name, wanted="mongodb://host/database") from None
-        except OperationFailure as error:
-            raise BadInput("store", f"{self._name} refuses the connection (error {error.code})") from None
-        except PyMongoError:
-            raise BadInput(
-                "store",
-                f"no MongoDB server answers at {self._name} within {_OPEN_S} s",
-                todo="start it, or check the URL",
-            ) from None
-
-    def __repr__(self) -> str:
-        return f"MongoStore({self._name})"
-
-    @property
-    def url(self) -> str:
-        """The URL, password included."""
-        return self._url
-
-    def claim(self, identity: str) -> None:
-        """Tie the store to one output; raises BadInput if it belongs to another."""
-        with self._talking():
-            self._db.meta.update_one({"_id": "identity"}, {"$setOnInsert": {"value": identity}}, upsert=True)
-        found = self.owner()
-        if found != identity:
-            raise another_run(self._name, str(found), identity)
-
-    def owner(self) -> str | None:
-        """The output it is tied to; None if nobody claimed it."""
-        with self._talking():
-            found = self._db.meta.find_one({"_id": "identity"})
-        return None if found is None else str(found["value"])
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""
         change = {"$set": {"info": info_to_json(info)}, "$setOnInsert": {"place": ObjectId()}}
         with self._talking():
-            self._db.stages.update_one({"_id": info.name}, change, upsert=True)
+            self._in("stages").update_one({"_id": info.name}, change, upsert=True)
 
     def stages(self) -> list[StageInfo]:
         """All stages, in the order in which they first came."""
         with self._talking():
-            return [info_from_json(row["info"]) for row in self._db.stages.find().sort("place")]
+            return [info_from_json(row["info"]) for row in self._in("stages").find().sort("place")]
 
     def done_mask(self, stage: str, grid: Grid, fingerprint: str | None = None) -> np.ndarray:
         """(grid.counts) bool: which blocks are done, if given with this fingerprint."""
@@ -131,15 +72,15 @@ class MongoStore(Tables):
     def failures(self, stage: str) -> list[Failure]:
         """Blocks that failed and have not been done since, by key."""
         with self._talking():
-            rows = self._db.failures.find({"stage": stage}).sort("key")
+            rows = self._in("failures").find({"stage": stage}).sort("key")
             return [Failure(int(row["key"]), row["attempt"], row["error"]) for row in rows]
 
     def clear(self, stage: str) -> None:
         """Forget the stage: first its blocks, so that a crash leaves none that is done without its tables."""
         with self._talking():
             for name in ("marks", "failures", "tables", "parts"):
-                self._db[name].delete_many({"stage": stage})
-            self._db.stages.delete_one({"_id": stage})
+                self._in(name).delete_many({"stage": stage})
+            self._in("stages").delete_one({"_id": stage})
 
     def keep(self, stage: str, keys: np.ndarray, fingerprint: str) -> None:
         """Of the stage's finished blocks, leave only these, as if made with this fingerprint; and no failures."""
@@ -149,14 +90,14 @@ class MongoStore(Tables):
         with self._talking():
             for start in range(0, len(rows), _MARKS):
                 data = rows[start : start + _MARKS].tobytes()
-                self._db.marks.insert_one({"stage": stage, "fingerprint": fingerprint, "records": data})
-            self._db.marks.delete_many(others)
-            self._db.failures.delete_many({"stage": stage})
+                self._in("marks").insert_one({"stage": stage, "fingerprint": fingerprint, "records": data})
+            self._in("marks").delete_many(others)
+            self._in("failures").delete_many({"stage": stage})
 
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
         with self._talking():
-            failed = self._db.failures.count_documents({"stage": stage})
+            failed = self._in("failures").count_documents({"stage": stage})
         rows = self._latest(stage)
         if not len(rows):
             return Totals(failed=failed)
@@ -176,17 +117,17 @@ class MongoStore(Tables):
         heads = [self._head(table, one) for one in entries]
         with self._talking():
             names = {"_id": {"$in": [head["_id"] for head in heads]}, "parts": {"$gt": 0}}
-            old = [row["generation"] for row in self._db.tables.find(names, {"generation": 1})]
+            old = [row["generation"] for row in self._in("tables").find(names, {"generation": 1})]
         self._replace("tables", heads)
         if old:
             with self._talking():
-                self._db.parts.delete_many({"generation": {"$in": old}})
+                self._in("parts").delete_many({"generation": {"$in": old}})
 
     def get(self, table: Table, key: int) -> Rows | None:
         """The rows of one key; None if it has none."""
         for _ in range(10):  # a table in pieces may be replaced between reading its head and them
             with self._talking():
-                head = self._db.tables.find_one({"_id": f"{table.kind}:{key}"})
+                head = self._in("tables").find_one({"_id": f"{table.kind}:{key}"})
             if head is None:
                 return None
             data = self._data(head)
@@ -202,19 +143,15 @@ class MongoStore(Tables):
             signs = ("$lt",) * 3 + ("$gt",) * 3
             query.update({name: {sign: at} for name, sign, at in zip(_BOUNDS, signs, values, strict=True)})
         with self._talking():
-            keys = [int(row["key"]) for row in self._db.tables.find(query, {"key": 1}).sort("key")]
+            keys = [int(row["key"]) for row in self._in("tables").find(query, {"key": 1}).sort("key")]
         for some in batched(keys, _FETCH):
             with self._talking():
-                heads = {row["key"]: row for row in self._db.tables.find({"kind": table.kind, "key": {"$in": some}})}
+                heads = {row["key"]: row for row in self._in("tables").find({"kind": table.kind, "key": {"$in": some}})}
             for key in some:
                 data = self._data(heads[key]) if key in heads else None
                 rows = self.get(table, key) if data is None else unpack_table(data)
                 if rows is not None:
                     yield key, rows
-
-    def close(self) -> None:
-        """Let go of the connections; harmless when repeated."""
-        self._client.close()
 
     def _mark(self, stage: str, digest: str, records: Sequence[Record]) -> None:
         rows = [(one.key, one.voxels, one.wall_seconds, one.cpu_seconds, one.peak_rss_bytes) for one in records]
@@ -222,13 +159,13 @@ class MongoStore(Tables):
         data = np.array(rows, _RECORD).tobytes()
         with self._talking():
             self._make_indexes()
-            self._db.marks.insert_one({"stage": stage, "fingerprint": digest, "records": data})
-            self._db.failures.delete_many({"_id": {"$in": names}})
+            self._in("marks").insert_one({"stage": stage, "fingerprint": digest, "records": data})
+            self._in("failures").delete_many({"_id": {"$in": names}})
 
     def _latest(self, stage: str, fingerprint: str | None = None) -> np.ndarray[Any, Any]:
         """The last record of each block, if given those with this fingerprint."""
         with self._talking():
-            found = list(self._db.marks.find({"stage": stage}).sort("_id"))
+            found = list(self._in("marks").find({"stage": stage}).sort("_id"))
         records = [np.frombuffer(row["records"], _RECORD) for row in found]
         fits = [fingerprint in (None, row["fingerprint"]) for row in found]
         rows = np.concatenate([*records, np.empty(0, _RECORD)])[::-1]
@@ -246,7 +183,7 @@ class MongoStore(Tables):
         if pieces:
             common = {"generation": generation, "stage": table.stage}
             with self._talking():
-                self._db.parts.insert_many(
+                self._in("parts").insert_many(
                     [{**common, "place": place, "data": piece} for place, piece in enumerate(pieces)]
                 )
         return {
@@ -265,7 +202,7 @@ class MongoStore(Tables):
         if not head["parts"]:
             return bytes(head["data"])
         with self._talking():
-            pieces = list(self._db.parts.find({"generation": head["generation"]}).sort("place"))
+            pieces = list(self._in("parts").find({"generation": head["generation"]}).sort("place"))
         return b"".join(piece["data"] for piece in pieces) if len(pieces) == head["parts"] else None
 
     def _replace(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -274,18 +211,4 @@ class MongoStore(Tables):
         with self._talking():
             self._make_indexes()
             changes = [pymongo.ReplaceOne({"_id": row["_id"]}, row, upsert=True) for row in rows]
-            self._db[collection].bulk_write(changes, ordered=False)
-
-    def _make_indexes(self) -> None:
-        if not self._has_indexes:
-            for collection, fields in _INDEXES.items():
-                self._db[collection].create_index([(field, 1) for field in fields])
-            self._has_indexes = True
-
-    @contextmanager
-    def _talking(self) -> Iterator[None]:
-        try:
-            yield
-        except PyMongoError as error:
-            text = one_line(str(error)).replace(self._url, self._name)[:300]
-            raise WorkFailed(f"{self._name}: the store cannot be used ({text}); what is finished is kept") from error
+            self._in(collection).bulk_write(changes, ordered=False)

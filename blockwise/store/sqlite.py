@@ -53,20 +53,39 @@ class SqliteStore(Tables):
         """The URL with the absolute path."""
         return f"sqlite:///{self._path}"
 
-    def claim(self, identity: str) -> None:
-        """Tie the store to one output; raises BadInput if it belongs to another."""
-        found = self.owner()
-        if found is None:
+    def check_writable(self) -> None:
+        """Raise BadInput if nothing can be written; leaves nothing, not even the file."""
+        if self._has_content():
+            with self._writing():
+                pass
+
+    def claim(self, identity: str, place: str = "") -> None:
+        """Tie the store to one output, and note where that lies; raises BadInput if it belongs to another."""
+        if self.owner() is None:
             with self._writing() as connection:
                 connection.execute("insert or ignore into meta values ('identity', ?)", (identity,))
-            found = self.owner()
+        found = self.owner()
         if found != identity:
             raise another_run(str(self._path), str(found), identity)
+        if self.outputs() != {identity: place}:
+            with self._writing() as connection:
+                connection.execute("insert or replace into meta values ('place', ?)", (place,))
 
     def owner(self) -> str | None:
         """The output it is tied to; None if nobody claimed it."""
-        rows = self._read("select value from meta where name = 'identity'")
-        return str(rows[0][0]) if rows else None
+        return next(iter(self.outputs()), None)
+
+    def outputs(self) -> dict[str, str]:
+        """The output that it is tied to, if any, and its place; empty where it is not known."""
+        known = dict(self._read("select name, value from meta"))
+        return {known["identity"]: known.get("place", "")} if "identity" in known else {}
+
+    def forget(self) -> None:
+        """Forget everything of its output, also that it is tied to it."""
+        if self._has_content():
+            with self._writing() as connection:
+                for table in ("blocks", "failures", "tables", "stages", "meta"):
+                    connection.execute(f"delete from {table}")
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""

@@ -22,8 +22,10 @@ EXTERNAL = "CONTRABAND_MONGO_URL"
 class MongoServer:
     """A server with durable storage in a folder, which can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
+        """options: of the command that starts it."""
         self.folder = folder
+        self.options = options
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -49,6 +51,7 @@ class MongoServer:
             "64M",
             "--log-level",
             "ERROR",
+            *self.options,
         ]
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:
