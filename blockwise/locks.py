@@ -63,7 +63,8 @@ def keeps_locks(folder: Path) -> bool:
     """Whether files of a folder can be locked; True where none can be made to find out."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            return try_lock(file.fileno()) is None
+            refused = try_lock(file.fileno())
+            return refused is None or refused.errno in _BUSY
     except OSError:
         return True
 

@@ -14,7 +14,7 @@ import typer
 
 from blockwise.errors import BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, settings, training, volumes
+from contraband.commands import data, settings, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -45,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": volumes.evaluate,
     "plan": volumes.plan,
     "status": volumes.status,
+    "clean": upkeep.clean,
     "audit": volumes.audit,
     "view": volumes.view,
     "dashboard": volumes.dashboard,

@@ -104,7 +104,8 @@ def plan(settings: VolumeSettings) -> PlannedRun:
 def status(settings: VolumeSettings) -> list[dict[str, Any]]:
     """How far each stage is, as the store knows it; a run may be going on meanwhile, anywhere.
 
-    Returns a row for each stage: `stage`, `blocks` in all, `done`, and `failures`, a list with `block`, `attempts` and
+    Returns a row for each stage: `stage`, `blocks` in all, `done`, `state` (done, failed, stale, gone or how much is
+    done), `changes` that made it stale, paths that are `gone`, and `failures`, a list with `block`, `attempts` and
     `error` of each block that failed. Raises BadInput if settings or store cannot be read.
 
     Example:

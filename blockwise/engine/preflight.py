@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blockwise.arrays.volume import check_whole_shards
+from blockwise.arrays.volume import Volume, check_whole_shards
 from blockwise.engine.fingerprint import explain, fingerprint, sources
 from blockwise.engine.growth import Growth
 from blockwise.engine.options import RunOptions
@@ -147,7 +148,7 @@ def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, Stage
         return set()
     redone: set[str] = set()
     for stage in stages:
-        if redo in (stage.name, stage_word(stage.name)) or any(_depends(stage, name) for name in redone):
+        if redo in (stage.name, stage_word(stage.name)) or any(depends(stage, name) for name in redone):
             redone.add(stage.name)
     return redone | _made_of(redone, stages, known)
 
@@ -162,7 +163,7 @@ def _made_of(names: set[str], stages: Sequence[Stage], known: Mapping[str, Stage
     return found
 
 
-def _depends(stage: Stage, name: str) -> bool:
+def depends(stage: Stage, name: str) -> bool:
     """Whether the stage's result depends on that of an earlier one."""
     return stage_word(name) != stage_word(stage.name) and (stage.needs is None or stage_word(name) in stage.needs)
 
@@ -193,7 +194,7 @@ def _upstream(
             if not info.finished:
                 raise BadInput(name, "is not finished", todo=f"start with --from {stage_word(name)}")
             found[name] = info.fingerprint
-    return {name: digest for name, digest in found.items() if _depends(stage, name)}
+    return {name: digest for name, digest in found.items() if depends(stage, name)}
 
 
 def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[str, StageInfo]:
@@ -206,6 +207,15 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
         and not names & set(_made_from(info))
         and not (name != stage_word(name) and stage_word(name) in known)
     }
+
+
+def missing(stage: Stage, old: StageInfo) -> list[Path]:
+    """What the stage has written, by the store's word of it, and is not there: arrays, and what its `finish` makes."""
+    target = getattr(stage, "target", None) if old.finished else None
+    made = [volume.path for volume in stage.outputs()]
+    if target is not None:
+        made.append(target.path if isinstance(target, Volume) else target)
+    return [path for path in dict.fromkeys(made) if not path.exists()]
 
 
 def _outputs(stage: Stage) -> tuple[str, ...]:
@@ -223,10 +233,10 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
         return
     if old.fingerprint != new.fingerprint:
         raise _stale(stage.name, old, new.ingredients)
-    missing = [volume.path for volume in stage.outputs() if not volume.path.exists()]
-    if missing:
+    gone = missing(stage, old)
+    if gone:
         raise BadInput(
-            missing[0],
+            gone[0],
             f"is gone, but {done} blocks of {stage.name} are marked as done",
             todo=f"put it back, or use --redo {stage_word(stage.name)}",
         )

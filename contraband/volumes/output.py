@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import uuid
+import shutil
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,13 @@ import zarr
 
 from blockwise.arrays.volume import Volume, is_there
 from blockwise.errors import BadInput
-from blockwise.files import check_folder
+from blockwise.files import PARTIAL, check_folder
 from blockwise.locks import only_one
 from blockwise.stage import Stage
 from contraband.volumes.settings import VolumeSettings
+
+_ITSELF = {"zarr.json", ".lock", ".holder.lock"}
+"""What makes a folder an output."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,33 @@ class Output:
         """Who runs, and where its dashboard is, while a run goes on."""
         return self.path / ".dashboard"
 
+    def contents(self) -> list[Path]:
+        """What lies in it, segmentations one by one; not the files that make it an output, nor its lock."""
+        found = []
+        for path in sorted(self.path.iterdir()) if self.path.is_dir() else []:
+            is_segments = path.name == "segments" and path.is_dir() and not path.is_symlink()
+            found += sorted(path.iterdir()) if is_segments else [path]
+        return [path for path in found if path.name not in _ITSELF]
+
+    def is_sure(self, path: Path) -> bool:
+        """Whether only a run makes something of that name."""
+        if path.parent.name == "segments":
+            return _is_number(path.name)
+        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.dashboard)
+        return path in sure or path.name.endswith(PARTIAL)
+
+    def may_predict(self, path: Path) -> bool:
+        """Whether a prediction has that name."""
+        return path in (self.affinities.path, self.embeddings.path, self.foreground.path)
+
+    def leave(self, is_needed: bool) -> None:
+        """Give it up, held as it is: the folder goes, or is no output of a run any more if others have files there."""
+        if is_needed:
+            zarr.open_group(self.path, mode="r+").attrs.pop("run", None)
+        for folder in (self.path / "segments", self.path):
+            if folder.is_dir() and not {entry.name for entry in folder.iterdir()} - _ITSELF:
+                shutil.rmtree(folder)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
@@ -91,17 +122,22 @@ class Output:
                 raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
             yield
 
-    def identity(self) -> str:
-        """The identity of the run that it belongs to, or a new one where there is no output yet."""
+    @property
+    def place(self) -> str:
+        """Where it lies, of all machines: the name of this one and its path."""
+        return f"{socket.gethostname()}:{self.path.absolute()}"
+
+    def identity(self) -> str | None:
+        """The identity of the run that it belongs to; None where there is no output yet, or one of another program."""
         if not is_there(self.path):
-            return uuid.uuid4().hex
+            return None
         try:
             attributes: dict[str, Any] = dict(zarr.open_group(self.path, mode="r").attrs)
         except Exception as error:
             raise BadInput(
                 self.path, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
             ) from None
-        return str(attributes.get("run") or uuid.uuid4().hex)
+        return str(attributes["run"]) if attributes.get("run") else None
 
     def mark(self, identity: str) -> None:
         """Make the group and write the run's identity into it."""
@@ -109,6 +145,13 @@ class Output:
             zarr.open_group(self.path, mode="a", zarr_format=3).attrs["run"] = identity
         except OSError as error:
             raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return 0 <= float(text) <= 1
+    except ValueError:
+        return False
 
 
 def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:

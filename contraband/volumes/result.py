@@ -22,11 +22,11 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.segment import named
 from blockwise.stages.tables import JOINS
 from blockwise.store.base import StageInfo
+from contraband.volumes.belonging import find_belonging, is_store_there
 from contraband.volumes.output import Output
 from contraband.volumes.report import as_rows, read_json
 from contraband.volumes.run import check_owner, opened_store
 from contraband.volumes.settings import VolumeSettings
-from contraband.volumes.status import store_exists
 
 
 class Result:
@@ -48,11 +48,13 @@ class Result:
         self._output = Output(settings.output)
         if not self.path.is_dir():
             raise BadInput(self.path, "no such output", todo="run the volume first")
-        if not store_exists(settings):
+        if not is_store_there(settings.store_url):
             todo = "put the file back, or name the store that belongs to this output"
             raise BadInput(settings.store_url, "no such store", todo=todo)
-        with opened_store(settings) as store:
-            check_owner(store, self._output)
+        belonging = find_belonging(settings)
+        self._identity = belonging.identity
+        with opened_store(settings, self._identity) as store:
+            check_owner(store, belonging)
 
     def __repr__(self) -> str:
         stages = ", ".join(self._stages()) or "nothing"
@@ -118,7 +120,7 @@ class Result:
             mean = graph["sum"] / graph["count"] / 255
         """
         self._finished("edges")
-        with opened_store(self._settings) as store:
+        with opened_store(self._settings, self._identity) as store:
             names = components(unique_pairs(store.rows(JOINS)))
             edges, _ = RegionGraph(store, names, has_histograms=False).read()
         return edges
@@ -167,7 +169,7 @@ class Result:
 
     def _stages(self) -> dict[str, StageInfo]:
         """The finished stages by their names."""
-        with opened_store(self._settings) as store:
+        with opened_store(self._settings, self._identity) as store:
             return {one.name: one for one in store.stages() if one.finished}
 
     def _finished(self, *names: str) -> StageInfo:
@@ -185,7 +187,7 @@ class Result:
     def _named(self, grid: Grid, region: Roi) -> np.ndarray:
         """Final numbers of the fragments in a region, whether provisional ones are on disk or these."""
         ids = read(self._output.fragments, region)
-        with opened_store(self._settings) as store:
+        with opened_store(self._settings, self._identity) as store:
             for block in blocks_in(grid, region):
                 box = (block.write_roi.intersect(region) - region.begin).to_slices()
                 ids[box] = named(np.ascontiguousarray(ids[box]), block, store)

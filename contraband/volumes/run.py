@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from blockwise.engine.run import run_examined
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
-from blockwise.store import open_store
+from blockwise.store import empty_store, open_store
 from blockwise.store.base import Store, another_run, masked
+from contraband.volumes.belonging import Belonging, find_belonging
 from contraband.volumes.output import Output, check_output
 from contraband.volumes.report import write_report
 from contraband.volumes.settings import VolumeSettings
@@ -46,24 +47,42 @@ def execute(
         chain=settings.cluster.chain,
         on_result=results.append,
     )
-    with opened_store(settings) as store, opened_executor(settings, options) as executor:
-        # Everything that can be refused is refused here, before the first byte is written.
-        flight = examine(placed, store, executor, wanted)
-        check_owner(store, output)
-        with claimed(output, store), noted_dashboard(settings, executor), reported(output, results):
-            run_examined(flight, store, executor, wanted)
-            tidy(output.path, results)
+    belonging = find_belonging(settings)
+    with opened_store(settings, belonging.identity) as store:
+        # What can be refused is refused before the first byte is written, and if possible before workers come.
+        check_owner(store, belonging)
+        store.check_writable()
+        with opened_executor(settings, store, options) as executor:
+            flight = examine(placed, empty_store() if belonging.lost else store, executor, wanted)
+            with (
+                claimed(settings, store, belonging, options.announce),
+                noted_dashboard(settings, executor),
+                reported(output, results),
+            ):
+                run_examined(flight, store, executor, wanted)
+                tidy(output.path, results)
     return results
 
 
 @contextmanager
-def claimed(output: Output, store: Store) -> Iterator[None]:
-    """Hold the output while the run goes on, tied to its store; BadInput if another run holds it."""
+def claimed(
+    settings: VolumeSettings, store: Store, belonging: Belonging, announce: Callable[[str], None]
+) -> Iterator[None]:
+    """Hold the output while the run goes on, tied to its store; BadInput if another run holds it.
+
+    What the store still has of outputs that are gone from here is forgotten.
+    """
+    output = Output(settings.output)
     with output.held():
+        if output.identity() not in (None, belonging.identity):
+            raise BadInput(output.path, "has just been made by another run", todo="run again")
+        for identity in belonging.lost:
+            announce(f"{output.path} is gone: its progress is forgotten, and the run starts again from nothing")
+            with closing(open_store(settings.store_url, identity)) as old:
+                old.forget()
         # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
-        identity = output.identity()
-        output.mark(identity)
-        store.claim(identity)
+        output.mark(belonging.identity)
+        store.claim(belonging.identity, output.place)
         yield
 
 
@@ -105,9 +124,9 @@ def absolute(stage: Stage) -> Stage:
 
 
 @contextmanager
-def opened_store(settings: VolumeSettings) -> Iterator[Store]:
-    """The run's store, closed afterwards."""
-    store = open_store(settings.store_url)
+def opened_store(settings: VolumeSettings, identity: str | None = None) -> Iterator[Store]:
+    """The store of an output, closed afterwards; None: of whichever output needs no name."""
+    store = open_store(settings.store_url, identity)
     try:
         if not store.is_local or settings.cluster.is_local:
             yield store
@@ -124,17 +143,17 @@ def opened_store(settings: VolumeSettings) -> Iterator[Store]:
 
 
 @contextmanager
-def opened_executor(settings: VolumeSettings, options: RunOptions) -> Iterator[Executor]:
+def opened_executor(settings: VolumeSettings, store: Store, options: RunOptions) -> Iterator[Executor]:
     """Blocks run in this process (cluster.kind none) or on Dask workers."""
     if settings.cluster.in_process:
-        with InProcess(settings.store_url) as executor:
+        with InProcess(store.url) as executor:
             yield executor
         return
     with open_cluster(settings.cluster) as client:
         options.announce(f"dashboard: {dashboard_address(client) or 'none'}")
         with OnDask(
             client,
-            settings.store_url,
+            store.url,
             settings.cluster.promised(),
             deadline_s=settings.cluster.deadline_s,
             lost_s=settings.cluster.lost_s,
@@ -156,13 +175,12 @@ def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[No
         note.unlink(missing_ok=True)
 
 
-def check_owner(store: Store, output: Output) -> None:
-    """Raise BadInput if the store belongs to another output; writes nothing."""
+def check_owner(store: Store, belonging: Belonging) -> None:
+    """Raise BadInput if the store belongs to another output, that may still be there; writes nothing."""
     owner = store.owner()
-    if owner is not None:
-        identity = output.identity()
-        if owner != identity:
-            raise another_run(masked(store.url), owner, identity)
+    if owner not in (None, belonging.identity, *belonging.lost):
+        where = store.outputs().get(str(owner)) or str(owner)
+        raise another_run(masked(store.url), where, belonging.identity)
 
 
 def running_dashboard(settings: VolumeSettings) -> str | None:

@@ -33,9 +33,9 @@ from contraband.volumes.audit.differences import (
 )
 from contraband.volumes.audit.findings import Findings, Mismatch
 from contraband.volumes.audit.places import Seam, places
-from contraband.volumes.output import Output
+from contraband.volumes.belonging import find_belonging
 from contraband.volumes.predict import Predict
-from contraband.volumes.run import absolute, opened_store
+from contraband.volumes.run import absolute, check_owner, opened_store
 from contraband.volumes.settings import VolumeSettings
 
 REACH = 24
@@ -52,11 +52,12 @@ def audit(
     Raises BadInput unless all stages of the line are finished with just these settings.
     """
     placed = [absolute(stage) for stage in line if stage.name != "evaluate"]
-    with opened_store(settings) as store:
+    belonging = find_belonging(settings)
+    if belonging.lost:
+        raise BadInput(settings.output, "is gone, but the store says that it is finished")
+    with opened_store(settings, belonging.identity) as store:
         examine((), store, InProcess(store), RunOptions(before=placed))
-        if not settings.output.exists():
-            raise BadInput(settings.output, "is gone, but the store says that it is finished")
-        store.claim(Output(settings.output).identity())
+        check_owner(store, belonging)
         chosen = places(placed[-1].grid(), samples, seed)
         auditor = Auditor(placed, store)
         for number, place in enumerate(chosen):

@@ -48,7 +48,7 @@ def probe(settings: VolumeSettings) -> Forecast:
         places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
         scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
         line = [absolute(stage) for stage in stages(scratch)]
-        with opened_store(scratch) as store, opened_executor(scratch, RunOptions()) as executor:
+        with opened_store(scratch) as store, opened_executor(scratch, store, RunOptions()) as executor:
             ready = time.time()
             trial = Trial(line, store, executor, scratch.cluster)
             trial.run()

@@ -1,0 +1,71 @@
+"""Which store belongs to which output, also once the output is gone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from blockwise.store import open_store
+from blockwise.store.base import Store
+from contraband.volumes.output import Output
+from contraband.volumes.settings import VolumeSettings
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """The identity of an output, and what its store holds of others that lay in its place."""
+
+    identity: str
+    """Its own, or a new one where there is no output."""
+    lost: tuple[str, ...] = ()
+    """Those of outputs that are gone from here, and whose progress the store still has."""
+
+
+def find_belonging(settings: VolumeSettings) -> Belonging:
+    """What the output is called in its store; raises BadInput if it is none of a run."""
+    output = Output(settings.output)
+    identity = output.identity()
+    if identity is not None:
+        return Belonging(identity)
+    lost: tuple[str, ...] = ()
+    if is_store_there(settings.store_url):
+        with closing(open_store(settings.store_url)) as store:
+            lost = tuple(_lost(output, store))
+    return Belonging(uuid.uuid4().hex, lost)
+
+
+def is_store_there(url: str) -> bool:
+    """Whether a store may hold something: a server, or an SQLite file."""
+    path = sqlite_path(url)
+    return path is None or path.exists()
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file of an SQLite store; None if it is a server's."""
+    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+
+
+def _lost(output: Output, store: Store) -> Iterator[str]:
+    """Identities in the store of outputs that lay where this one lies, on this machine."""
+    for identity, place in store.outputs().items():
+        host, _, path = place.partition(":")
+        if path:
+            is_here = os.path.realpath(path) == os.path.realpath(output.path)
+            # A database serves many machines, and the same path may be another folder on each.
+            if is_here and (store.is_local or host == socket.gethostname()):
+                yield identity
+        elif store.is_local and _made_all(output, store):
+            yield identity
+
+
+def _made_all(output: Output, store: Store) -> bool:
+    """Whether all that a store's stages have written lay in the output: versions before noted no place."""
+    made = [Path(path) for info in store.stages() for path in info.outputs]
+    return bool(made) and all(path.is_relative_to(output.path.absolute()) for path in made)
