@@ -86,11 +86,14 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     """
     settings = interface.load_settings(settings_file, assignments or ())
     evaluation = interface.evaluate(settings)
-    _print_run(settings, interface.open_result(settings).report, False)
-    from contraband.volumes.report import print_false_merges, print_scores
+    _print_run(settings, interface.open_result(settings).report, False, with_scores=False)
+    from contraband.volumes.report import advice_on_best, print_false_merges, print_scores, rows_to_print
 
-    rows = [("", row) for row in evaluation["thresholds"]]
-    print_scores(console(), [*rows, ("best", evaluation["best"])])
+    console().print()
+    print_scores(console(), rows_to_print(evaluation, settings.segment.thresholds))
+    hint = advice_on_best(evaluation, settings.agglomerate.stop)
+    if hint:
+        warn(hint)
     print_false_merges(console(), evaluation["false_merges"])
     emit(as_json, evaluation)
 
@@ -201,18 +204,23 @@ def view(
     show(settings.output, {name: path for name, path in given.items() if path}, bind=bind, port=port)
 
 
-def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool) -> None:
+def _print_run(
+    settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True
+) -> None:
     """What a run did for its stages, and the scores if it came to them; as JSON, with those of earlier runs."""
     from contraband.volumes.output import Output
-    from contraband.volumes.report import nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.report import advice_on_best, nearest_rows, print_scores, print_stages, read_json
 
     screen = console()
     print_stages(screen, rows)
     data: dict[str, Any] = read_json(Output(settings.output).report)
-    if rows[-1]["stage"] == "evaluate":
+    if rows[-1]["stage"] == "evaluate" and with_scores:
         evaluation = read_json(Output(settings.output).evaluation)
         screen.print()
         print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
+        hint = advice_on_best(evaluation, settings.agglomerate.stop)
+        if hint:
+            warn(hint)
         data["evaluation"] = evaluation["best"]
     emit(as_json, {"output": str(settings.output), **data})
 

@@ -19,6 +19,26 @@ from contraband.version import version
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")
 SUMS = ("blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds")
+NEED_LABELS = ("voi_split", "voi_merge", "voi_sum", "arand", "found", "f1")
+SCORES_OF_LABELS = (
+    ("threshold", "threshold", "g"),
+    ("voi_split", "VOI\nsplit", ".4f"),
+    ("voi_merge", "VOI\nmerge", ".4f"),
+    ("voi_sum", "VOI\nsum", ".4f"),
+    ("arand", "adapted\nRand", ".4f"),
+    ("segments", "segments", ""),
+    ("found", "IoU>0.5", ""),
+    ("f1", "F1", ".3f"),
+)
+"""Key in a row of evaluation.json, title, and how its numbers are written."""
+SCORES_OF_SKELETONS = (
+    *(column for column in SCORES_OF_LABELS if column[0] not in ("found", "f1")),
+    ("erl", "ERL", ".1f"),
+    ("erl_fraction", "of\nbest", ".3f"),
+)
+NEIGHBOURS = 3
+"""So many rows are printed on each side of the best one."""
+
 KEYS = (*SUMS, "peak_rss_bytes", "context_inflation", "fingerprint")
 
 
@@ -88,39 +108,34 @@ def print_stages(console: Console, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """A row a segmentation: name, threshold, VOI, adapted Rand error, objects found."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("segmentation", no_wrap=True)
-    for name in ("threshold", "VOI split", "VOI merge", "VOI sum", "adapted Rand", "segments", "IoU>0.5", "F1"):
-        table.add_column(name, justify="right", no_wrap=True)
+    """A row a segmentation: name, threshold, VOI, adapted Rand error, objects found; 80 columns are enough."""
     has_skeletons = any("erl" in row for _, row in rows)
-    for name in ("ERL", "of best") if has_skeletons else ():
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = SCORES_OF_SKELETONS if has_skeletons else SCORES_OF_LABELS
+    if all(row.get("voi_sum") is None for _, row in rows):
+        columns = tuple(column for column in columns if column[0] not in NEED_LABELS)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("", no_wrap=True)
+    for _, title, _ in columns:
+        table.add_column(title, justify="right", no_wrap=True)
     for name, row in rows:
-        found = row.get("matched")
-        table.add_row(
-            name,
-            _number(row.get("threshold"), "g"),
-            *(_number(row.get(key), ".4f") for key in ("voi_split", "voi_merge", "voi_sum", "arand")),
-            str(row.get("segments", "-")),
-            f"{found}/{row.get('truth_objects')}" if found is not None else "-",
-            _number(row.get("f1"), ".3f"),
-            *(_number(row.get(key), form) for key, form in (("erl", ".1f"), ("erl_fraction", ".3f")) if has_skeletons),
-        )
+        found = f"{row['matched']}/{row.get('truth_objects')}" if row.get("matched") is not None else None
+        values = {**row, "found": found}
+        table.add_row(name, *(_number(values.get(key), form) for key, _, form in columns))
     console.print(table)
 
 
 def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """A row a false merge, highest score first: its objects, what it joined, what it cost, and where."""
-    table = Table(title="first merges of two true objects", title_justify="left", box=None, pad_edge=False)
-    for name in ("score", "truth", "voxels", "VOI merge", "fragments", "voxel z, y, x", "place z, y, x"):
-        table.add_column(name, justify="right", no_wrap=True)
+    """A row a false merge, highest score first: its objects, what it cost, and where; fragments: in the JSON."""
+    table = Table(
+        title="first merges of two true objects", title_justify="left", box=None, pad_edge=False, padding=(0, 1)
+    )
+    for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "place\nz, y, x"):
+        table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             _number(row["score"], ".4f"),
             *(" + ".join(map(str, row[key])) for key in ("truth", "voxels")),
             f"+{row['voi_merge']:.4f}",
-            " + ".join(map(str, row["fragments"])),
             *(", ".join(format(value, "g") for value in row[key]) for key in ("voxel", "place")),
         )
     if rows:
@@ -136,5 +151,25 @@ def nearest_rows(evaluation: dict[str, Any], thresholds: Iterable[float]) -> lis
     return named
 
 
-def _number(value: float | None, form: str) -> str:
+def rows_to_print(evaluation: dict[str, Any], thresholds: Iterable[float]) -> list[tuple[str, dict[str, Any]]]:
+    """Of all rows of an evaluation, in their order: the best with its neighbours, and the wanted thresholds."""
+    rows = evaluation["thresholds"]
+    tried = [row["threshold"] for row in rows]
+    best = tried.index(evaluation["best"]["threshold"])
+    wanted = set(thresholds)
+    near = range(best - NEIGHBOURS, best + NEIGHBOURS + 1)
+    chosen = [place for place, threshold in enumerate(tried) if place in near or threshold in wanted]
+    names = {place: f"segments/{tried[place]:g}" for place in chosen if tried[place] in wanted}
+    names[best] = "best, written" if best in names else "best"
+    return [(names.get(place, ""), rows[place]) for place in chosen]
+
+
+def advice_on_best(evaluation: dict[str, Any], stop: float) -> str | None:
+    """One line if the best threshold lies at an end of those that were tried, from whatever version the file is."""
+    from blockwise.stages.evaluate.best import advice
+
+    return advice(evaluation["thresholds"], stop)
+
+
+def _number(value: object, form: str) -> str:
     return "-" if value is None else format(value, form)

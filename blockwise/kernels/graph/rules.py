@@ -57,5 +57,5 @@ class MergeRules(Settings):
     statistic: Statistic = Statistic("mean")
     """What an edge between clusters is worth: mean, max or quantile_<q> of its affinities; or waterz:<name>, merged by
     waterz itself, on a volume in one block."""
-    stop: Fraction = 0.1
-    """Edges worth at most this are not merged; no threshold may lie below it."""
+    stop: Fraction = 0.0
+    """Edges worth at most this are not merged; no threshold may lie below it. 0 hides no threshold and costs little."""

@@ -24,6 +24,7 @@ from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
 from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
+from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
 from blockwise.stages.evaluate.skeletons import inside_volume, nodes_by_block, read_skeletons
 from blockwise.stages.segment import named
@@ -167,6 +168,7 @@ class Evaluate(Stage):
             rows = self.with_run_lengths(rows, tree, self.skeletons, store)
         result = {
             "best": best_row(rows),
+            "best_at_end": best_at_end(rows),
             "thresholds": rows,
             "best_possible": as_row(best_possible(table, ignore)),
             "false_merges": self.list_false_merges(table, tree, ignore, store),
@@ -219,13 +221,6 @@ class Evaluate(Stage):
 def as_row(scores: Scores | RunLength) -> dict[str, Any]:
     """One row of evaluation.json; NaN becomes null."""
     return {key: None if value != value else value for key, value in asdict(scores).items()}
-
-
-def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The row with the smallest VOI sum; without labels, that with the longest expected run length."""
-    if rows[0]["voi_sum"] is not None:
-        return min(rows, key=lambda row: float(row["voi_sum"]))
-    return max(rows, key=lambda row: float(row.get("erl") or 0))
 
 
 def fragments_at(nodes: np.ndarray, ids: np.ndarray, block: Block) -> np.ndarray:

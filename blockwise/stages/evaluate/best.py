@@ -1,0 +1,57 @@
+"""Which of the thresholds that were tried is best, and whether it lies at an end, where a better one may lie beyond."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+End = Literal["low", "high", "both"]
+
+
+def best_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row with the smallest VOI sum; without labels, that with the longest expected run length."""
+    if rows[0]["voi_sum"] is not None:
+        return min(rows, key=lambda row: float(row["voi_sum"]))
+    return max(rows, key=lambda row: float(row.get("erl") or 0))
+
+
+def best_at_end(rows: Sequence[dict[str, Any]]) -> End | None:
+    """At which end of the thresholds tried the best lies, "both" if only one was; None inside, or if it is perfect.
+
+    rows: ascending thresholds, as in evaluation.json.
+    """
+    best = best_row(rows)
+    is_perfect = best["voi_sum"] == 0 or (best["voi_sum"] is None and best.get("erl_fraction") == 1)
+    is_unknown = best["voi_sum"] is None and not best.get("erl")
+    at_low = best["threshold"] == rows[0]["threshold"]
+    at_high = best["threshold"] == rows[-1]["threshold"]
+    if is_perfect or is_unknown or not (at_low or at_high):
+        return None
+    if at_low and at_high:
+        return "both"
+    return "low" if at_low else "high"
+
+
+def advice(rows: Sequence[dict[str, Any]], stop: float) -> str | None:
+    """One line for a best threshold at an end of those tried: so it is, and how to go on; None if it lies inside.
+
+    stop: agglomerate.stop, below which there are no thresholds.
+    """
+    end = best_at_end(rows)
+    if end is None:
+        return None
+    best = float(best_row(rows)["threshold"])
+    if end != "high" and best <= 0:
+        what = "the lowest there is: whatever touches is merged; the affinities are too low, or the truth is in part"
+    elif end != "low" and best >= 1:
+        what = "the highest there is: nothing is merged; lower fragments.cap, or the affinities are too high"
+    else:
+        place = {"low": "the lowest", "high": "the highest", "both": "the only one"}[end]
+        where = {"low": "below it", "high": "above it", "both": "on either side"}[end]
+        steps = ["leave evaluate.thresholds out, so that all are tried"]
+        if end != "high" and best <= stop:
+            steps.insert(0, f"set agglomerate.stop below {stop:g}")
+        redo = "agglomerate" if len(steps) > 1 else "evaluate"
+        todo = f"{' and '.join(steps)}, then `contraband run --redo {redo}`"
+        what = f"{place} that was tried, and a better one may lie {where}; {todo}"
+    return f"the best threshold, {best:g}, is {what}"
