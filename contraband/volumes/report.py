@@ -127,7 +127,7 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
 def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     """A row a false merge, highest score first: its objects, what it cost, and where; fragments: in the JSON."""
     table = Table(
-        title="first merges of two true objects", title_justify="left", box=None, pad_edge=False, padding=(0, 1)
+        title="first merges of two true objects", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
     for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "place\nz, y, x"):
         table.add_column(name, justify="right")
