@@ -2,11 +2,14 @@
 
 BlockwiseError
 ├── BadInput        what the user gave cannot work; nothing was written (exit code 2)
+│   └── OutOfReach  a server does not answer, at least from here
 ├── Stale           finished blocks were made with other settings or inputs (exit code 2)
 └── WorkFailed      the work itself failed; what is finished is kept (exit code 1)
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 
 class BlockwiseError(Exception):
@@ -39,6 +42,10 @@ class BadInput(BlockwiseError):
         return (_rebuild, (type(self), str(self)))
 
 
+class OutOfReach(BadInput):
+    """A server does not answer, at least from this machine."""
+
+
 class Stale(BadInput):
     """Finished blocks were made with other settings, code or inputs than the run asks for."""
 
@@ -50,6 +57,16 @@ class WorkFailed(BlockwiseError):
 def one_line(text: str) -> str:
     """The text with every run of white space, line breaks included, made one space."""
     return " ".join(text.split())
+
+
+def looked_for(path: Path) -> str:
+    """For messages on a missing file: what a relative path is relative to; nothing for a whole one."""
+    if path.is_absolute():
+        return ""
+    try:
+        return f"; paths are relative to the working folder, {Path.cwd()}"
+    except OSError:
+        return "; paths are relative to the working folder, which is gone"
 
 
 def _rebuild(kind: type[BadInput], text: str) -> BadInput:

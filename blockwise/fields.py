@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -17,14 +19,64 @@ MOST_BYTES = 2**60
 _UNITS = (("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("KiB", 2**10), ("kB", 10**3), ("B", 1))
 
 
+_VARIABLES = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_]\w*))")
+_IN_BRACES = re.compile(r"\$\{([^{}]*)\}")
+
+
+def with_variables(text: str, bare: bool = True) -> str:
+    """The text with the values of ${NAME}, and of $NAME unless `bare` is false, from the environment.
+
+    Raises ValueError naming a variable that is not set: a folder called ${NAME} is never what is meant.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name = next(group for group in match.groups() if group is not None)
+        if name not in os.environ:
+            raise ValueError(f"there is no variable {name} in the environment for {match.group()}")
+        return os.environ[name]
+
+    return (_VARIABLES if bare else _IN_BRACES).sub(value, text)
+
+
+def expanded(path: Path) -> Path:
+    """The path with ~ and ${NAME} replaced; raises ValueError where that cannot be done."""
+    try:
+        return Path(with_variables(str(path))).expanduser()
+    except RuntimeError:
+        raise ValueError(f"there is no home folder for {path.parts[0]}") from None
+
+
 def _fit_for_a_file(path: Path) -> Path:
     if not path.name or any(ord(letter) < 32 for letter in str(path)):
         raise ValueError("no path of a file or folder")
-    return path
+    return expanded(path)
 
 
 Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
-"""Where a file or folder is."""
+"""Where a file or folder is: relative to the working folder, with ~ and ${NAME}."""
+
+
+PlaceText = Annotated[str, AfterValidator(lambda text: str(_fit_for_a_file(Path(text))))]
+"""A place, as text."""
+
+
+def _as_text(value: object) -> object:
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else value
+
+
+Text = Annotated[str, BeforeValidator(_as_text)]
+"""A text that may look like a number, such as an account, so that quotes may be left out."""
+
+
+def _time_of_a_job(value: object) -> object:
+    if isinstance(value, int | float):
+        raise ValueError('a time needs hours, minutes and seconds, as in "04:00:00": batch systems differ on numbers')
+    return value
+
+
+Walltime = Annotated[str, BeforeValidator(_time_of_a_job)]
+"""The longest time of a job, as the batch system wants it."""
 
 
 def bytes_of(amount: object, info: ValidationInfo) -> ByteSize:

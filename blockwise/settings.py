@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from blockwise.errors import BadInput, one_line
+from blockwise.errors import BadInput, looked_for, one_line
+
+_NUMBERS = {
+    "tag:yaml.org,2002:int": r"^[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$",
+    "tag:yaml.org,2002:float": r"^[-+]?((\d[\d_]*\.[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?|\d+[eE][-+]?\d+)$"
+    r"|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$",
+}
+"""What is a number in a settings file."""
 
 MOST_VALUES = 100_000
 """In one file: a few aliases of aliases stand for more values than fit into any memory."""
@@ -26,11 +34,18 @@ class Settings(BaseModel):
     @classmethod
     def parse(cls, data: Mapping[str, Any], where: object) -> Self:
         """Settings from plain data (lists become tuples); raises BadInput naming `where` and the key."""
-        text = _as_json(data, where)
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(_as_json(data, where))
         except ValidationError as error:
-            raise explain(error, where) from None
+            first = error
+        listed = with_lists(data, first)
+        if listed is not None:
+            try:
+                return cls.model_validate_json(_as_json(listed, where))
+            except ValidationError as error:
+                if not _same_places(error, first):
+                    raise explain(error, where, cls) from None
+        raise explain(first, where, cls) from None
 
 
 def _as_json(data: object, where: object, key: str = "") -> str:
@@ -47,18 +62,81 @@ def _as_json(data: object, where: object, key: str = "") -> str:
         raise BadInput(place, f"is no plain number or text ({error})", got=_short(data)) from None
 
 
-def explain(error: ValidationError, where: object) -> BadInput:
-    """The first fault of a failed validation as one line with the key, the value and what is wanted."""
+def with_lists(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """The data with lists of one where a single number or text stands for a list; None if there is none such."""
+    result: dict[str, Any] = copy.deepcopy(dict(data))
+    changed = False
+    for fault in error.errors(include_url=False):
+        if fault["type"] != "tuple_type" or not isinstance(fault["input"], int | float | str):
+            continue
+        *parents, last = fault["loc"]
+        target: Any = result
+        for parent in parents:
+            target = target[parent]
+        target[last] = [fault["input"]]
+        changed = True
+    return result if changed else None
+
+
+def _same_places(error: ValidationError, first: ValidationError) -> bool:
+    """Whether a fault lies inside one of the first ones: a list of one is wrong there as well."""
+    places = [fault["loc"] for fault in first.errors() if fault["type"] == "tuple_type"]
+    return any(fault["loc"][: len(place)] == place for fault in error.errors() for place in places)
+
+
+def likely(name: str, known: Iterable[str]) -> str:
+    """What to do about an unknown name: the known one that it is nearest to, if any is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _todo_of_unknown(kind: type[BaseModel] | None, loc: Sequence[int | str]) -> str:
+    """For an unknown key: the key of its section that it is like, or the section where there is such a key."""
+    fallback = "remove it or correct its spelling"
+    here = kind
+    for name in loc[:-1]:
+        here = _section_of(here, name) if isinstance(name, str) else here
+    if here is None or kind is None:
+        return fallback
+    known = [field.alias or name for name, field in here.model_fields.items()]
+    hint = likely(str(loc[-1]), known)
+    homes = [name for name in kind.model_fields if str(loc[-1]) in _fields_of(_section_of(kind, name))]
+    return hint or (f"it belongs under {homes[0]}" if homes else fallback)
+
+
+def _fields_of(kind: type[BaseModel] | None) -> Iterable[str]:
+    return kind.model_fields if kind is not None else ()
+
+
+def _section_of(kind: type[BaseModel] | None, name: str) -> type[BaseModel] | None:
+    """The settings class of a field, also where it is optional or in a tuple."""
+    fields = kind.model_fields if kind is not None else {}
+    field = next((one for key, one in fields.items() if name in (key, one.alias)), None)
+    waiting = [field.annotation] if field is not None else []
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+        waiting += get_args(one)
+    return None
+
+
+def explain(error: ValidationError, where: object, kind: type[BaseModel] | None = None) -> BadInput:
+    """The first fault of a failed validation as one line with the key, the value and what is wanted.
+
+    kind: the settings that were read, for the keys there are.
+    """
     first = error.errors(include_url=False)[0]
     key = shortened(".".join(str(name) for name in first["loc"]))
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
-        return BadInput(place, f"unknown key{more}", todo="remove it or correct its spelling")
+        return BadInput(place, f"unknown key{more}", todo=_todo_of_unknown(kind, first["loc"]))
     if first["type"] == "missing":
         return BadInput(place, f"missing key{more}", todo="add it")
     message = first["msg"].removeprefix("Value error, ")
-    return BadInput(place, f"{message}{more}", got=_short(first["input"]))
+    todo = "put it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
+    return BadInput(place, f"{message}{more}", got=_short(first["input"]), todo=todo)
 
 
 def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
@@ -69,7 +147,7 @@ def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise BadInput(path, "no such file", todo="check the path") from None
+        raise BadInput(path, "no such file", todo=f"check the path{looked_for(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, f"cannot be read ({error})") from None
     try:
@@ -149,11 +227,13 @@ def shortened(text: str, limit: int = 80) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as text; this loader reads it as the number it is."""
+    """Numbers as in YAML 1.2: 1e-5 is one, while 12:00:00 (43200 in YAML 1.1) and 0123 (83) are text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - as the class above has it
+        first: [(tag, regexp) for tag, regexp in resolvers if tag not in _NUMBERS]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+for _tag, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))

@@ -18,7 +18,7 @@ from funlib.geometry import Roi
 from blockwise.arrays.durable import flush, flush_shards
 from blockwise.arrays.info import SPATIAL, Info, axis_names_of, numbers_of, offsets_of, units_of
 from blockwise.arrays.ome import describe_multiscale
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 
@@ -47,7 +47,8 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     """The zarr array of a volume; raises BadInput if there is none."""
     path = volume.path
     if not os.path.exists(path):  # False too for a name that no file can have
-        raise BadInput(path, "no such volume", todo="check the path, or make it with `contraband import`")
+        todo = f"make it with `contraband import`, or check the path{looked_for(path)}"
+        raise BadInput(path, "no such volume", todo=todo)
     pipeline = zarr.config.get("codec_pipeline.path")
     try:
         return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))

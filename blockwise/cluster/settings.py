@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from blockwise.fields import Count, Memory, Positive
+from blockwise.fields import Count, Memory, Positive, Text, Walltime
 from blockwise.settings import Settings
 
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
@@ -46,12 +46,12 @@ class Cluster(Settings):
     """Port of the dashboard on 127.0.0.1; true: 8787, or a free one if that is taken; false: none."""
     interface: str | None = None
     """For batch systems: network interface of the scheduler, such as ib0."""
-    queue: str | None = None
+    queue: Text | None = None
     """For batch systems: queue or partition of the jobs."""
-    account: str | None = None
+    account: Text | None = None
     """For batch systems: whose account the jobs are charged to."""
-    walltime: str | None = None
-    """Longest time of a job, such as "04:00:00"."""
+    walltime: Walltime | None = None
+    """Longest time of a job, such as 04:00:00."""
     directives: tuple[str, ...] = ()
     """Further lines of the job script's header, such as "--constraint=haswell"."""
     gpu_directives: tuple[str, ...] = ("--gres=gpu:1",)

@@ -17,6 +17,7 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput, Stale
 from blockwise.executor.base import Executor
 from blockwise.grid import Grid
+from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.store.base import StageInfo, Store
 
@@ -50,17 +51,19 @@ class Preflight:
 def examine(
     stages: Sequence[Stage],
     store: Store,
-    executor: Executor,
+    executor: Executor | None,
     options: RunOptions,
 ) -> Preflight:
     """Hold all stages against the store and each other; writes nothing, raises BadInput or Stale.
 
-    What a stage can tell of itself is checked by `check_stages`, before there is an executor.
+    What a stage can tell of itself is checked by `check_stages`. executor: None where there is none yet; who starts it
+    then asks it about each stage.
     """
     redo, before = options.redo, options.before
     _check_names(stages, redo)
-    for stage in stages:
-        executor.check(stage)
+    if executor is not None:
+        for stage in stages:
+            executor.check(stage)
     known = {info.name: info for info in store.stages()}
     redone = _redone(stages, redo, known)
     digests = _finished(before or (), known)
@@ -139,7 +142,8 @@ def _check_names(stages: Sequence[Stage], redo: str | None) -> None:
         raise BadInput("stages", "two stages have the same name", got=", ".join(names))
     if redo is not None and redo not in names and redo not in map(stage_word, names):
         wanted = ", ".join(dict.fromkeys(map(stage_word, names)))
-        raise BadInput("--redo", "no such stage in this run", got=redo, wanted=wanted)
+        hint = likely(redo, map(stage_word, names))
+        raise BadInput("--redo", "no such stage in this run", got=redo, wanted=wanted, todo=hint)
 
 
 def _redone(stages: Sequence[Stage], redo: str | None, known: Mapping[str, StageInfo]) -> set[str]:

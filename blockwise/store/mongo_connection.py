@@ -14,7 +14,7 @@ from pymongo.database import Database
 from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from blockwise.errors import BadInput, WorkFailed, one_line
+from blockwise.errors import BadInput, OutOfReach, WorkFailed, one_line
 from blockwise.store.base import masked
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,9 @@ def _silent(url: str, name: str, error: PyMongoError) -> BadInput:
     for host, port in given["nodelist"]:
         reason = _unreachable(host, port)
         if reason:
-            return BadInput("store", f"no MongoDB server answers at {name} ({reason})", todo="start it, or check URL")
+            return OutOfReach(
+                "store", f"no MongoDB server answers at {name} ({reason})", todo="start it, or check the URL"
+            )
     nodes = given["nodelist"]
     wants_tls = bool(options.get("tls"))
     plain = _hello(nodes, tls=False)

@@ -9,12 +9,14 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband import interface
-from contraband.commands.screen import AsJson, console, emit
+from contraband.commands.screen import AsJson, console, emit, place
 from contraband.progress import meter, say
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", help="Folder for everything the demo makes.")] = Path("out/demo"),
+    folder: Annotated[
+        Path, typer.Option("--output", help="Folder for everything the demo makes.", callback=place)
+    ] = Path("out/demo"),
     as_json: AsJson = False,
 ) -> None:
     """Run the whole line on a small made-up volume: train, predict, segment, score, draw.
@@ -35,8 +37,8 @@ def demo(
 
 
 def import_volume(
-    source: Annotated[Path, typer.Argument(help="npz, npy, TIFF, folder of TIFFs, HDF5, zarr or N5.")],
-    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.")],
+    source: Annotated[Path, typer.Argument(help="npz, npy, TIFF, folder of TIFFs, HDF5, zarr or N5.", callback=place)],
+    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.", callback=place)],
     name: Annotated[str | None, typer.Option(help="The array in a file that holds several.")] = None,
     axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx.")] = None,
     voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,

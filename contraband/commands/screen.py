@@ -12,7 +12,22 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings of the volume, a YAML file.", metavar="VOLUME.yaml")]
+from blockwise.errors import BadInput
+
+
+def place(path: Path | None) -> Path | None:
+    """A path of the command line, ~ and ${NAME} replaced: a shell does not where it is quoted or follows a =."""
+    from blockwise.fields import expanded
+
+    try:
+        return path and expanded(path)
+    except ValueError as error:
+        raise BadInput(path, str(error), todo="set it, or write the path itself") from None
+
+
+SettingsFile = Annotated[
+    Path, typer.Argument(help="Settings of the volume, a YAML file.", metavar="VOLUME.yaml", callback=place)
+]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in segment.thresholds=[0.4].")
 ]

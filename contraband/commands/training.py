@@ -9,7 +9,7 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband import interface
-from contraband.commands.screen import AsJson, console, emit
+from contraband.commands.screen import AsJson, console, emit, place
 from contraband.progress import meter, say
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def train(
         ),
     ] = False,
     cluster: Annotated[
-        Path | None, typer.Option(help="With --all: train on the Dask workers of a YAML file's section `cluster`.")
+        Path | None,
+        typer.Option(help="With --all: train on the Dask workers of a YAML file's section `cluster`.", callback=place),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,8 +116,8 @@ def validate(
 
 
 def points(
-    labels: Annotated[Path, typer.Argument(help="Label volume, as in data/vol.zarr/train/labels.")],
-    target: Annotated[Path, typer.Argument(help="CSV file to write.")],
+    labels: Annotated[Path, typer.Argument(help="Label volume, as in data/vol.zarr/train/labels.", callback=place)],
+    target: Annotated[Path, typer.Argument(help="CSV file to write.", callback=place)],
     count: Annotated[
         int, typer.Option(help="Points of each kind: this many foreground and this many background.")
     ] = 16,
@@ -158,7 +159,8 @@ def _check_points(volume: Volume, target: Path, count: int) -> None:
 
 def report(
     what: Annotated[
-        Path | None, typer.Argument(help="Volume settings, or the folder of an experiment.", metavar="[PATH]")
+        Path | None,
+        typer.Argument(help="Volume settings, or the folder of an experiment.", metavar="[PATH]", callback=place),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", help="Instead of PATH: the folder under experiments/.")
@@ -210,7 +212,7 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
         print_scores(console(), nearest_rows(evaluation, settings.segment.thresholds))
         hint = advice_on_best(evaluation, settings.agglomerate.stop)
         if hint:
-            warn(hint)
+            say(hint)
         data["evaluation"] = evaluation["best"]
     emit(as_json, data)
 

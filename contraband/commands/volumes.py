@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, OutOfReach
 from contraband import interface
 from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit
 from contraband.progress import say
 
 if TYPE_CHECKING:
+    from blockwise.engine.options import RunOptions
     from contraband.volumes.settings import VolumeSettings
 
 Redo = Annotated[str | None, typer.Option("--redo", metavar="STAGE", help="Redo this stage and everything after it.")]
@@ -39,8 +40,10 @@ def run(
     """
     settings = interface.load_settings(settings_file, assignments or ())
     if dry_run:
-        _print_job_script(settings)
-        _print_outlook(settings, first, last)
+        from blockwise.engine.options import RunOptions
+
+        options = RunOptions(redo=redo, redo_failed=redo_failed, grown=grown)
+        _print_what_would_run(settings, first, last, options)
         return
     rows = interface.run(settings, first, last, redo=redo, redo_failed=redo_failed, grown=grown)
     _print_run(settings, rows, as_json)
@@ -93,7 +96,7 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
     print_scores(console(), rows_to_print(evaluation, settings.segment.thresholds))
     hint = advice_on_best(evaluation, settings.agglomerate.stop)
     if hint:
-        warn(hint)
+        say(hint)
     print_false_merges(console(), evaluation["false_merges"])
     emit(as_json, evaluation)
 
@@ -204,9 +207,7 @@ def view(
     show(settings.output, {name: path for name, path in given.items() if path}, bind=bind, port=port)
 
 
-def _print_run(
-    settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True
-) -> None:
+def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True) -> None:
     """What a run did for its stages, and the scores if it came to them; as JSON, with those of earlier runs."""
     from contraband.volumes.output import Output
     from contraband.volumes.report import advice_on_best, nearest_rows, print_scores, print_stages, read_json
@@ -220,24 +221,31 @@ def _print_run(
         print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
         hint = advice_on_best(evaluation, settings.agglomerate.stop)
         if hint:
-            warn(hint)
+            say(hint)
         data["evaluation"] = evaluation["best"]
     emit(as_json, {"output": str(settings.output), **data})
 
 
-def _print_job_script(settings: VolumeSettings) -> None:
+def _print_what_would_run(settings: VolumeSettings, first: str | None, last: str | None, options: RunOptions) -> None:
+    """Blocks, bytes and a job script; refuses what a run would refuse, down to what needs a worker."""
     from blockwise.cluster.open import job_script
     from blockwise.cluster.settings import BATCH_SYSTEMS
-
-    if settings.cluster.kind in BATCH_SYSTEMS:
-        typer.echo(job_script(settings.cluster))
-
-
-def _print_outlook(settings: VolumeSettings, first: str | None, last: str | None) -> None:
-    from blockwise.engine.preflight import check_stages
     from contraband.volumes.line import select, stages
     from contraband.volumes.plan.estimate import outlook, print_outlook
+    from contraband.volumes.run import absolute, examined
 
-    line = select(stages(settings), first, last)
-    check_stages(line)
+    everything = stages(settings)
+    line = select(everything, first, last)
+    before = everything[: everything.index(line[0])]
+    by_jobs = settings.cluster.kind in BATCH_SYSTEMS
+    ahead = replace(options, before=[absolute(stage) for stage in before])
+    try:
+        with examined(settings, line, ahead):
+            pass
+    except OutOfReach as error:
+        if not by_jobs:
+            raise
+        say(f"{error}; a run from here would be refused")  # scripts are also looked at where jobs are not started
+    if by_jobs:
+        typer.echo(job_script(settings.cluster))
     print_outlook(console(), outlook(line))

@@ -13,7 +13,7 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.experiments.folders import Experiment
-from contraband.experiments.params import Combination, Params, settings_hash
+from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.settings import ModelSettings
@@ -177,8 +177,12 @@ def contrastive_base(experiment: Experiment, combination: Combination, checkpoin
     """Weights of the base encoder in a contrastive checkpoint of this very combination."""
     path = experiment.contrastive(combination.index).require(checkpoint)
     content = load_checkpoint(path)
-    wanted = settings_hash(combination.model, combination.contrastive)
-    check_same_settings(content, wanted, "contrastive", path)
+    wanted = {
+        "kind": "contrastive",
+        "settings_hash": settings_hash(combination.model, combination.contrastive),
+        "settings": named_settings(model=combination.model, contrastive=combination.contrastive),
+    }
+    check_same_settings(content, wanted, path)
     return {k.removeprefix("base."): v for k, v in averaged(content).items() if k.startswith("base.")}
 
 

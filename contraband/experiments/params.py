@@ -16,7 +16,8 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from blockwise.errors import BadInput
-from blockwise.settings import Settings, explain, read_yaml
+from blockwise.fields import PlaceText
+from blockwise.settings import Settings, explain, likely, read_yaml
 from contraband.experiments.migration import migrated
 from contraband.models.settings import ModelSettings
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
@@ -43,7 +44,7 @@ class SaveEmbs(Settings):
     datasets: tuple[str, ...] = Field(min_length=1)
     """Raw datasets inside each data file."""
 
-    data_file: tuple[str, ...] = Field(min_length=1)
+    data_file: tuple[PlaceText, ...] = Field(min_length=1)
     """Zarr containers."""
 
 
@@ -108,7 +109,7 @@ def parse_params(data: Mapping[str, Any], where: object) -> Params:
     data = migrated(data, where)
     unknown = sorted(set(data) - set(Params.model_fields))
     if unknown:
-        raise BadInput(f"{where}: {unknown[0]}", "unknown key", todo="remove it or correct its spelling")
+        raise _unknown(f"{where}: {unknown[0]}", unknown[0], Params)
     if "model" not in data:
         raise BadInput(f"{where}: model", "missing key", todo="add it")
     models = data["model"] if isinstance(data["model"], list) else [data["model"]]
@@ -131,6 +132,16 @@ def settings_hash(*settings: Settings | None) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def named_settings(**sections: Settings | None) -> dict[str, Any]:
+    """Settings that change what is learnt, defaults included, by `section.key`: what a changed training is told by."""
+    found: dict[str, Any] = {}
+    for section, settings in sections.items():
+        if settings is not None:
+            plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH)
+            found |= {f"{section}.{key}": value for key, value in plain.items()}
+    return found
+
+
 def _hashed(settings: Settings) -> dict[str, Any]:
     # without defaults, so that a setting that is new one day does not separate a training from its checkpoints
     plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True)
@@ -148,10 +159,18 @@ def _section[Kind: TrainSettings](kind: type[Kind], section: object, where: str)
     options = {key: _options(value, f"{where}.{key}") for key, value in section.items()}
     for key in options:
         if key not in kind.model_fields:
-            raise BadInput(f"{where}.{key}", "unknown key", todo="remove it or correct its spelling")
+            raise _unknown(f"{where}.{key}", key, kind)
+    if len(options.get("thresholds", [])) > 1 and not all(isinstance(one, list) for one in options["thresholds"]):
+        wanted = [options["thresholds"]]
+        raise BadInput(f"{where}.thresholds", "lists options, each a list", got=options["thresholds"], wanted=wanted)
     keys = [key for key in kind.model_fields if key in options]  # the order in the file must not matter
     grid = itertools.product(*(options[key] for key in keys))
     return tuple(_parse(kind, dict(zip(keys, values, strict=True)), where) for values in grid)
+
+
+def _unknown(where: str, key: str, kind: type[Settings]) -> BadInput:
+    todo = likely(key, kind.model_fields) or "remove it or correct its spelling"
+    return BadInput(where, "unknown key", todo=todo)
 
 
 def _parse[Kind: Settings](kind: type[Kind], data: object, where: str) -> Kind:

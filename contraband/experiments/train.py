@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from blockwise.errors import BadInput
 from contraband.experiments.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
 from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, heads
-from contraband.experiments.params import Combination, Params, settings_hash
+from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.hardware import choose_hardware
 from contraband.samples.base import Pair
 from contraband.samples.sources import ZarrVolume
@@ -37,6 +38,7 @@ def train_contrastive(params: Params, experiment: Experiment, index: int, progre
         "norm_factor": norm_factor(settings, _first_raw(settings.data_file, settings.dataset)),
         "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
         "settings_hash": settings_hash(combination.model, settings),
+        "settings": named_settings(model=combination.model, contrastive=settings),
         "seed": settings.seed,
     }
     return train(task, settings, experiment.contrastive(index), header, hardware, progress)
@@ -96,6 +98,7 @@ def _train_one_seg(
         "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
         "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
         "settings_hash": _seg_hash(params, combination, settings, checkpoint),
+        "settings": _seg_settings(params, combination, settings),
         "seed": settings.seed,
     }
     return train(task, settings, training.folder(experiment), header, hardware, progress)
@@ -113,6 +116,12 @@ def _seg_hash(params: Params, combination: Combination, settings: SegSettings, c
     origin = None if settings.baseline else combination.contrastive
     names = [settings_hash(combination.model, settings, origin), params.pipeline, str(checkpoint)]
     return "-".join([*names, *(["foreground"] if settings.has_background else [])])
+
+
+def _seg_settings(params: Params, combination: Combination, settings: SegSettings) -> dict[str, Any]:
+    origin = None if settings.baseline else combination.contrastive
+    named = named_settings(model=combination.model, contrastive=origin, seg=settings)
+    return {**named, "seg.dataset": settings.dataset.train.model_dump(mode="json"), "pipeline": params.pipeline}
 
 
 def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:

@@ -18,6 +18,7 @@ from torch import Tensor
 from blockwise.errors import BadInput
 from blockwise.files import write_whole
 from blockwise.locks import only_one
+from blockwise.settings import shortened
 from contraband.models.folder import RunFolder
 
 FORMAT = 1
@@ -65,18 +66,38 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_same_settings(content: Mapping[str, Any], settings_hash: str, kind: Kind, path: Path) -> None:
-    """Raise BadInput if a checkpoint is of another kind or was trained with other settings."""
-    if content["kind"] != kind:
-        raise BadInput(path, "is of another kind", got=content["kind"], wanted=kind)
-    if content["settings_hash"] != settings_hash:
+def check_same_settings(content: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Raise BadInput, naming what differs, if a checkpoint is of another kind or was trained with other settings.
+
+    wanted: kind, settings_hash and settings (values by `section.key`) of the training that would go on; may hold more.
+    """
+    if content["kind"] != wanted["kind"]:
+        raise BadInput(path, "is of another kind", got=content["kind"], wanted=wanted["kind"])
+    if content["settings_hash"] != wanted["settings_hash"]:
         raise BadInput(
             path,
-            "was trained with other settings",
-            got=content["settings_hash"],
-            wanted=settings_hash,
+            f"was trained with other settings: {_differences(content, wanted)}",
             todo="undo the change in param_dict.json, or start a new experiment",
         )
+
+
+def _differences(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """What was and is now, key by key."""
+    old, new = _named(content), _named(wanted)
+    if "settings" not in content:  # it knows some only; none of those that are new since is told of
+        new = {key: value for key, value in new.items() if key in old}
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    texts = [f"{key} was {shortened(str(old.get(key)))} and is {shortened(str(new.get(key)))}" for key in changed]
+    return ", ".join(texts[:5]) or "which, it does not say; they are not those of model, offsets, normalisation or seed"
+
+
+def _named(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by `section.key`; of a checkpoint that does not hold them, what else it tells of them."""
+    if "settings" in content:
+        return dict(content["settings"])
+    section = "seg" if content["kind"] == "segmentation" else "contrastive"
+    model = {f"model.{key}": value for key, value in content.get("model", {}).items()}
+    return {**model, f"{section}.seed": content.get("seed")}
 
 
 def latest_checkpoint(path: Path) -> Path:

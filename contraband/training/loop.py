@@ -90,7 +90,7 @@ def start(task: Task, settings: TrainSettings, folder: RunFolder, header: dict[s
     if steps:
         path = folder.checkpoint(steps[-1])
         content = load_checkpoint(path)
-        check_same_settings(content, header["settings_hash"], header["kind"], path)
+        check_same_settings(content, header, path)
         state.restore(content)
     return state
 

@@ -14,12 +14,15 @@ from pydantic import (
     model_validator,
 )
 
+from blockwise.fields import PlaceText
 from blockwise.settings import Settings
 from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
 from contraband.samples.settings import Augmentations, as_tuple
 
-Files = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
+Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
+Files = Annotated[tuple[PlaceText, ...], Field(min_length=1), BeforeValidator(as_tuple)]
+"""Relative to the working folder; ~ and ${NAME} are replaced."""
 Offset = tuple[int, int, int]
 
 
@@ -108,7 +111,7 @@ class TrainSettings(Augmentations):
 class ContrastiveSettings(TrainSettings):
     """One point of the contrastive grid."""
 
-    dataset: Files
+    dataset: Names
     """Raw datasets inside every data file."""
 
     point_density: Annotated[float, Field(gt=0, le=1)] = 0.01
@@ -171,7 +174,7 @@ class SegSettings(TrainSettings):
     num_points: PositiveInt = 32
     """Labelled voxels of a sparse pipeline, half of them foreground."""
 
-    points: str | None = None
+    points: PlaceText | None = None
     """CSV file of labelled points; left out: drawn from `gt` with `seed`."""
 
     sparse_target: Literal["auto", "affinity", "foreground"] = "auto"

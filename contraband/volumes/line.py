@@ -6,6 +6,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
+from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
@@ -34,9 +35,10 @@ def stages(settings: VolumeSettings) -> list[Stage]:
 def select(line: list[Stage], first: str | None, last: str | None) -> list[Stage]:
     """The stages from `first` to `last`, both included; raises BadInput for a stage that is not in the line."""
     words = [stage_word(stage.name) for stage in line]
+    wanted = ", ".join(dict.fromkeys(words))
     for flag, name in (("--from", first), ("--to", last)):
         if name is not None and name not in words:
-            raise BadInput(flag, "no such stage in this run", got=name, wanted=", ".join(dict.fromkeys(words)))
+            raise BadInput(flag, "no such stage in this run", got=name, wanted=wanted, todo=likely(name, words))
     begin = words.index(first) if first else 0
     end = len(words) - words[::-1].index(last) if last else len(words)
     if begin >= end:

@@ -14,7 +14,7 @@ from blockwise.arrays.durable import remove_torn
 from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.options import RunOptions, StageResult
-from blockwise.engine.preflight import check_stages, examine
+from blockwise.engine.preflight import Preflight, check_stages, examine
 from blockwise.engine.run import run_examined
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
@@ -37,31 +37,45 @@ def execute(
     before: the stages ahead of these, which must be finished with their present settings.
     """
     output = Output(settings.output)
-    check_output(settings, line)
-    check_stages(line)
     results: list[StageResult] = []
-    placed = [absolute(stage) for stage in line]
     wanted = replace(
         options,
         before=[absolute(stage) for stage in before],
         chain=settings.cluster.chain,
         on_result=results.append,
     )
+    with (
+        examined(settings, line, wanted) as (flight, store, belonging),
+        opened_executor(settings, store, options) as executor,
+    ):
+        for job in flight.jobs:
+            executor.check(job.stage)
+        with (
+            claimed(settings, store, belonging, options.announce),
+            noted_dashboard(settings, executor),
+            reported(output, results),
+        ):
+            run_examined(flight, store, executor, wanted)
+            tidy(output.path, results)
+    return results
+
+
+@contextmanager
+def examined(
+    settings: VolumeSettings, line: Sequence[Stage], options: RunOptions
+) -> Iterator[tuple[Preflight, Store, Belonging]]:
+    """What is going to be done, the open store, and whose it is; all that can be refused is refused here.
+
+    That is before a worker starts and before the first byte is written; only what workers lack shows later.
+    """
+    check_output(settings, line)
+    check_stages(line)
     belonging = find_belonging(settings)
     with opened_store(settings, belonging.identity) as store:
-        # What can be refused is refused before the first byte is written, and if possible before workers come.
         check_owner(store, belonging)
         store.check_writable()
-        with opened_executor(settings, store, options) as executor:
-            flight = examine(placed, empty_store() if belonging.lost else store, executor, wanted)
-            with (
-                claimed(settings, store, belonging, options.announce),
-                noted_dashboard(settings, executor),
-                reported(output, results),
-            ):
-                run_examined(flight, store, executor, wanted)
-                tidy(output.path, results)
-    return results
+        known = empty_store() if belonging.lost else store
+        yield examine([absolute(stage) for stage in line], known, None, options), store, belonging
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
-from blockwise.fields import Place, Positive
+from blockwise.fields import Place, Positive, with_variables
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -60,6 +60,8 @@ class Blocks(Settings):
 class VolumeSettings(Settings):
     """One volume from raw (or affinities) to scores: what a VOLUME.yaml holds. It never changes.
 
+    Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced.
+
     Example:
         settings = VolumeSettings(affinities=Path("vol.zarr/affinities"), output=Path("out/vol.zarr"))
         other = settings.model_copy(update={"output": Path("out/other.zarr")})
@@ -88,14 +90,21 @@ class VolumeSettings(Settings):
             raise ValueError(f"output must end in .zarr, got {output}")
         return output
 
+    @field_validator("store")
+    @classmethod
+    def has_its_variables(cls, store: str | None) -> str | None:
+        if store is not None:
+            with_variables(store, bare=False)  # its value may be a password, which must not be kept here
+        return store
+
     @property
     def store_url(self) -> str:
         """Where progress and the region graph are kept."""
         # ${NAME} takes a user or password from the environment.
-        url = os.path.expandvars(self.store or f"sqlite:///{self.output.with_suffix('.db')}")
+        url = os.path.expandvars(self.store) if self.store else f"sqlite:///{self.output.with_suffix('.db')}"
         scheme, _, path = url.partition(":///")
         # Workers may have another working folder.
-        return f"{scheme}:///{Path(path).absolute()}" if scheme == "sqlite" and path else url
+        return f"{scheme}:///{Path(path).expanduser().absolute()}" if scheme == "sqlite" and path else url
 
 
 def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeSettings:

@@ -106,7 +106,9 @@ def wrong_values(own: dict[str, Any]) -> Iterator[Any]:
     if "null" not in types:
         yield None
     candidates = [value for kind in sorted(types - {"null"}) for value in WRONG[kind]]
-    yield from (value for value in candidates if not any(kind_of(value) in same(kind) for kind in types))
+    one_is_enough = {item.get("type") for choice in own["choices"] for item in [choice.get("items", {})]}
+    allowed = {kind for one in types | one_is_enough - {None} for kind in same(str(one))}
+    yield from (value for value in candidates if kind_of(value) not in allowed)
     for choice in own["choices"]:
         if "minimum" in choice or "exclusiveMinimum" in choice:
             yield from (choice.get("minimum", choice.get("exclusiveMinimum", 0) + 1) - 1, -(2**70))
@@ -140,7 +142,13 @@ def same(kind: str) -> set[str]:
     return {"number": {"number", "integer"}, "array": {"array", "empty"}, "object": {"empty"}}.get(kind, {kind})
 
 
-GENERATED = [(path, value) for path, own in leaves(SCHEMA) for value in wrong_values(own)]
+NUMBERS_AS_TEXT = {("cluster", "account"), ("cluster", "queue")}
+GENERATED = [
+    (path, value)
+    for path, own in leaves(SCHEMA)
+    for value in wrong_values(own)
+    if not (path in NUMBERS_AS_TEXT and kind_of(value) == "integer")
+]
 
 
 def test_there_are_many_generated_cases() -> None:
@@ -280,7 +288,7 @@ BY_HAND: dict[str, str] = {
     "store=mongodb://": "store",
     "store=mongodb://host:port/x": "store",
     "store=https://host/x": "unknown kind of store",
-    "segment.thresholds=[0.5, 1e-320]": "below agglomerate.stop",
+    "segment.thresholds=[0.5, 1e-320], agglomerate.stop=0.1": "below agglomerate.stop",
     "segment.thresholds=[0.1234567, 0.12345671]": "different",
     "agglomerate.memory=-5GB": "agglomerate.memory",
     "agglomerate.memory='0'": "agglomerate.memory",
@@ -386,6 +394,14 @@ def test_a_setting_that_cannot_work_is_named(assignments: str, traps: Path, refu
     assert BY_HAND[assignments] in refused("run", "good.yaml", *words)
 
 
+@pytest.mark.parametrize("assignments", [name for name in BY_HAND if name.startswith(("output", "store", "segment"))])
+def test_a_dry_run_refuses_what_a_run_refuses(assignments: str, traps: Path, refused: Callable[..., str]) -> None:
+    """The output and the store are looked at as well, and nothing is written."""
+    (traps / "good.yaml").write_text(yaml.safe_dump(SETTINGS))
+    words = [word for one in BETWEEN.split(assignments) for word in ("--set", one)]
+    assert BY_HAND[assignments] in refused("run", "good.yaml", "--dry-run", *words)
+
+
 READS_A_VOLUME = ["run", "predict-blockwise", "segment", "evaluate", "plan", "status", "audit", "view", "dashboard"]
 IMPORT = ["import", "good.npy", "new.zarr/raw"]
 POINTS = ["points", "vol.zarr/labels", "new.csv"]
@@ -404,6 +420,15 @@ COMMANDS: list[tuple[list[str], str]] = [
     (["run", ""], "cannot be read"),
     (["run", "good.yaml", "--from", "../fragments"], "--from: no such stage"),
     (["run", "good.yaml", "--to", ""], "--to: no such stage"),
+    (["run", "good.yaml", "--to", "segments"], "did you mean segment?"),
+    (["run", "good.yaml", "--from", "fragment"], "did you mean fragments?"),
+    (["run", "good.yaml", "--redo", "edge"], "did you mean edges?"),
+    (["run", "good.yaml", "--dry-run", "--redo", "edge"], "did you mean edges?"),
+    (["import", "${NO_SUCH}/a.npy", "new.zarr/raw"], "there is no variable NO_SUCH"),
+    (["import", "good.npy", "~no_such_user/new.zarr/raw"], "no home folder for ~no_such_user"),
+    (["points", "${NO_SUCH}/labels", "new.csv"], "there is no variable NO_SUCH"),
+    (["report", "${NO_SUCH}/vol.yaml"], "there is no variable NO_SUCH"),
+    (["run", "${NO_SUCH}/vol.yaml"], "there is no variable NO_SUCH"),
     (["run", "good.yaml", "--from", "segment", "--to", "fragments"], "--from: lies after --to"),
     (["run", "good.yaml", "--redo", "segment/../0.5"], "--redo: no such stage"),
     (["run", "good.yaml", "--from", "agglomerate"], "is not finished"),

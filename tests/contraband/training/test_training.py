@@ -274,15 +274,37 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
     assert experiment.seg(0, 0).saved_steps() == [8, 10]
 
 
+SEEN = {"kind": "segmentation", "model": {"num_fmaps": 8}, "seed": 0, "settings_hash": "a"}
+ALL = {"model.num_fmaps": 8, "seg.seed": 0, "seg.lr": 0.1, "seg.elastic": False, "pipeline": "standard"}
+CHANGES = {
+    "seed": (SEEN | {"settings": ALL}, {"seg.seed": 5}, "seg.seed was 0 and is 5"),
+    "pipeline": (SEEN | {"settings": ALL}, {"pipeline": "sparse_sh"}, "pipeline was standard and is sparse_sh"),
+    "two": (SEEN | {"settings": ALL}, {"seg.lr": 1, "seg.elastic": True}, "seg.lr was 0.1 and is 1, seg.elastic was"),
+    "old seed": (SEEN, {"seg.seed": 5}, "settings: seg.seed was 0 and is 5;"),
+    "old model": (SEEN, {"model.num_fmaps": 9}, "settings: model.num_fmaps was 8 and is 9;"),
+    "old rate": (SEEN, {"seg.lr": 1}, "which, it does not say"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_training_is_told_by_the_keys_that_changed(name, tmp_path):
+    """Not by hashes; of checkpoints from before settings were kept, by what they hold."""
+    content, changed, line = CHANGES[name]
+    wanted = {"kind": "segmentation", "settings_hash": "b", "settings": ALL | changed}
+    with pytest.raises(BadInput) as caught:
+        checkpoints.check_same_settings(content, wanted, tmp_path)
+    assert line in str(caught.value)
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     """Neither resuming with another rate nor a head on an encoder of another combination goes unnoticed."""
     experiment, params = tiny_experiment(tmp_path)
     train_contrastive(params, experiment, 0)
     settings = params.contrastive[0].model_copy(update={"lr": 0.5, "num_iterations": 20})
     changed = params.model_copy(update={"contrastive": (settings,)})
-    with pytest.raises(BadInput, match="other settings"):
+    with pytest.raises(BadInput, match=r"other settings: contrastive.lr was 0.003 and is 0.5;"):
         train_contrastive(changed, experiment, 0)
-    with pytest.raises(BadInput, match="other settings"):
+    with pytest.raises(BadInput, match=r"other settings: contrastive.lr was"):
         train_seg(changed, experiment, 0, [10])
     with pytest.raises(BadInput, match="4, 8, 10"):
         train_seg(params, experiment, 0, [1])
