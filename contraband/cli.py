@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -50,6 +51,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "view": volumes.view,
     "dashboard": volumes.dashboard,
 }
+
+ADVISED = {
+    "--redo": ("run", "predict-blockwise"),
+    "--grown": ("run", "predict-blockwise"),
+    "--redo-failed": ("run",),
+    "--from": ("run",),
+}
+"""Options that messages of the engine advise, and the commands that have them."""
+OF_EXPERIMENTS = ("train", "embed", "validate", "demo")
+"""Commands that run volumes of their own, without a settings file."""
 
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
@@ -97,7 +108,7 @@ def call(arguments: list[str]) -> int:
             return _end(INTERRUPTED, 1)
         return code if isinstance(code, int) else 0
     except BlockwiseError as error:
-        return _end(str(error), error.exit_code)
+        return _end(with_its_command(str(error), arguments), error.exit_code)
     except ClickError as error:
         # An empty message means that the help was shown because nothing was asked.
         message = error.format_message()  # type: ignore[attr-defined]
@@ -110,6 +121,9 @@ def call(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = shortened(str(error.filename or "the target"))
+            return _end(f"{place}: no space is left on its disk; free some, then the same command goes on", 1)
         if error.errno != errno.ENAMETOOLONG:
             raise
         return _end(f"{shortened(str(error.filename))}: is too long a name for the file system; shorten it", 2)
@@ -126,6 +140,18 @@ def repeat_flags(arguments: list[str]) -> list[str]:
             result.append(flag)
         result.append(argument)
     return result
+
+
+def with_its_command(line: str, arguments: Sequence[str]) -> str:
+    """The line; where it advises an option that the command has not, with the command that has it."""
+    command = next((argument for argument in arguments if not argument.startswith("-")), "")
+    advised = [option for option in ADVISED if re.search(rf"(?<!run ){option}(?![\w-])", line)]
+    lacking = [option for option in advised if command not in ADVISED[option]]
+    if not lacking:
+        return line
+    if command in OF_EXPERIMENTS:
+        return f"{line} ({command} has no {lacking[0]}: remove the output and the .db beside it to make it again)"
+    return f"{line} ({lacking[0]} is an option of `contraband run`)"
 
 
 def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what handlers are given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from contraband.cli import COMMANDS, call, repeat_flags
+from contraband.cli import COMMANDS, call, repeat_flags, with_its_command
 from tests.support.volumes import cells, store_volume
 
 SHAPE = (12, 20, 24)
@@ -185,3 +186,32 @@ def test_the_process_ends_when_all_is_closed(code: object, want: int):
     """Threads are waited for, what is registered is called, all is flushed, and the exit code is kept."""
     done = subprocess.run([sys.executable, "-c", ENDING.format(code=code)], capture_output=True, text=True)
     assert (done.returncode, done.stdout.split()) == (want, ["main", "thread", "closed"])
+
+
+@pytest.mark.parametrize(
+    ("command", "line", "wanted"),
+    [
+        ("run", "x; use --redo edges", "x; use --redo edges"),
+        ("predict-blockwise", "x; use --redo predict", "x; use --redo predict"),
+        ("evaluate", "x; use --redo edges", "x; use --redo edges (--redo is an option of `contraband run`)"),
+        ("segment", "x; start with --from edges", "(--from is an option of `contraband run`)"),
+        ("predict-blockwise", "x; run again with --redo-failed", "(--redo-failed is an option of `contraband run`)"),
+        ("evaluate", "then `contraband run --redo edges`", "then `contraband run --redo edges`"),
+        ("validate", "x; use --redo edges", "(validate has no --redo: remove the output"),
+        ("status", "--redofoo is unknown", "--redofoo is unknown"),
+    ],
+)
+def test_advice_names_the_command_that_has_the_option(command: str, line: str, wanted: str) -> None:
+    """What the engine advises is an option of `run`; other commands say so."""
+    assert with_its_command(line, [command, "vol.yaml"]).endswith(wanted) or wanted in with_its_command(line, [command])
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file that could not be written is named, and no traceback is shown."""
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "out/vol.zarr/a")
+
+    monkeypatch.setattr("contraband.cli.app", full)
+    assert call(["run", "vol.yaml"]) == 1
+    assert capsys.readouterr().err.startswith("contraband: out/vol.zarr/a: no space is left")
