@@ -35,7 +35,13 @@ def check_affinities(volume: Volume, per_section: bool) -> Info:
         )
     for offset in found.offsets:
         if max(offset) > 0 or min(offset) == 0:
-            raise BadInput(volume.path, "an offset is not negative", got=list(offset), wanted="such as [-1, 0, 0]")
+            raise BadInput(
+                volume.path,
+                "an offset is not negative",
+                got=list(offset),
+                wanted="such as [-1, 0, 0]",
+                todo="import it with `contraband import`, which turns the offsets round",
+            )
     nearest_channels(volume, found.offsets, per_section)
     return found
 

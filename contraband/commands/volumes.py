@@ -210,11 +210,21 @@ def view(
 def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True) -> None:
     """What a run did for its stages, and the scores if it came to them; as JSON, with those of earlier runs."""
     from contraband.volumes.output import Output
-    from contraband.volumes.report import advice_on_best, nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.report import (
+        advice_on_best,
+        nearest_rows,
+        print_scores,
+        print_stages,
+        read_json,
+        remark_on_nothing,
+    )
 
     screen = console()
     print_stages(screen, rows)
     data: dict[str, Any] = read_json(Output(settings.output).report)
+    nothing = remark_on_nothing(Output(settings.output).dendrogram.path)
+    if nothing:
+        say(nothing)
     if rows[-1]["stage"] == "evaluate" and with_scores:
         evaluation = read_json(Output(settings.output).evaluation)
         screen.print()

@@ -24,7 +24,7 @@ from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.nodes import sub_seed
 from contraband.samples.points import Points, generate_points, read_points
 from contraband.samples.segmentation import SegmentationSamples
-from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
+from contraband.samples.sources import VolumeReader, ZarrVolume, check_values, raw_levels
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 from contraband.training.targets import margin_for
@@ -197,4 +197,5 @@ def _ready(pairs: list[Pair], settings: TrainSettings, output: Shape3, model: Mo
     """The pairs with their levels, if raw is stretched; BadInput if one does not fit."""
     for pair in pairs:
         pair.check(output, model.in_channels)
+        check_values(pair.raw)
     return [replace(pair, levels=raw_levels(pair.raw, settings.percentiles)) for pair in pairs]

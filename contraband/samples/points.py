@@ -9,10 +9,12 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blockwise.arrays.values import unlabelled
 from blockwise.errors import BadInput
 
 
@@ -39,12 +41,29 @@ class Points:
             )
 
 
+def as_labels(stored: NDArray[Any], masked: bool) -> NDArray[np.int64]:
+    """Labels as int64: 0 is background, below 0 is not labelled, as -1 and the largest unsigned number of a type are.
+
+    masked: the largest number is an object, as `is_mask` tells of the whole array.
+    """
+    labels: NDArray[np.int64] = stored.astype(np.int64)
+    unknown = unlabelled(stored.dtype)
+    if unknown is not None and unknown > 0 and not masked:
+        labels[stored == unknown] = -1
+    return labels
+
+
+def is_mask(stored: NDArray[Any]) -> bool:
+    """Whether an array of bytes holds nothing but 0 and 255: then 255 is an object, as in an image."""
+    return bool(stored.dtype == np.uint8 and np.all((stored == 0) | (stored == 255)))
+
+
 def generate_points(labels: NDArray[np.integer], count: int, seed: int = 0, where: object = "labels") -> Points:
     """`count` foreground and `count` background voxels of (z, y, x) or (y, x) labels, each voxel at most once.
 
     The same labels, count and seed give the same points, foreground first; BadInput if there are too few voxels.
     """
-    volume = labels if labels.ndim == 3 else labels[None]
+    volume = as_labels(labels if labels.ndim == 3 else labels[None], is_mask(labels))
     random = np.random.default_rng(np.random.SeedSequence([seed, 0x706F696E]))
     chosen = []
     for name, mask in (("foreground", volume > 0), ("background", volume == 0)):

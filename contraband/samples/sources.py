@@ -7,6 +7,7 @@ read once and kept, so that training is not bound by decompression.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from blockwise.arrays.values import check_finite
 from blockwise.errors import BadInput
-from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
-from contraband.samples.points import Points
+from contraband.models.normalise import SLAB_BYTES, Levels, Percentiles, measure, slab_depth
+from contraband.samples.points import Points, as_labels, is_mask
 
 KEPT_BYTES = 1 << 30
 """Arrays below this size are kept in memory."""
@@ -64,6 +66,13 @@ class ZarrVolume:
         return dtype
 
 
+def check_values(raw: ZarrVolume) -> None:
+    """Raise WorkFailed if raw that fits into memory holds NaN or infinite values; larger raw is checked when read."""
+    array = raw.open()
+    if np.dtype(array.dtype).kind == "f" and array.nbytes < KEPT_BYTES:
+        check_finite(array[:], raw.where, (0,) * array.ndim)
+
+
 def raw_levels(volume: ZarrVolume, wanted: Percentiles | None) -> Levels | None:
     """What becomes 0 and 1 in a raw volume; None where nothing is wanted. Reads all of it."""
     if wanted is None:
@@ -79,16 +88,25 @@ class VolumeReader:
 
     def __init__(self, volume: ZarrVolume, levels: Levels | None = None) -> None:
         self.levels = levels
+        self.where = volume.where
         array = volume.open()
         self.array = array[:] if array.nbytes < KEPT_BYTES else array
         self.flat = array.ndim == 2
         self.shape = volume.shape()
+
+    @cached_property
+    def is_mask(self) -> bool:
+        """Whether all that is labelled is the largest number of bytes, looked up once in the whole array."""
+        step = max(1, len(self.array) * SLAB_BYTES // max(1, self.array.nbytes))
+        slabs = (np.asarray(self.array[begin : begin + step]) for begin in range(0, len(self.array), step))
+        return self.array.dtype == np.uint8 and all(is_mask(slab) for slab in slabs)
 
     def mirrored(self, begin: tuple[int, ...], end: tuple[int, ...]) -> NDArray[Any]:
         """Values of a region, mirrored at the borders of the volume without repeating the border voxel."""
         wanted = [_mirror(np.arange(b, e), n) for b, e, n in zip(begin, end, self.shape, strict=True)]
         low = [int(index.min()) for index in wanted]
         data = self._read(low, [int(index.max()) + 1 for index in wanted])
+        check_finite(data, self.where, low)
         for axis, (index, first) in enumerate(zip(wanted, low, strict=True), start=-3):
             if len(index) != data.shape[axis] or index[0] > index[-1]:
                 data = np.take(data, index - first, axis=axis)
@@ -97,7 +115,9 @@ class VolumeReader:
     def sections(self, begin: int, end: int) -> NDArray[Any]:
         """Whole sections as (C, z, y, x), as they are stored."""
         _, y, x = self.shape
-        return self._read([begin, 0, 0], [end, y, x]).reshape(-1, end - begin, y, x)
+        data = self._read([begin, 0, 0], [end, y, x])
+        check_finite(data, self.where, (begin, 0, 0))
+        return data.reshape(-1, end - begin, y, x)
 
     def labels(self, begin: tuple[int, ...], end: tuple[int, ...]) -> NDArray[np.int64]:
         """Labels of a region as int64, -1 outside the volume."""
@@ -105,7 +125,7 @@ class VolumeReader:
         high = [min(max(e, 0), n) for e, n in zip(end, self.shape, strict=True)]
         data = np.full([e - b for b, e in zip(begin, end, strict=True)], UNKNOWN, dtype=np.int64)
         inside = tuple(slice(lo - b, hi - b) for lo, hi, b in zip(low, high, begin, strict=True))
-        data[inside] = self._read(low, high)
+        data[inside] = as_labels(self._read(low, high), self.is_mask)
         return data
 
     def _read(self, low: list[int], high: list[int]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from typing import Self
 
 from torch.utils.data import DataLoader
 
-from blockwise.errors import WorkFailed
+from blockwise.errors import WorkFailed, one_line
 from contraband.models.hardware import Hardware
 from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Batch, Task
@@ -71,6 +71,8 @@ class LoaderWatchdog:
         self.deadline = time.monotonic() + self.timeout_s
         try:
             return next(iterator, None)
+        except WorkFailed as error:  # from a loader process, with its traceback in the text
+            raise WorkFailed(one_line(str(error).rpartition("WorkFailed: ")[2])) from None
         except Exception as error:
             if self.hung:
                 raise RuntimeError(f"DataLoader processes gave nothing for {self.timeout_s:g} s") from error

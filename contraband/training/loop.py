@@ -74,6 +74,8 @@ def _loop(
                 recorder.show(state, _snapshot(task, batch, folder.snapshot(state.step), hardware))
             if last:
                 break
+    if not any(state.history):
+        log.warning("%s: no batch held a labelled voxel, so nothing was learnt; check the labels", folder.path)
     log.info("%s: stopped after step %d of %d", folder.path, state.step, settings.num_iterations)
     return folder.checkpoint(state.step)
 

@@ -6,6 +6,7 @@ volume. So each voxel is computed from the same numbers in the same order whatev
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
+from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, as_shard, check_whole_shards, create, info, open_array, read, write
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels, as_voxels
@@ -25,6 +27,9 @@ from contraband.volumes.settings import Blocks, Model, VolumeSettings
 
 if TYPE_CHECKING:
     from contraband.models.predictor import Predictor
+
+
+log = logging.getLogger(__name__)
 
 
 class Predict(Overlapping):
@@ -113,6 +118,7 @@ class Predict(Overlapping):
         """Raw of all tiles that touch a region, and what the network needs around them."""
         hull = self._hull(roi)
         raw = read_reflected(self.raw, hull, self.shape)
+        check_finite(raw, f"{self.raw.path}, block at {list(roi.begin)}", hull.begin)
         if self.percentiles is None:
             return raw
         levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
@@ -210,7 +216,16 @@ def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:
     described = info(raw)
     sections, y, x = described.spatial
     depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize)
-    return measure(lambda low, high: read(raw, Roi((low, 0, 0), (high - low, y, x)))[None], sections, wanted, depth)
+
+    def slab(low: int, high: int) -> np.ndarray:
+        values = read(raw, Roi((low, 0, 0), (high - low, y, x)))
+        check_finite(values, f"{raw.path}, sections {low} to {high - 1}", (low, 0, 0))
+        return values[None]
+
+    levels = measure(slab, sections, wanted, depth)
+    if np.all(levels.values[..., 0] == levels.values[..., 1]):
+        log.warning("%s: raw has no contrast: between the percentiles there is one value only", raw.path)
+    return levels
 
 
 def array_levels(raw: np.ndarray, wanted: Percentiles) -> Levels:

@@ -164,6 +164,18 @@ def rows_to_print(evaluation: dict[str, Any], thresholds: Iterable[float]) -> li
     return [(names.get(place, ""), rows[place]) for place in chosen]
 
 
+def remark_on_nothing(dendrogram: Path) -> str | None:
+    """One line if a run found no fragment at all."""
+    import zarr
+
+    if not (dendrogram / "fragment").is_dir() or zarr.open_array(dendrogram / "fragment", mode="r").size:
+        return None
+    return (
+        "no voxel is foreground, so all segments are background; look at volume.mask, fragments.background and "
+        "fragments.foreground, and at the affinities"
+    )
+
+
 def advice_on_best(evaluation: dict[str, Any], stop: float) -> str | None:
     """One line if the best threshold lies at an end of those that were tried, from whatever version the file is."""
     from blockwise.stages.evaluate.best import advice

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from blockwise.cluster.settings import Cluster
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from blockwise.fields import Place, Positive, with_variables
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
@@ -131,7 +131,10 @@ def volume_shape(settings: VolumeSettings) -> Voxels:
     """Shape of the volume along z, y, x, from its affinities or its raw image."""
     from blockwise.arrays.volume import Volume, info
 
-    path = settings.affinities or settings.volume.raw
+    raw = settings.volume.raw
+    if raw is not None and not raw.exists():  # also where it is not read, for a slip is a slip
+        raise BadInput(f"volume.raw: {raw}", "no such volume", todo=f"check the path{looked_for(raw)}")
+    path = settings.affinities or raw
     if path is None:
         raise BadInput("volume.raw", "is needed for a prediction", got=None, wanted="the path of an image")
     return info(Volume(path=path)).spatial

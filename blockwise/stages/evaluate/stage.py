@@ -6,11 +6,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
+from pydantic import Field
 
+from blockwise.arrays.values import unlabelled
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
@@ -33,6 +35,9 @@ from blockwise.store.base import Store
 
 _PLACES = ("target", "skeletons")
 
+NOT_LABELLED = np.uint64(2**64 - 1)
+"""How true voxels are counted of which nothing is known."""
+
 _LABEL = 0xFFFFFFFF
 """With `per_section`, the bits of a true label that are not its section."""
 
@@ -40,8 +45,9 @@ _LABEL = 0xFFFFFFFF
 class EvaluateSettings(Settings):
     """How the result is scored."""
 
-    ignore: tuple[Count, ...] = (0,)
-    """Voxels with these true labels are left out."""
+    ignore: tuple[Annotated[int, Field(ge=-(2**63), lt=2**64)], ...] = (0,)
+    """Voxels with these true labels are left out; -1 and the largest unsigned number, which mean "not labelled", are
+    in any case."""
     min_voxels: Count = 0
     """True objects with fewer voxels are left out."""
     per_section: bool = False
@@ -151,12 +157,16 @@ class Evaluate(Stage):
         ids = ids[(box - block.write_roi.begin).to_slices()]
         if self.labels is None:
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
-        truth = read(self.labels, box - Coordinate(self.truth_begin)).astype(np.uint64)
+        stored = read(self.labels, box - Coordinate(self.truth_begin))
+        is_known = stored != unlabelled(stored.dtype)
+        truth = np.where(is_known, stored.astype(np.uint64), NOT_LABELLED)
         if self.settings.per_section:
-            if int(truth.max()) > _LABEL:
-                raise WorkFailed(f"{self.labels.path}: with per_section labels must be below 2**32, got {truth.max()}")
+            most = int(truth.max(where=is_known, initial=0))
+            if most > _LABEL:
+                raise WorkFailed(f"{self.labels.path}: with per_section labels must be below 2**32, got {most}")
             sections = np.arange(box.begin[0], box.end[0], dtype=np.uint64)[:, None, None]
-            truth = np.where(truth > 0, truth | (sections + np.uint64(1)) << np.uint64(32), truth)
+            in_section = truth | (sections + np.uint64(1)) << np.uint64(32)
+            truth = np.where(is_known & (truth > 0), in_section, truth)
         return count_overlap(np.ascontiguousarray(ids), truth)
 
     def finish(self, store: Store) -> None:
@@ -215,7 +225,11 @@ class Evaluate(Stage):
         truth, place = np.unique(table["truth"], return_inverse=True)
         voxels = np.bincount(place, weights=table["voxels"], minlength=len(truth))
         small = truth[voxels < self.settings.min_voxels]
-        return tuple({*self.settings.ignore, *(int(label) for label in small)})
+        chosen = {label % 2**64 for label in self.settings.ignore}
+        objects = {int(label) for label in truth} - {0}
+        if objects != {int(NOT_LABELLED)} or info(self.labels).dtype.kind == "i":  # 0 and 255 is a mask of one object
+            chosen.add(int(NOT_LABELLED))
+        return tuple({*chosen, *(int(label) for label in small)})
 
 
 def as_row(scores: Scores | RunLength) -> dict[str, Any]:

@@ -56,6 +56,38 @@ def test_false_merges_do_not_depend_on_blocks(volume: tuple[Volume, Volume], tmp
     assert few == lists[0][:2]
 
 
+@pytest.mark.parametrize("dtype", ["int16", "int64", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("per_section", [False, True])
+def test_voxels_that_are_not_labelled_do_not_count(
+    dtype: str, per_section: bool, volume: tuple[Volume, Volume], tmp_path: Path
+) -> None:
+    """-1 and the largest number of an unsigned type: the scores are those of the same voxels ignored as 0."""
+    known = whole(volume[1]).copy()
+    known[:, 15:] = 0
+    wanted = store_volume(tmp_path / "known", known.astype(dtype), **PLACE)
+    unknown = known.astype(dtype)
+    unknown[:, 15:] = np.array(-1).astype(dtype)
+    found = store_volume(tmp_path / "unknown", unknown, **PLACE)
+    best = [
+        evaluated(tmp_path / f"{name}.zarr", (volume[0], labels), SHAPE, per_section=per_section)["thresholds"]
+        for name, labels in {"a": wanted, "b": found}.items()
+    ]
+    assert best[0] == best[1]
+
+
+def test_negative_labels_can_be_ignored(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
+    """They are counted as they are stored, and left out by the same number."""
+    known = whole(volume[1]).astype(np.int32)
+    known[:, 15:] = 0
+    wanted = store_volume(tmp_path / "known", known, **PLACE)
+    known[:, 15:] = -7
+    found = store_volume(tmp_path / "negative", known, **PLACE)
+    assert (
+        evaluated(tmp_path / "a.zarr", (volume[0], wanted), SHAPE)["best"]
+        == evaluated(tmp_path / "b.zarr", (volume[0], found), SHAPE, ignore=(0, -7))["best"]
+    )
+
+
 def test_a_false_merge_is_at_its_place(volume: tuple[Volume, Volume], tmp_path: Path) -> None:
     """Just above its score the two fragments are apart, each in its object; below they are one; there they touch."""
     output = tmp_path / "out.zarr"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.samples.points import generate_points, read_points, write_points
+from contraband.samples.points import as_labels, generate_points, is_mask, read_points, write_points
 
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 20, 30)).astype(np.uint32)
 
@@ -72,3 +72,21 @@ def test_too_few_voxels_and_points_outside_are_refused(tmp_path):
         generate_points(LABELS, 40).check_inside((3, 20, 30), "p.csv")
     with pytest.raises(BadInput, match="no such file"):
         read_points(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+def test_voxels_that_are_not_labelled_are_no_points(dtype):
+    """-1, and the largest number of an unsigned type, are neither foreground nor background."""
+    labels = np.full((1, 4, 4), np.array(-1).astype(dtype))
+    labels[0, 0] = 3
+    labels[0, 1] = 0
+    assert as_labels(labels, is_mask(labels))[0].tolist() == [[3] * 4, [0] * 4, [-1] * 4, [-1] * 4]
+    drawn = generate_points(labels, 4)
+    assert sorted(drawn.labels.tolist()) == [0] * 4 + [3] * 4
+
+
+def test_a_mask_of_0_and_255_is_labelled():
+    """255 alone means one object, as in an image."""
+    mask = np.array([[[0, 255]]], np.uint8)
+    assert as_labels(mask, is_mask(mask)).tolist() == [[[0, 255]]]
+    assert not is_mask(np.array([[[0, 1, 255]]], np.uint8))

@@ -383,3 +383,27 @@ def test_files_that_are_no_checkpoints_are_bad_input(tmp_path):
             load_checkpoint(tmp_path / name)
     with pytest.raises(BadInput, match="holds no checkpoint"):
         latest_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_training_on_what_is_no_number_is_refused(tmp_path, value):
+    """Before the first step, naming the array and the voxel; no checkpoint is left."""
+    experiment, params = baseline(tmp_path)
+    group = zarr.open_group(str(tmp_path / "data.zarr"))
+    raw = group["raw"][:].astype(np.float32)
+    raw[7, 8, 9] = value
+    group.create_array("raw", data=raw, overwrite=True)
+    with pytest.raises(WorkFailed, match=r"data.zarr/raw: raw holds NaN or infinite values, here first at .*7, 8, 9"):
+        train_seg(params, experiment, 0)
+    assert experiment.seg(0, 0).saved_steps() == []
+
+
+@pytest.mark.parametrize("value", [-1, 2**16 - 1])
+def test_a_training_without_labelled_voxels_says_so(tmp_path, caplog, value):
+    """Nothing is learnt from -1, or from the largest unsigned number."""
+    experiment, params = baseline(tmp_path)
+    group = zarr.open_group(str(tmp_path / "data.zarr"))
+    labels = np.full(group["labels"].shape, value, np.int16 if value < 0 else np.uint16)
+    group.create_array("labels", data=labels, overwrite=True)
+    train_seg(params, experiment, 0)
+    assert "no batch held a labelled voxel" in caplog.text
