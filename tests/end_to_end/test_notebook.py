@@ -15,8 +15,8 @@ from nbclient.exceptions import CellExecutionError
 
 import blockwise as bw
 import contraband as cb
-from tests.support.pages import python_blocks, run_script
 from tests.support.paths import ROOT
+from tests.support.scripts import python_blocks, run_script
 from tests.support.volumes import cells, store_volume, whole
 
 SHAPE = (24, 40, 48)
