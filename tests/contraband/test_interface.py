@@ -78,7 +78,7 @@ def test_settings_made_as_objects_are_checked_too(settings: cb.VolumeSettings) -
     """With nothing to begin with, or two things, a run is refused before it begins."""
     for changes, message in (
         ({"affinities": None}, "nothing to segment"),
-        ({"model": Model(checkpoint=Path("m"))}, "affinities are given and predicted"),
+        ({"model": Model(checkpoint=Path("m"))}, "affinities are both given and predicted"),
     ):
         with pytest.raises(cb.BadInput, match=message):
             cb.run(settings.model_copy(update=changes))
