@@ -54,7 +54,8 @@ demo: setup ## the whole line on a small made-up volume
 	@$(VENV)/bin/contraband demo $(DEMOFLAGS)
 
 picture: demo ## the demo, and its picture into the README
-	@cp out/demo/slices.png contraband/demo/slices.png
+	@$(RUN) -c "from PIL import Image; Image.open('out/demo/slices.png').convert('RGB').quantize(128, dither=0) \
+		.save('contraband/demo/slices.png', optimize=True)"
 
 test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
 	@$(RUN) -m pytest -q --durations=10 $(TESTFLAGS) $(TESTS) </dev/null
