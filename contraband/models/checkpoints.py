@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +22,6 @@ from blockwise.settings import shortened
 from contraband.models.folder import RunFolder
 
 FORMAT = 1
-
-Kind = Literal["contrastive", "segmentation"]
 
 _KEYS = {
     "kind",

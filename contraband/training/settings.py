@@ -20,7 +20,7 @@ from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
 from contraband.samples.settings import Augmentations, as_tuple
 
-Names = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
+DatasetNames = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 Files = Annotated[tuple[PlaceText, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 """Relative to the working folder; ~ and ${NAME} are replaced."""
 Offset = tuple[int, int, int]
@@ -111,7 +111,7 @@ class TrainSettings(Augmentations):
 class ContrastiveSettings(TrainSettings):
     """One point of the contrastive grid."""
 
-    dataset: Names
+    dataset: DatasetNames
     """Raw datasets inside every data file."""
 
     point_density: Annotated[float, Field(gt=0, le=1)] = 0.01

@@ -14,8 +14,7 @@ import zarr
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, write
-from blockwise.engine.options import RunOptions
-from blockwise.engine.preflight import check_outputs, examine
+from blockwise.engine.preflight import check_outputs
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
@@ -165,7 +164,7 @@ def test_a_stage_that_forgets_to_check_is_guarded_too(tmp_path: Path, store: Sto
     stage = Smear(source=source, target=target, block=(4, 8, 8))
     with InProcess(store) as executor:
         with pytest.raises(BadInput, match=r"use \[8, 8, 8\]"):
-            examine([stage], store, executor, RunOptions())
+            run_stages([stage], store, executor)
         fitting = stage.model_copy(update={"block": (8, 16, 8)})
         check_outputs(fitting)
         run_stages([fitting], store, executor)
