@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from blockwise.locks import keeps_locks
+from blockwise.files.locks import keeps_locks
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ def demo(
 
     Example: contraband demo --output out/demo
     """
-    from blockwise.files import check_folder
+    from blockwise.files.whole import check_folder
 
     check_folder(folder / "test.zarr", "--output")
     from contraband.demo.demo import Demo, run_demo

@@ -144,7 +144,7 @@ def points(
 def _check_points(volume: Volume, target: Path, count: int) -> None:
     """Raise BadInput unless points can be drawn from the volume and written."""
     from blockwise.arrays.volume import info
-    from blockwise.files import check_folder
+    from blockwise.files.whole import check_folder
 
     if count < 1:
         raise BadInput("--count", "no points", got=count, wanted="at least 1")

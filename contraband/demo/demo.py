@@ -14,7 +14,7 @@ from rich.console import Console
 
 from blockwise.arrays.volume import Volume, create, info, read, write
 from blockwise.engine.options import Progress, RunOptions, StageResult
-from blockwise.files import write_json
+from blockwise.files.whole import write_json
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stages.evaluate.stage import as_row

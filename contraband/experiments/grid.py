@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from blockwise.files import write_text
+from blockwise.files.whole import write_text
 from contraband.experiments.folders import BASELINE, Experiment, SegFolder
 from contraband.experiments.params import Params
 from contraband.models.checkpoints import load_checkpoint

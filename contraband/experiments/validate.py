@@ -14,7 +14,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
-from blockwise.files import write_text
+from blockwise.files.whole import write_text
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
 from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import ForegroundSettings, FragmentSettings

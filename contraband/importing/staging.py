@@ -11,7 +11,7 @@ from blockwise.arrays.info import SPATIAL
 from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.files import check_folder
+from blockwise.files.whole import check_folder
 
 
 def check_target(target: Path) -> None:

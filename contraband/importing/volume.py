@@ -14,7 +14,7 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import SPATIAL, Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
-from blockwise.files import staging
+from blockwise.files.whole import staging
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from blockwise.errors import BadInput
-from blockwise.files import write_whole
-from blockwise.locks import only_one
+from blockwise.files.locks import only_one
+from blockwise.files.whole import write_whole
 from blockwise.settings import shortened
 from contraband.models.folder import RunFolder
 

@@ -15,8 +15,8 @@ import zarr
 
 from blockwise.arrays.volume import Volume, is_there
 from blockwise.errors import BadInput
-from blockwise.files import PARTIAL, check_folder
-from blockwise.locks import only_one
+from blockwise.files.locks import only_one
+from blockwise.files.whole import PARTIAL, check_folder
 from blockwise.stage import Stage
 from contraband.volumes.settings import VolumeSettings
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from blockwise.engine.options import StageResult
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
-from blockwise.files import write_json
+from blockwise.files.whole import write_json
 from contraband.version import version
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")

@@ -244,7 +244,7 @@ def wrap_shelf(module: ModuleType, striker: Striker) -> None:
 
 
 SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
-    "blockwise.files": wrap_json,
+    "blockwise.files.whole": wrap_json,
     **dict.fromkeys(STAGES, wrap_stage),
     "blockwise.arrays.volume": wrap_volume,
     "blockwise.store.sqlite": wrap_sqlite,

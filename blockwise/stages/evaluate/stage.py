@@ -16,7 +16,7 @@ from blockwise.arrays.values import unlabelled
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
-from blockwise.files import write_json
+from blockwise.files.whole import write_json
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import first_false_merges

@@ -20,7 +20,7 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
-from blockwise.files import staging
+from blockwise.files.whole import staging
 from blockwise.grid import unpack
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH

@@ -16,7 +16,7 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.files import write_whole
+from blockwise.files.whole import write_whole
 from contraband.experiments.building import seg_task
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models import checkpoints

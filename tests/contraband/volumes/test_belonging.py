@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from blockwise.arrays.volume import Volume
-from blockwise.locks import only_one
+from blockwise.files.locks import only_one
 from contraband.cli import call
 from tests.support.servers import fresh_database, mongo_server
 from tests.support.volumes import cells, digest, store_volume

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.locks import keeps_locks, only_one
+from blockwise.files.locks import keeps_locks, only_one
 from tests.support.lockless import without_locks
 from tests.support.paths import ROOT
 
@@ -25,7 +25,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from blockwise.errors import BadInput
-from blockwise.locks import only_one
+from blockwise.files.locks import only_one
 try:
     with only_one(Path(sys.argv[1]), "out", "is taken"):
         print("held", flush=True)
