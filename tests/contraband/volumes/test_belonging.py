@@ -260,7 +260,7 @@ def test_status_names_what_is_stale_and_what_is_gone(run):
     assert changed["fragments"] == changed["edges"] == "done"
     assert changed["agglomerate"] == changed["segment/0.5"] == changed["evaluate"] == "stale"
     out = run("status", "--set", "agglomerate.stop=0.2")[1]
-    assert "agglomerate: stale, agglomerate.stop was 0.1, is now 0.2" in out
+    assert "agglomerate: stale, agglomerate.stop was 0.0, is now 0.2" in out
     for name in ("segments", "agglomeration"):
         shutil.rmtree(f"out/a.zarr/{name}")
     Path("out/a.zarr/evaluation.json").unlink()
