@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from contraband import interface
 from contraband.commands.screen import AsJson, Assignments, SettingsFile, emit
 
 
@@ -23,9 +24,8 @@ def clean(
     """
     from contraband.volumes.clean import clean as remove
     from contraband.volumes.clean import remains
-    from contraband.volumes.settings import load_volume_settings
 
-    found = remains(load_volume_settings(settings_file, assignments or ()))
+    found = remains(interface.load_settings(settings_file, assignments or ()))
     for line in found.lines:
         typer.echo(line)
     if not found.is_anything:
