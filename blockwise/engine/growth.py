@@ -74,18 +74,25 @@ class Growth:
         Raises Stale if only the content of an array is in doubt.
         """
         old = self.known[stage.name]
+        # With the old shape put back the fingerprint must be the old one; else more has changed, and the stage is
+        # stale.
         was = as_it_was(stage, old, made)
         if was is None or not self._is_all(old, was, new):
             return False
         same = self._same(old)
+        # A stage that can keep no box is made again as a whole if something ahead of it has grown; else growth is no
+        # excuse.
         box = stage.unchanged_box(same, self.store) if same else None
         if box is None or not all(box) or not _fits(stage):
             if not self._above(old):
                 return False
             self.anew[stage.name] = new.grid
             return True
+        # Finished blocks of the old volume, and those that a run has taken over before it died.
         fits = self.store.done_mask(stage.name, new.grid, old.fingerprint)
         fits |= self.store.done_mask(stage.name, new.grid, new.fingerprint)  # a run may have died within `enter`
+        # Whether old voxels are the same costs reading them, so it is asked last, and matters only if a block would be
+        # kept.
         if doubt := self._doubt(stage, old, made):
             if fits.any():
                 raise doubt

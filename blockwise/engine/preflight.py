@@ -64,6 +64,8 @@ def examine(
     if executor is not None:
         for stage in stages:
             executor.check(stage)
+    # A fingerprint holds those of the stages that a result was made from. So digests and the paths of outputs are
+    # gathered from the first stage to the last, beginning with those that this run relies on but does not run.
     known = {info.name: info for info in store.stages()}
     redone = _redone(stages, redo, known)
     digests = _finished(before or (), known)
@@ -79,6 +81,8 @@ def examine(
         info = StageInfo(
             stage.name, digest, ingredients, stage.grid(), outputs=_outputs(stage), sources=sources(stage, made)
         )
+        # Three ways to go on: as it was (keep), only the volume has grown (keep what growth leaves), anything else
+        # (forget, but only if no block is done: finished work is thrown away on request alone).
         is_same = old is not None and old.fingerprint == digest and stage.name not in redone
         if old is not None and stage.name not in redone:
             if not is_same:
@@ -88,6 +92,7 @@ def examine(
         jobs.append(Job(stage, info.grid, info, is_same and old is not None and old.finished))
         digests[stage.name] = digest
         made |= set(info.outputs)
+    # What was made from a volume that has since grown is stale, even if this run does not make it again.
     clear |= _made_of({*growth.kept, *growth.anew}, stages, known)
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear - growth.kept.keys()), growth)
 

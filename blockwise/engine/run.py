@@ -87,6 +87,8 @@ def _same_blocks(one: Job, other: Job) -> bool:
 
 def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
     """Prepare, process and finish the stages; in a chain, all are prepared first and finished last."""
+    # Blocks of a later stage start as soon as those that they read are done, so everything is prepared before the
+    # first.
     todo = []
     for run in runs:
         run.begin()
@@ -97,6 +99,7 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
                 break  # what follows would read blocks that are not there
             for substage in run.substages():
                 _run_chain([substage], executor)
+    # If all blocks are done already, the executor is not even asked.
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
         loop = Loop(
@@ -107,8 +110,10 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
             first.options.policy,
             lambda place, _: todo[place].show_progress(),
         )
+        # Given up is told when the loop is through: all other blocks are done by then, and need not be done again.
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
             run.given_up |= {key: run.tally.errors[key] for key in keys}
+    # In order, and raising at the first that cannot be finished: a finished stage never has an unfinished one ahead.
     for run in todo:
         run.finish()
 

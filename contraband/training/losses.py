@@ -72,8 +72,11 @@ class _SoftmaxLoss(torch.autograd.Function):
             similarity.diagonal(rows.start).fill_(-torch.inf)
             if valid_N is not None:  # rows of padding are dropped afterwards; they only have to stay finite
                 similarity.masked_fill_(~valid_N[None, :] & valid_N[rows, None], -torch.inf)
+            # The largest power is 1 then, so none overflows. The partner's similarity is lowered alike, so the loss is
+            # the same.
             similarity -= similarity.amax(1, keepdim=True)
             chosen = similarity.gather(1, partners[:, None])
+            # In place: the matrix is the only large thing, and backward wants the powers, not the similarities.
             powers = similarity.exp_()
             total = powers.sum(1, keepdim=True)
         ctx.save_for_backward(z_NC, partners, powers, total)
@@ -83,11 +86,18 @@ class _SoftmaxLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z_NC, partners, powers, total = ctx.saved_tensors
+        # The loss of row r is log(sum of powers) - similarity to the partner, so by the similarity to j it grows with
+        # the share of j in the powers, less 1 at the partner. Each similarity is a product of two views, and both get
+        # their part.
         weights = (grad / ctx.temperature)[:, None]
         with torch.autocast(z_NC.device.type, enabled=False):
             weighted = weights * z_NC[ctx.rows]
+            # As candidates: view j gets z_r times its share, of every row r. Dividing the rows, not the matrix, saves a
+            # copy of it.
             found = powers.T @ (weighted / total)
+            # As rows: view r gets the mean of all candidates by their shares, less its partner.
             found[ctx.rows] += weights * ((powers @ z_NC) / total - z_NC[partners])
+            # As partners: the 1 that is taken off, on top of what these views got as candidates and as rows.
             found.index_add_(0, partners, weighted, alpha=-1)
         return found, None, None, None, None
 

@@ -99,6 +99,8 @@ class OnDask:
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """What has ended, waiting for the first up to `timeout_s`."""
+        # Noted before results come in: a lane whose last block has just ended counts as busy until the driver has had
+        # its turn to send more, so that its workers are not given away in between.
         for lane in self._lanes.values():
             lane.under_way = lane.is_busy
         ended = []
@@ -106,6 +108,7 @@ class OnDask:
             sent = self._out.pop(serial)
             sent.lane.out.pop(serial, None)
             ended.append((sent, result))
+        # Durations are learnt from all that has ended before anything is sent, so that new batches have the right size.
         outcomes = self._outcomes(ended)
         for lane in self._lanes.values():
             self._send(lane)
@@ -152,6 +155,8 @@ class OnDask:
         self._serial += len(batches)
         # The only block of a stage has none to be compared with, and may take hours.
         deadline_s = lane.batching.deadline_s(self._deadline_s) if lane.stage.grid().count > 1 else None
+        # Names tell the dashboard what runs; the serial number makes them new, as Dask takes equal names for equal
+        # results.
         names = [
             f"{lane.stage.name}-{batch.keys[0]}-{lane.packed.token}-{serial}"
             for serial, batch in zip(serials, batches, strict=True)
@@ -164,6 +169,8 @@ class OnDask:
             [deadline_s] * count,
             key=names,
             pure=False,
+            # Dask must not try again by itself: it cannot tell which block of a batch was to blame, and counts no
+            # attempts.
             retries=0,
             resources=lane.needs or None,
             priority=lane.place,
@@ -183,6 +190,7 @@ class OnDask:
                 continue
             for outcome in result:
                 sent.lane.batching.learn(outcome.wall_seconds)
+            # A batch ends when its time is used up: what it has not begun by then has not failed, and goes first.
             begun = {outcome.key for outcome in result}
             sent.lane.give_back([key for key in sent.batch.keys if key not in begun])
             outcomes += result
@@ -191,6 +199,9 @@ class OnDask:
     def _ended_badly(self, sent: _Sent, error: BaseException | None) -> list[Outcome]:
         from distributed.scheduler import KilledWorker
 
+        # A lost worker may be the fault of any block of the batch, which has to be found out. An exception is no
+        # block's fault: `work` returns those as outcomes, so it could not even begin, and all blocks of the batch have
+        # failed.
         if error is None:
             return self._blame(sent, "the result was lost with its worker")
         if isinstance(error, KilledWorker):

@@ -104,24 +104,33 @@ def solve_box(graph: Graph, span: Span, full: int, rules: MergeRules) -> tuple[n
     full: the affinity that scores 1.
     """
     fragment, where = graph.ends(), graph.where[outside(graph.where, span)]
+    # An edge outside of the box may be the best that such a fragment has: it must not be merged in here.
     frozen = np.isin(fragment, where["fragment"], kind="sort")
     check_edges(graph.links, full)
     links = link(graph.links, fragment)
     sums, lists, unit = weigh(graph.links, full, rules.statistic, graph.histograms)
+    # Freezing spreads while edges are merged: a cluster whose best edge leads to a frozen one waits for it.
     merged = merge_all(EdgeColumns(links, sums, lists), frozen, unit, rules.stop)
     parent, score, smallest, (links, sums, lists), tau = merged
+    # Merges are named by fragments, the smallest of each cluster, so that those of all boxes are put together as they
+    # are.
     gone = np.flatnonzero(parent != np.arange(len(parent)))
     merges = np.empty(len(gone), MERGE)
     merges["child"] = fragment[gone]
     merges["parent"] = fragment[parent[gone]]
     merges["score"] = score[gone]
+    # An edge with an end that is not frozen scores too little, else it would have been merged or have frozen that end.
+    # All edges of that end are in here, so it never will score more, and is left behind.
     left = np.flatnonzero(links[:, 0] != DEAD)
     left = left[frozen[links[left, 0]] & frozen[links[left, 2]]]
+    # The next box meets these clusters in graphs of other boxes, under the names of their smallest fragments.
     one, other = (fragment[smallest[links[left, column]]] for column in (0, 2))
     rest = np.empty(len(left), LINK)
     rest["u"], rest["v"] = np.minimum(one, other), np.maximum(one, other)
     is_mean = not rules.statistic.percent
+    # Statistics other than the mean cannot be told from a sum: their histograms go along, and the sum says nothing.
     rest["sum"], rest["count"] = sums[left].T if is_mean else (0, 1)
+    # In the larger box ties are to be broken as in the whole graph: by the row that decides them in here.
     rest["tie_u"] = graph.links["tie_u"][tau[left]]
     rest["tie_v"] = graph.links["tie_v"][tau[left]]
     bins = graph.histograms[:0] if is_mean else unlist(lists, left, rest["u"], rest["v"])

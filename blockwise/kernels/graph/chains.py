@@ -69,6 +69,8 @@ def _absorb(gone, kept, links, sums, lists, head, degree, mate):
 
     Of two edges to one neighbour the later row lives on, so that rows stay in the order that breaks ties.
     """
+    # An array over all clusters does here what a hash would: an entry left from an earlier merge is told by its ends,
+    # so nobody has to empty it.
     _mark(kept, links, head, mate)
     half = head[gone]
     while half != DEAD:
@@ -78,11 +80,13 @@ def _absorb(gone, kept, links, sums, lists, head, degree, mate):
             continue
         other = links[edge, 2 - column]
         rival = np.int64(mate[other])
+        # Both have an edge to this neighbour: one row gets the sum, the other one dies where it is.
         if joins(links, rival, kept, other):
             add_edge(max(edge, rival), min(edge, rival), links, sums, lists)
             degree[other] -= np.uint32(1)
         else:
             degree[kept] += np.uint32(1)
+        # If the row of `gone` lives on, it moves to the list of `kept`; the other one hangs there already.
         if links[edge, 0] != DEAD:
             links[edge, column] = kept
             links[edge, column + 1], head[kept] = head[kept], this
@@ -115,25 +119,37 @@ def merge_chains(links, sums, lists, waits, most, limits, smallest, merges):
     nodes = len(waits)
     head, degree = list_edges(links, nodes)
     chain, mate = np.empty(nodes, np.uint32), np.zeros(nodes, np.uint32)
+    # A cluster is looked through each time that a chain gets to it, so one of many edges is left to the queue.
     waits |= degree > most
+    # Each cluster begins a chain of its own, unless it waits or has been merged into another one, which counts as
+    # waiting.
     for start in range(nodes):
         chain[0], size = start, int(not waits[start])
         while size:
             node = chain[size - 1]
             edge, score = _find_best(node, links, sums, head, full)
+            # Only the first of a chain comes here: any other has the edge that it was reached by. Scores only fall, so
+            # it never merges, and its edges go, lest its neighbours look at them each time.
             if edge < 0 or score <= stop:
                 _drop_edges(node, links, head, degree)
                 break
             other = links[edge, 0] + links[edge, 2] - node
+            # What becomes of the one that waits is not known here, so whoever's best edge leads to it waits too, and so
+            # does all of the chain behind.
             if waits[other]:
                 waits[chain[:size]] = True
                 break
+            # The edge leads on. It is better than the one before, rows breaking ties, so that no chain runs in a
+            # circle.
             if size == 1 or chain[size - 2] != other:
                 chain[size], size = other, size + 1
                 continue
+            # Each is the other's best: no merge elsewhere can make a better edge for either of them, so its turn may be
+            # now.
             kept, gone = _merge_along(edge, links, sums, lists, head, degree, mate)
             record(kept, gone, score, smallest, merges)
             waits[kept], waits[gone] = degree[kept] > most, True
+            # What is left of the chain still holds, as a merge makes no edge better; it goes on from its new end.
             size -= 2
             if size == 0 and not waits[kept]:
                 chain[0], size = kept, 1

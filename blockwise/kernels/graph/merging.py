@@ -106,17 +106,22 @@ def _absorb(gone, kept, graph, tau, slots):
         if links[edge, 0] == DEAD:
             continue
         other = links[edge, 2 - column]
+        # The hash tells in one step whether `kept` has this neighbour too; its own list may be long.
         slot, alive = find(slots, links, kept, other), edge
         if slot < 0:
             insert(slots, kept, other, edge)
             used += 1
         else:
             rival = np.int64(slots[1][slot])
+            # The sum of two edges scores between them: if the better one lives on, none scores more than it waits with
+            # in the queue, which need not be told now and finds out when the edge comes up.
             if not sums[edge, 0] / sums[edge, 1] > sums[rival, 0] / sums[rival, 1]:
                 alive = rival
             add_edge(alive, edge + rival - alive, links, sums, lists)
+            # As in `chains`, the later row decides ties, whichever of the two lives on.
             tau[alive] = max(tau[edge], tau[rival])
             slots[1][slot] = alive
+        # A row from the list of `gone` that lives on moves to that of `kept`, by rewriting links: nothing is allocated.
         if alive == edge:
             links[edge, column] = kept
             links[edge, column + 1], head[kept] = head[kept], this
@@ -163,18 +168,25 @@ def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, mer
     stop = limits[1]
     nodes = len(frozen)
     tau = np.arange(len(sums)).astype(np.uint32)
+    # Lists serve to hand over the edges of a cluster, the hash to find the one between two clusters.
     graph = (links, sums, lists, *list_edges(links, nodes))
     slots = empty_slots(len(sums))
     used = refill(slots, links)
+    # Most edges are as they were when their turn comes: they are read off the sorted list. Only those that got worse go
+    # through the heap, which so stays small enough for the cache.
     scores = np.empty(1024)
     tags = np.empty(1024, np.uint64)
     size = 0
     next_edge = 0
     while size or next_edge < len(order):
         edge, tie, bound, queued = _next_best(order, bounds, next_edge, scores, tags, size)
+        # Merges do not search the queue for the edges that they add up, so what comes up may be out of date. Scores
+        # only fall: an edge comes up too early, never too late, and is told by its score and its tie.
         score = sums[edge, 0] / sums[edge, 1] / full
         alive = links[edge, 0] != DEAD and score > stop
         again = alive and (score != bound or tau[edge] != tie)
+        # Out of date: it waits again, with what it scores now. At the top of the heap it sinks to its new place, which
+        # is cheaper than to remove and to insert it.
         if again and not queued:
             replace_top(scores, tags, size, score, tag(tau[edge], edge))
         elif not queued:
@@ -182,6 +194,7 @@ def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, mer
         elif again:
             scores, tags, size = push(scores, tags, size, score, tag(tau[edge], edge))
         next_edge += queued
+        # The best edge of all, and up to date: the next merge.
         if alive and not again:
             if frozen[links[edge, 0]] or frozen[links[edge, 2]]:
                 # Neither end can be merged before it is known what becomes of the other.
@@ -190,6 +203,7 @@ def merge_queue(links, sums, lists, order, bounds, frozen, limits, smallest, mer
             kept, gone, more = _merge_along(edge, graph, tau, slots)
             record(kept, gone, score, smallest, merges)
             used += more
+            # Slots of dead rows are not given back one by one; the hash is filled again when few are free.
             if is_crowded(slots, used):
                 used = refill(slots, links)
     return tau

@@ -89,17 +89,21 @@ def _hand_over(gone, kept, state, is_object, squares, logs):
     while row != DEAD:
         after, truth = np.int64(links[row, 1]), links[row, 2]
         slot, there = find(slots, links, kept, truth), row
+        # A truth object that `kept` does not meet yet: the row is its from now on, and no count changes.
         if slot < 0:
             links[row, 0] = kept
             insert(slots, kept, truth, row)
             used += 1
             links[row, 1], head[kept] = head[kept], row
         else:
+            # Two counts become one: the sums change by what it has more than the two, (a + b)^2 - a^2 - b^2 = 2 a b, so
+            # none of them is ever taken over all rows again.
             there = np.int64(slots[1][slot])
             _add_product(squares, 0, voxels[row], np.uint64(2) * voxels[there])
             _add(logs, 0, _bits(voxels[row], voxels[there]))
             voxels[there] += voxels[row]
             links[row, 0] = DEAD
+        # Shared voxels only grow, so the main truth object is found by looking at what has just grown.
         _offer(kept, there, links, voxels, best, best_truth, is_object)
         row = after
     return used
@@ -151,6 +155,7 @@ def _count(node, present, state, counts, sign):
 def merge_clusters(kept, gone, present, state, is_object, squares, logs, counts):
     """Merge two clusters and keep all sums and counts; returns the slots used up."""
     size = state[4]
+    # Whether a cluster counts and matches depends on all of it: both are taken out, and what they become is put in.
     _count(kept, present, state, counts, -1)
     _count(gone, present, state, counts, -1)
     used = _hand_over(gone, kept, state, is_object, squares, logs)
@@ -158,6 +163,7 @@ def merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
         _add_product(squares, 1, size[kept], np.uint64(2) * size[gone])
         _add(logs, 1, _bits(size[kept], size[gone]))
     size[kept] += size[gone]
+    # What holds background is background, the largest of the three.
     present[kept] = max(present[kept], present[gone])
     _count(kept, present, state, counts, 1)
     return used
@@ -175,6 +181,7 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     Returns for each threshold: squares (2, 2) uint64 added to (pairs, clusters), logs (2,), and counts (3,):
     segments, segments with voxels to evaluate, and those of them that match a truth object.
     """
+    # Thresholds fall, so the merges of one are the first merges of the next: all of them cost one walk.
     nodes = len(present)
     steps = len(thresholds)
     merge = 0
@@ -184,6 +191,8 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
     logs = np.zeros((2, 2))
     counts = np.zeros(3, np.int64)
     logs[:, 0] = start
+    # Which number a cluster goes by matters to nobody outside: that of the one with more rows is kept, so that a row is
+    # handed over log2(rows) times at most.
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
     for at in range(nodes):
         _count(at, present, state, counts, 1)
@@ -199,9 +208,11 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
             used += merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
             parents[gone] = kept
             length[kept] += length[gone]
+            # Slots of rows that are no more are not given back one by one.
             if is_crowded(state[2], used):
                 used = refill(state[2], state[0])
             merge += 1
         all_squares[step], all_counts[step] = squares, counts
+        # What rounding lost was kept apart all the way, and is added at last.
         all_logs[step] = logs[:, 0] + logs[:, 1]
     return all_squares, all_logs, all_counts

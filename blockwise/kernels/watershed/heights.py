@@ -50,6 +50,8 @@ def _sum_row(affinities, at_start, axes, z, y, row):
     """Write into `row` the sum of the affinities of each voxel with its neighbours along the used axes."""
     nz, ny, nx = affinities.shape[1:]
     row[:] = 0
+    # An affinity belongs to two voxels: a voxel has its own and that of the next one. Where the box ends there is no
+    # next one, and its own counts twice; where the volume begins the first is void, and the next one counts twice.
     if axes[0]:
         low = affinities[0, 1 if z == 0 and at_start[0] else z, y]
         high = affinities[0, min(z + 1, nz - 1), y]
@@ -107,9 +109,13 @@ def _heights(affinities, at_start, axes, weights, shift, cap, planes, result):
     """Write the heights into `result`; `planes` is scratch of the same shape."""
     in_z, in_y, in_x = weights
     nz, ny, nx = affinities.shape[1:]
+    # The Gaussian is a product of one for each axis. Integers make each sum exact in any order, so that a voxel has the
+    # same height in every box that holds its support.
     row = np.empty(nx, np.int32)
     padded = np.empty(nx + 2 * len(in_x), np.int32)
     plane = np.empty((ny, nx), np.int32)
+    # Rows and planes first, while a plane is in the cache. Bits are dropped before the last pass, not after, as its
+    # sums would not fit 32 bits; each voxel drops its own, so that boxes still agree.
     for z in range(nz):
         for y in range(ny):
             _sum_row(affinities, at_start, axes, z, y, row)
@@ -119,6 +125,7 @@ def _heights(affinities, at_start, axes, weights, shift, cap, planes, result):
             _mix_rows(plane, y, in_y, target)
             for x in range(nx):
                 target[x] >>= shift
+    # Across planes row by row, so that memory is read along x.
     for z in range(nz):
         for y in range(ny):
             target = result[z, y]

@@ -49,6 +49,8 @@ def _row_directions(heights, affinities, axes, bars, z, y, code, best, links):
     cap = bars.cap
     best[:] = -1
     code[:] = 0
+    # Along z and y a neighbour is a whole row away: all voxels of the row are compared with it in one loop without
+    # branches, which the compiler turns into vector instructions.
     for axis in range(2):
         if not axes[axis]:
             continue
@@ -61,6 +63,7 @@ def _row_directions(heights, affinities, axes, bars, z, y, code, best, links):
             _climb(best, code, own, other, affinity, bars, axis + 1)
         if z + dz < nz and y + dy < ny:
             _climb(best, code, own, heights[z + dz, y + dy], affinities[axis, z + dz, y + dy], bars, axis + 4)
+    # Along x the neighbours are the row itself, shifted by one voxel.
     if axes[2]:
         after, affinity = own[1:], affinities[2, z, y][1:]
         _join_tops(links[1:], after, own[: nx - 1], affinity, low, cap, np.uint8(TO_X))
@@ -101,18 +104,26 @@ def link_voxels(heights, affinities, axes, bars, begin, end, origin, shape):
     nx = heights.shape[2]
     links = np.zeros(heights.shape, np.uint8)
     code, best = np.empty(nx, np.int32), np.empty(nx, np.int32)
+    # Of most voxels the comparison of rows settles the direction. What is looked at one by one, with the rule in full,
+    # are ties and voxels that no neighbour is above.
     for z in range(begin[0], end[0]):
         for y in range(begin[1], end[1]):
             height = heights[z, y]
             _row_directions(heights, affinities, axes, bars, z, y, code, best, links[z, y])
             for x in range(nx):
+                # Background has no links; tops have those among themselves, and take no step.
                 if height[x] < 0 or height[x] == bars.cap:
                     code[x] = 0
                     continue
+                # Equals are told apart by their place in the volume, so that every block that sees them decides alike.
                 if code[x] & TIED:
                     code[x] = best_step(heights, affinities, axes, bars, (z, y, x), origin, shape)
+                # A peak next to a higher one, with a shallow dip between them, is noise: it would become a fragment of
+                # its own.
                 if code[x] == 0 and bars.dip > 0:
                     code[x] = bridge(heights, affinities, axes, bars, (z, y, x), origin, shape)
+            # A link is kept by the later of its two voxels, which may lie in a row that comes next: bits are added, not
+            # written.
             _mark_row(links, code, z, y)
     return links
 
@@ -153,6 +164,7 @@ def _label_row(row, before_y, before_z, links, allowed, height, parents, used):
     """Label one row from its links; returns how many labels are used. Label 0 is background."""
     left = np.uint32(0)
     for x in range(len(row)):
+        # Links that lead out of the box are left to the joining of blocks.
         link = links[x] & (allowed if x else allowed & ~TO_X)
         if height[x] < 0:
             label = np.uint32(0)
@@ -161,6 +173,7 @@ def _label_row(row, before_y, before_z, links, allowed, height, parents, used):
             parents[label] = label
             used += 1
         else:
+            # Any of the labels will do, and mostly there is one; only where two differ something is found out.
             label = left if link & TO_X else (before_y[x] if link & TO_Y else before_z[x])
             if link & TO_Y and before_y[x] != label:
                 label = _unite(parents, label, before_y[x])
@@ -173,12 +186,15 @@ def _label_row(row, before_y, before_z, links, allowed, height, parents, used):
 @compiled
 def _label(links, heights, begin, end, origin, shape, labels):
     """Label the components within a box; returns the id of each label, 1 + its smallest voxel index."""
+    # Counted beforehand, so that tables have the size needed: most voxels have a link back and need no new label.
     capacity = _count_starts(links, heights, begin, end) + 1
     parents = np.zeros(capacity, np.uint32)
     firsts = np.zeros(capacity, np.uint64)
     used = 1
     for z in range(labels.shape[0]):
         for y in range(labels.shape[1]):
+            # The rows before this one in y and z are labelled already; the first ones have none, and are given
+            # themselves, where no link is allowed to look.
             allowed = TO_X | (TO_Y if y else 0) | (TO_Z if z else 0)
             row, at = labels[z, y], (z + begin[0], y + begin[1])
             known = used
@@ -188,11 +204,14 @@ def _label(links, heights, begin, end, origin, shape, labels):
             before_z = labels[max(z - 1, 0), y]
             used = _label_row(row, before_y, before_z, link_row, allowed, height, parents, used)
             index = ((at[0] + origin[0]) * shape[1] + at[1] + origin[1]) * shape[2] + begin[2] + origin[2]
+            # New labels stand in the row from left to right in rising order, each at the first voxel that has it.
             if used > known:
                 for x in range(labels.shape[2]):
                     if row[x] == known and known < used:
                         firsts[known] = np.uint64(index + x + 1)
                         known += 1
+    # Labels are joined under the smallest, the one that was handed out first. So its first voxel is that of the whole
+    # component, in whatever order unions came.
     for label in range(1, used):
         firsts[label] = firsts[_root(parents, np.uint32(label))]
     return firsts

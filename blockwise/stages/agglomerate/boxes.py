@@ -201,20 +201,25 @@ def substages(common: dict[str, object], limit_bytes: int, store: Store) -> Iter
 
     common: the settings that all substages share.
     """
+    # How many leaves there are follows from what the blocks counted, which is known when this substage is finished.
     sizes, shelf = Sizes(**common), Shelf(store)  # type: ignore[arg-type]
     yield sizes
     found = sizes.found(store)
     leaves, spans = split(found["key"], GROWTH * found["nbytes"], limit_bytes)
     rows = Cut.rows_of(leaves)
+    # With another cut what lies on the shelf belongs to other boxes. With the same one a run that was cut off goes on.
     if not shelf.has(CUT, 0) or not np.array_equal(shelf.get(CUT, 0), rows):
         shelf.clear()
     if len(leaves) < 2:
         return
     shelf.put(CUT, 0, rows)
+    # The cut is part of the fingerprints of what follows: a leaf of another cut has the same number and other blocks.
     common = {**common, "plan": hashlib.sha256(rows.tobytes()).hexdigest()}
     yield Borders(boxes=len(leaves), **common)  # type: ignore[arg-type]
     yield Names(leaves=len(leaves), **common)  # type: ignore[arg-type]
     yield Leaves(boxes=len(leaves), **common)  # type: ignore[arg-type]
+    # Which boxes are joined depends on what the ones within left over, so each level is laid out when the last is
+    # solved.
     solved = [(0, at) for at in range(len(leaves))]
     for level in upwards(shelf, spans, limit_bytes):
         solved += [(level[0], box.first) for box in level[1]]
@@ -228,11 +233,14 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
     for level in count(1):
         if len(waiting) == 1:
             return
+        # By now most edges are merged: what is left tells the memory needed, blocks would tell far too much.
         needs = [LEFT * shelf.graph_nbytes(below, span[0]) for below, span in waiting]
         boxes = []
         for places in group([span for _, span in waiting], needs, spans, limit_bytes):
             members = [waiting[at] for at in places]
             needed = sum(needs[at] for at in places)
+            # These are the fewest boxes that can be joined, and the need is an estimate: to try is better than to give
+            # up.
             if needed > limit_bytes:
                 log.warning(
                     "agglomerate: a box of level %d needs about %d MB, more than agglomerate.memory allows",
@@ -247,6 +255,7 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
                 )
             )
         yield level, tuple(boxes)
+        # A box takes the place of those within; all others wait on, in the order of leaves that `group` wants.
         gone = {one for box in boxes for one in box.inner}
         kept = [one for one in waiting if (one[0], one[1][0]) not in gone]
         waiting = sorted([*kept, *((level, (box.first, box.end)) for box in boxes)], key=lambda one: one[1])
@@ -262,12 +271,15 @@ def dendrogram(store: Store) -> Dendrogram:
     shelf = Shelf(store)
     solved: list[tuple[int, int]] = shelf.get(SOLVED_BOXES, 0).tolist()
     leaves = [first for level, first in solved if level == 0]
+    # Filled in place, as the fragments of a whole volume may be most of what memory holds: a list of arrays to be
+    # joined would take it twice.
     fragment = np.empty(sum(shelf.nbytes(LEAF_FRAGMENTS, first) for first in leaves) // 8, np.uint64)
     end = 0
     for first in leaves:
         some = shelf.get(LEAF_FRAGMENTS, first)
         fragment[end : end + len(some)], end = some, end + len(some)
     fragment.sort()  # in place, as there may be many
+    # A fragment with edges in several leaves is listed by each of them.
     is_new = np.r_[True, fragment[1:] != fragment[:-1]][: len(fragment)]
     fragment = fragment if is_new.all() else fragment[is_new]
     return assemble(fragment, (shelf.get(merges_of(level), first) for level, first in solved))
