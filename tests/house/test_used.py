@@ -46,7 +46,7 @@ def test_every_name_is_used_in_the_packages(module):
 def test_every_dependency_is_imported(requirement):
     """What an installation brings along is imported by the packages, or loaded by name for a stated reason."""
     package = re.split(r"[^\w.-]", requirement)[0].lower()
-    module = MODULES.get(package, package)
+    module = MODULES.get(package, package.replace("-", "_"))
     is_imported = any(f"{target}.".startswith(f"{module}.") for target in all_imports())
     assert is_imported != (package in LOADED_BY_NAME)
 
