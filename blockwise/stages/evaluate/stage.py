@@ -12,6 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
+from blockwise.arrays.labels import KINDS, as_ids
 from blockwise.arrays.values import unlabelled
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
@@ -115,12 +116,12 @@ class Evaluate(Stage):
     def check_labels(self, labels: Volume) -> None:
         """Raise BadInput unless the labels are whole numbers that lie in the volume."""
         truth = info(labels)
-        if truth.channels is not None or truth.dtype.kind not in "ui":
+        if truth.channels is not None or truth.dtype.kind not in KINDS:
             raise BadInput(
                 labels.path,
                 "labels must be whole numbers without a channel axis",
                 got=f"{truth.shape} {truth.dtype}",
-                wanted="(z, y, x) integers",
+                wanted="(z, y, x) integers, truth values or whole floats",
             )
         outside = any(
             begin < 0 or begin + size > whole
@@ -159,7 +160,7 @@ class Evaluate(Stage):
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
         stored = read(self.labels, box - Coordinate(self.truth_begin))
         is_known = stored != unlabelled(stored.dtype)
-        truth = np.where(is_known, stored.astype(np.uint64), NOT_LABELLED)
+        truth = np.where(is_known, as_ids(np.where(is_known, stored, 0), self.labels.path), NOT_LABELLED)
         if self.settings.per_section:
             most = int(truth.max(where=is_known, initial=0))
             if most > _LABEL:

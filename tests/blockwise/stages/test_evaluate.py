@@ -56,7 +56,7 @@ def test_false_merges_do_not_depend_on_blocks(volume: tuple[Volume, Volume], tmp
     assert few == lists[0][:2]
 
 
-@pytest.mark.parametrize("dtype", ["int16", "int64", "uint16", "uint32", "uint64"])
+@pytest.mark.parametrize("dtype", ["float32", "int16", "int64", "uint16", "uint32", "uint64"])
 @pytest.mark.parametrize("per_section", [False, True])
 def test_voxels_that_are_not_labelled_do_not_count(
     dtype: str, per_section: bool, volume: tuple[Volume, Volume], tmp_path: Path
