@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from blockwise.arrays.attributes import space_of_attributes
-from blockwise.arrays.space import SPATIAL, Space, letter_of, place_of
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 
-__all__ = ["SPATIAL", "Info", "described"]
-
-CORRECT = dict.fromkeys(("voxel_size", "offset", "units"), "correct it, or import the volume again")
+SPATIAL = ("z", "y", "x")
 
 
 @dataclass(frozen=True)
@@ -26,13 +22,11 @@ class Info:
     shape: tuple[int, ...]
     """All axes; a channel axis comes first."""
     dtype: np.dtype[Any]
-    """In native byte order, as it is read."""
     voxel_size: tuple[float, ...]
     """Size of a voxel along z, y, x in `units`."""
     offset: tuple[float, ...]
-    """Place of the first voxel's corner along z, y, x in `units`."""
+    """Place of the first voxel along z, y, x in `units`."""
     units: tuple[str, ...]
-    """The unit along z, y, x, three times the same, by its name in `arrays.units`."""
     axis_names: tuple[str, ...]
     offsets: tuple[Voxels, ...]
     """Affinity offsets in voxels, one a channel; empty for other volumes."""
@@ -58,50 +52,14 @@ class Info:
         return z, y, x
 
 
-def described(array: Any, where: Path, image: Callable[[], Space | None]) -> Info:
-    """The description of a zarr array; raises BadInput if it is no volume, or its attributes make no sense.
-
-    image: what the group of the array says of it, asked for only if the array does not say its place itself.
-    """
-    if array.ndim not in (3, 4):
-        raise BadInput(
-            where,
-            "wrong number of axes",
-            got=array.shape,
-            wanted="(z, y, x) or (channel, z, y, x)",
-            todo="import it again with `contraband import --axes`",
-        )
-    if min(array.shape) == 0:
-        raise BadInput(where, "has an empty axis", got=array.shape, wanted="at least one voxel on each")
-    attributes = dict(array.attrs)
-    space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
-    if space.voxel_size is None or space.axes is None:
-        space = space.over(image() or Space())
-    names = axis_names_of(space, array.ndim, where)
-    place = place_of(space, "czyx"[-array.ndim :], where, CORRECT)
-    return Info(
-        shape=array.shape,
-        dtype=array.dtype.newbyteorder("="),
-        voxel_size=place.voxel_size,
-        offset=place.offset,
-        units=(place.unit,) * 3,
-        axis_names=names,
-        offsets=offsets_of(attributes, array.shape, where),
-        chunks=array.chunks,
-        shards=array.shards,
-        attributes=attributes,
-    )
-
-
-def axis_names_of(space: Space, ndim: int, where: Path) -> tuple[str, ...]:
-    """The axes by name; raises BadInput for any other order than (channel,) z, y, x."""
+def axis_names_of(attributes: dict[str, Any], ndim: int, where: Path) -> tuple[str, ...]:
     expected = SPATIAL if ndim == 3 else ("channel", *SPATIAL)
-    letters = space.letters()
-    if letters is None or space.axes is None:
+    names = attributes.get("axis_names")
+    if names is None:
         return expected
-    plain = tuple(str(name).rstrip("^") for name in space.axes.value)
-    if len(plain) == ndim and letters[-3:] == SPATIAL and all(letter_of(name) != "t" for name in plain):
-        return (*plain[:-3], *SPATIAL)
+    plain = tuple(str(name).rstrip("^") for name in names)
+    if len(plain) == ndim and plain[-3:] == SPATIAL:
+        return plain
     raise BadInput(
         where,
         "wrong axis order",
@@ -109,6 +67,28 @@ def axis_names_of(space: Space, ndim: int, where: Path) -> tuple[str, ...]:
         wanted=list(expected),
         todo="import it again with `contraband import --axes`",
     )
+
+
+def numbers_of(attributes: dict[str, Any], key: str, default: float, where: Path) -> tuple[float, ...]:
+    values = attributes.get(key)
+    if values is None:
+        return (default,) * 3
+    if (
+        not isinstance(values, list)
+        or len(values) < 3
+        or not all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+    ):
+        raise BadInput(where, f"attribute {key} is not three numbers", got=values, wanted="[z, y, x]")
+    if key == "voxel_size" and min(values[-3:]) <= 0:
+        raise BadInput(where, "voxel_size is not positive", got=values, wanted="three numbers above 0")
+    return tuple(values[-3:])
+
+
+def units_of(attributes: dict[str, Any], where: Path) -> tuple[str, ...]:
+    units = attributes.get("units", ["nm"] * 3)
+    if not isinstance(units, list) or len(units) < 3:
+        raise BadInput(where, "attribute units is not three names", got=units, wanted='["nm", "nm", "nm"]')
+    return tuple(str(unit) for unit in units[-3:])
 
 
 def offsets_of(attributes: dict[str, Any], shape: tuple[int, ...], where: Path) -> tuple[Voxels, ...]:

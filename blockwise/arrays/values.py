@@ -12,7 +12,7 @@ from blockwise.errors import WorkFailed
 
 def unlabelled(dtype: np.dtype[Any]) -> int | None:
     """The number in labels that means "not labelled": -1, or the largest that an unsigned type has; None for bool."""
-    if dtype.kind in "if":
+    if dtype.kind == "i":
         return -1
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else None
 

@@ -16,10 +16,8 @@ import zarr
 from funlib.geometry import Roi
 
 from blockwise.arrays.durable import flush, flush_shards
-from blockwise.arrays.info import SPATIAL, Info, described
-from blockwise.arrays.ngff import only_level, space_of_image
+from blockwise.arrays.info import SPATIAL, Info, axis_names_of, numbers_of, offsets_of, units_of
 from blockwise.arrays.ome import describe_multiscale
-from blockwise.arrays.space import Space
 from blockwise.errors import BadInput, looked_for
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
@@ -27,8 +25,6 @@ from blockwise.settings import Settings
 READING = "zarrs.ZarrsCodecPipeline"
 """Decodes with half the CPU time of zarr's own. It is not used to write: it writes files in place, and a torn shard
 of fragments could not be made again once they are being replaced by final ones; zarr's own renames whole files."""
-ANY_ORDER = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-"""zarr's own, for arrays of version 2 that the other one does not read: in Fortran order, or in foreign byte order."""
 METADATA = ("zarr.json", ".zarray", ".zattrs")
 Stamps = tuple[tuple[int, int, int] | None, ...]
 
@@ -38,8 +34,6 @@ _PIPELINE = threading.Lock()
 
 class Volume(Settings):
     """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`.
-
-    To be read, it may also be an OME-Zarr image: its largest level is meant.
 
     Example:
         raw = Volume(path=Path("data/vol.zarr/raw"))
@@ -58,27 +52,15 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     pipeline = zarr.config.get("codec_pipeline.path")
     try:
         return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))
-    except BadInput:
-        raise
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
         raise BadInput(path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind) from None
 
 
 @lru_cache(maxsize=64)
-def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - in the key
+def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - the key
     """The array, opened once for as long as its metadata are the same: opening takes longer than a small block."""
-    try:
-        array = zarr.open_array(path, mode=mode)
-    except Exception:
-        level = only_level(_group_attributes(path), path) if mode == "r" else None
-        if level is None:
-            raise
-        array = zarr.open_array(path / level, mode=mode)
-    if pipeline == READING and (array.order == "F" or not array.dtype.isnative):
-        with zarr.config.set({"codec_pipeline.path": ANY_ORDER}):
-            return zarr.open_array(array.store_path, mode=mode)
-    return array
+    return zarr.open_array(path, mode=mode)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -98,31 +80,36 @@ def info(volume: Volume) -> Info:
         print(found.spatial, found.voxel_size, found.units)
     """
     array = open_array(volume)
-    folder = Path(str(array.store_path.store.root), array.store_path.path)
-    return described(array, volume.path, lambda: _said_by_groups(folder, volume.path))
-
-
-def _said_by_groups(folder: Path, where: Path) -> Space | None:
-    """What the OME-Zarr image says of its array in `folder`: the group it lies in, or one of the two above."""
-    for parent in list(folder.absolute().parents)[:3]:
-        space = space_of_image(_group_attributes(parent), folder.absolute().relative_to(parent).as_posix(), where)
-        if space is not None:
-            return space
-    return None
-
-
-def _group_attributes(path: Path) -> dict[str, Any]:
-    """The attributes of a zarr group; none if it is no group."""
-    try:
-        return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
-    except Exception:
-        return {}
+    attributes = dict(array.attrs)
+    where = volume.path
+    if array.ndim not in (3, 4):
+        raise BadInput(
+            where,
+            "wrong number of axes",
+            got=array.shape,
+            wanted="(z, y, x) or (channel, z, y, x)",
+            todo="import it again with `contraband import --axes`",
+        )
+    if min(array.shape) == 0:
+        raise BadInput(where, "has an empty axis", got=array.shape, wanted="at least one voxel on each")
+    axis_names = axis_names_of(attributes, array.ndim, where)
+    return Info(
+        shape=array.shape,
+        dtype=array.dtype,
+        voxel_size=numbers_of(attributes, "voxel_size", 1, where),
+        offset=numbers_of(attributes, "offset", 0, where),
+        units=units_of(attributes, where),
+        axis_names=axis_names,
+        offsets=offsets_of(attributes, array.shape, where),
+        chunks=array.chunks,
+        shards=array.shards,
+        attributes=attributes,
+    )
 
 
 def read(volume: Volume, roi: Roi) -> np.ndarray:
     """All channels of the voxels in `roi`, which must lie inside the volume: (z, y, x) or (channel, z, y, x).
 
-    In C order and native bytes, as the kernels want them, however they are stored.
     roi: begin and shape along z, y, x in voxels from the first one. Raises BadInput if there is no such volume.
 
     Example:
@@ -131,8 +118,7 @@ def read(volume: Volume, roi: Roi) -> np.ndarray:
     """
     with _PIPELINE, zarr.config.set({"codec_pipeline.path": READING}):
         array = open_array(volume)
-    data = np.asarray(array[(..., *roi.to_slices())])
-    return np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+    return np.asarray(array[(..., *roi.to_slices())])
 
 
 def write(volume: Volume, roi: Roi, data: np.ndarray) -> None:
@@ -163,8 +149,7 @@ def create(
     """Make an empty array whose shards are whole blocks; keeps one that is there, and enlarges it to the shape.
 
     shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x.
-    like: whose voxel size, offset and units it gets, also if it is there: these may have been mended. Raises BadInput
-    if another array is there already.
+    like: whose voxel size, offset and units it gets. Raises BadInput if another array is there already.
 
     Example:
         found = info(source)
@@ -178,7 +163,6 @@ def create(
     units = like.units if like else ("nm",) * 3
     if is_there(volume.path):
         _fit(volume, tuple(shape), dtype, spatial)
-        _describe_again(volume, {"voxel_size": list(scale), "offset": list(offset), "units": list(units)}, attributes)
         describe_multiscale(volume.path, names, scale, offset, units)
         return
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
@@ -255,15 +239,6 @@ def _fit(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> N
     check_whole_shards(volume, shard)
     if smaller:
         open_array(volume, "r+").resize(shape)
-        flush(volume.path, [volume.path / name for name in METADATA])
-
-
-def _describe_again(volume: Volume, place: dict[str, Any], attributes: dict[str, Any] | None) -> None:
-    """Give an array that is there the attributes that it would be made with."""
-    wanted = {**place, **(attributes or {})}
-    array = open_array(volume)
-    if any(array.attrs.get(key) != value for key, value in wanted.items()):
-        open_array(volume, "r+").attrs.update(wanted)
         flush(volume.path, [volume.path / name for name in METADATA])
 
 

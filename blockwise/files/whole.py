@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import IO
 
 from blockwise.errors import BadInput
 
-_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):/+")
 PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
 ROOM = 80
@@ -61,29 +58,8 @@ def staging(target: Path, prefix: str) -> Iterator[Path]:
         raise BadInput(target, f"{nearest} cannot be written ({error.strerror})") from None
     try:
         yield folder
-    except BaseException:
-        _remove_while_written(folder)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_while_written(folder: Path) -> None:
-    """Remove a folder into which threads of a library may still write, that make it again: until it stays away."""
-    absent = 0
-    for _ in range(200):
-        if folder.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            absent = 0
-        elif (absent := absent + 1) > 5:
-            return
-        time.sleep(0.03)
-
-
-def address_in(path: str | Path) -> str | None:
-    """The address on the network, as zarr and others take them, that stands in the place of a path; None for a path."""
-    # A Path has lost the second slash of an address.
-    found = _ADDRESS.match(str(path))
-    return f"{found.group(1)}://{str(path)[found.end() :]}" if found else None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_folder(path: Path, key: str) -> None:

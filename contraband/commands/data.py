@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,6 @@ from blockwise.errors import BadInput
 from contraband import interface
 from contraband.commands.screen import AsJson, console, emit, place
 from contraband.progress import meter, say
-
-if TYPE_CHECKING:
-    from blockwise.arrays.info import Info
 
 
 def demo(
@@ -40,21 +37,14 @@ def demo(
 
 
 def import_volume(
-    source: Annotated[
-        Path, typer.Argument(help="npz, npy, TIFF, PNG, JPEG, a folder of them, HDF5, zarr or N5.", callback=place)
-    ],
+    source: Annotated[Path, typer.Argument(help="npz, npy, TIFF, folder of TIFFs, HDF5, zarr or N5.", callback=place)],
     target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.", callback=place)],
     name: Annotated[str | None, typer.Option(help="The array in a file that holds several.")] = None,
-    series: Annotated[int | None, typer.Option(help="The image in a file of several series, from 0.")] = None,
-    level: Annotated[int | None, typer.Option(help="The resolution of an image that has several, from 0.")] = None,
-    axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx, tczyx.")] = None,
-    time: Annotated[int | None, typer.Option(help="The time point to take, from 0.")] = None,
-    channel: Annotated[str | None, typer.Option(help="The channel to take, from 0, or several: 0,2.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx.")] = None,
     voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,
-    offset: Annotated[str | None, typer.Option(help="Place of the first voxel's corner along z, y, x.")] = None,
-    units: Annotated[str | None, typer.Option(help="Of voxel size and offset: nm, um, mm or vx.")] = None,
-    crop: Annotated[str | None, typer.Option(help="The part to take, in voxels, as in z=0:125 or c=1:2.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Objects: turn whole floats into integers.")] = False,
+    offset: Annotated[str | None, typer.Option(help="Place of the first voxel along z, y, x, in units.")] = None,
+    units: Annotated[str | None, typer.Option(help="nm, um, mm or vx.")] = None,
+    crop: Annotated[str | None, typer.Option(help="The part to take, in voxels, as in z=0:125.")] = None,
     quantise: Annotated[bool, typer.Option("--quantise", help="Turn affinities from 0 to 1 into uint8.")] = False,
     boundaries: Annotated[
         bool, typer.Option("--boundaries", help="Turn boundary probabilities into uint8 affinities.")
@@ -63,45 +53,27 @@ def import_volume(
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a file of another program into a zarr volume; what the file says of itself is kept, and said.
+    """Turn a file of another program into a zarr volume.
 
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
-    plain = {"name": name, "series": series, "level": level, "axes": axes, "time": time, "units": units, "crop": crop}
-    flags = {"labels": labels, "quantise": quantise, "boundaries": boundaries}
-    numbers = _numbers(channel, voxel_size, offset, block, offsets)
-    given: dict[str, Any] = {key: value for key, value in (plain | flags | numbers).items() if value is not None}
-    _show_volume(target, interface.import_file(source, target, **given), as_json)
-
-
-def _show_volume(target: Path, made: Info, as_json: bool) -> None:
-    """A line for the volume, and one for each thing that its file says or that was assumed."""
-    said = made.attributes["source"]["said"]
-    typer.echo(f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}")
-    for what, words in said.items():
-        typer.echo(f"  {what:<10}  {words}")
-    emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype), "said": said})
-
-
-def _numbers(
-    channel: str | None, voxel_size: str | None, offset: str | None, block: str | None, offsets: str | None
-) -> dict[str, object]:
-    """Options that are lists of numbers; raises BadInput naming the flag."""
-    return {
-        "channel": _several("--channel", channel),
+    options: dict[str, Any] = {
+        "name": name,
+        "axes": axes,
+        "units": units,
+        "crop": crop,
+        "quantise": quantise,
+        "boundaries": boundaries,
         "voxel_size": _three("--voxel-size", voxel_size, float),
         "offset": _three("--offset", offset, float),
         "block": _three("--block", block, int),
         "offsets": [_three("--offsets", offset, int) for offset in offsets.split()] if offsets else None,
     }
-
-
-def _several(flag: str, text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    if not all(number.strip().isdecimal() for number in text.split(",")):
-        raise BadInput(flag, "is not a number, or several with commas", got=text, wanted="such as 1 or 0,2")
-    return [int(number) for number in text.split(",")]
+    given = {key: value for key, value in options.items() if value is not None}
+    made = interface.import_file(source, target, **given)
+    line = f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}"
+    typer.echo(line)
+    emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype)})
 
 
 def _three[Number: (int, float)](flag: str, text: str | None, kind: type[Number]) -> list[Number] | None:

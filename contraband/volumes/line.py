@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from blockwise.arrays.placement import Placement, covering, place_in
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
@@ -24,8 +23,6 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     check_beginning(settings)
     shape = volume_shape(settings)
     block = _clip(settings.blocks.shape, shape)
-    if settings.volume.raw and settings.affinities:
-        place_in(Volume(path=settings.volume.raw), _segmented(settings))  # not read here, but shown with the result
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
@@ -89,20 +86,17 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     depth, height, width = (max([1, *(-offset[axis] for offset in chosen)]) for axis in range(3))
     mask = Volume(path=settings.volume.mask) if settings.volume.mask else None
     if mask is not None:
-        _check_mask(mask)
-    foreground, foreground_placed = _foreground(settings, first)
+        _check_mask(mask, shape)
     return [
         Fragments(
             affinities=affinities,
             target=fragments,
             mask=mask,
-            mask_placed=covering(mask, _segmented(settings)) if mask else None,
             shape=shape,
             block=block,
             given=not first,
             settings=settings.fragments,
-            foreground=foreground,
-            foreground_placed=foreground_placed,
+            foreground=_foreground(settings, shape, first),
         ),
         Edges(
             affinities=affinities,
@@ -125,18 +119,18 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     ]
 
 
-def _foreground(settings: VolumeSettings, first: list[Stage]) -> tuple[Volume | None, Placement | None]:
-    """The foreground given or predicted, if one is wanted, and where it lies; raises BadInput if there is none.
+def _foreground(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> Volume | None:
+    """The foreground given or predicted, if one is wanted; raises BadInput if there is none.
 
     first: the stage that predicts, or nothing.
     """
     wanted = settings.fragments.foreground
     if wanted is None:
-        return None, None
+        return None
     if wanted.volume is not None:
         given = Volume(path=wanted.volume)
-        check_foreground(given)
-        return given, covering(given, _segmented(settings))
+        check_foreground(given, shape)
+        return given
     if not first:
         raise BadInput(
             "fragments.foreground.volume",
@@ -153,11 +147,13 @@ def _foreground(settings: VolumeSettings, first: list[Stage]) -> tuple[Volume | 
             wanted="one channel more",
             todo="name a volume, or use fragments.background",
         )
-    return Output(settings.output).foreground, None
+    return Output(settings.output).foreground
 
 
-def _check_mask(mask: Volume) -> None:
+def _check_mask(mask: Volume, shape: Voxels) -> None:
     found = info(mask)
+    if found.spatial != shape:
+        raise BadInput(mask.path, "has a different shape from the volume", got=found.spatial, wanted=shape)
     if found.channels is not None or found.dtype.kind not in "bui":
         raise BadInput(
             mask.path,
@@ -196,17 +192,36 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
         labels=labels,
         dendrogram=Output(settings.output).dendrogram,
         skeletons=settings.volume.skeletons,
-        space=_segmented(settings) if settings.volume.skeletons else None,
+        space=_space(settings) if settings.volume.skeletons else None,
         target=Output(settings.output).evaluation,
         shape=shape,
         block=block,
         thresholds=thresholds,
-        truth_begin=place_in(labels, _segmented(settings)).begin if labels else (0, 0, 0),
+        truth_begin=_truth_begin(settings, labels) if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
         settings=settings.evaluate,
     )
 
 
-def _segmented(settings: VolumeSettings) -> Volume:
-    """The volume that is segmented, against which all others are placed: given affinities, else raw."""
-    return Volume(path=settings.affinities or settings.volume.raw)  # type: ignore[arg-type]
+def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
+    """Where the truth begins in the volume, from the offsets of both; a fraction of a voxel is refused."""
+    whole = info(_space(settings))
+    truth = info(labels)
+    if truth.voxel_size != whole.voxel_size:
+        raise BadInput(
+            labels.path,
+            "has a different voxel size from the volume",
+            got=list(truth.voxel_size),
+            wanted=list(whole.voxel_size),
+            todo="import both with the same --voxel-size",
+        )
+    steps = [(t - w) / size for t, w, size in zip(truth.offset, whole.offset, whole.voxel_size, strict=True)]
+    if any(abs(step - round(step)) > 1e-6 for step in steps):
+        raise BadInput(labels.path, "its offset is not a whole number of voxels", got=steps, wanted="whole numbers")
+    z, y, x = (round(step) for step in steps)
+    return z, y, x
+
+
+def _space(settings: VolumeSettings) -> Volume:
+    """The volume that voxel size and offset are taken from."""
+    return Volume(path=settings.volume.raw or settings.affinities)  # type: ignore[arg-type]

@@ -243,12 +243,12 @@ BY_HAND: dict[str, str] = {
     "affinities=broken.zarr/dtype": "not a zarr array",
     "affinities=broken.zarr/folder": "broken.zarr/folder",
     "affinities=broken.zarr/v2": "not a zarr array",
-    "affinities=broken.zarr/zero size": "attribute voxel_size makes no sense; got [0, 1, 1], wanted numbers above 0",
-    "affinities=broken.zarr/negative size": "wanted numbers above 0",
-    "affinities=broken.zarr/NaN size": "attribute voxel_size makes no sense",
-    "affinities=broken.zarr/text size": "attribute voxel_size makes no sense",
-    "affinities=broken.zarr/short size": "wanted one number per axis z, y, x",
-    "affinities=broken.zarr/NaN offset": "attribute offset makes no sense",
+    "affinities=broken.zarr/zero size": "voxel_size is not positive",
+    "affinities=broken.zarr/negative size": "voxel_size is not positive",
+    "affinities=broken.zarr/NaN size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/text size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/short size": "voxel_size is not three numbers",
+    "affinities=broken.zarr/NaN offset": "offset is not three numbers",
     "affinities=broken.zarr/text offsets": "offsets is not a list",
     "affinities=broken.zarr/few offsets": "one offset per channel",
     "affinities=broken.zarr/upward offsets": "not negative",
@@ -260,9 +260,10 @@ BY_HAND: dict[str, str] = {
     "affinities=huge.zarr/blocks, volume.labels=null, blocks.shape=[1, 1, 1]": "blocks.shape",
     "volume.labels=nosuch": "nosuch: no such volume",
     "volume.labels=vol.zarr": "vol.zarr: is a zarr group",
-    "volume.labels=truth.zarr/moved": "whole voxel of the volume",
-    "volume.labels=truth.zarr/outside": "no voxel in common",
-    "volume.raw=nosuch": "nosuch: no such volume",
+    "volume.labels=truth.zarr/float": "whole numbers",
+    "volume.labels=truth.zarr/moved": "whole number of voxels",
+    "volume.labels=truth.zarr/outside": "different shape",
+    "volume.labels=truth.zarr/outside, evaluate.partial=true": "different shape",
     "volume.mask=truth.zarr/float": "mask",
     "volume.mask=vol.zarr/affinities": "mask",
     "volume.mask=nosuch": "nosuch: no such volume",
@@ -343,13 +344,13 @@ def _volumes(folder: Path) -> None:
     truth = folder / "truth.zarr"
     store_volume(truth / "float", labels.astype(np.float32), SHAPE)
     store_volume(truth / "moved", labels, SHAPE, offset=[0.5, 0, 0])
-    store_volume(truth / "outside", labels[:4], SHAPE, offset=[300, 0, 0])
+    store_volume(truth / "outside", labels[:4], SHAPE, offset=[3, 0, 0])
     broken = folder / "broken.zarr"
     attributes: dict[str, dict[str, Any]] = {
         "zero size": {"voxel_size": [0, 1, 1]},
         "negative size": {"voxel_size": [1, -1, 1]},
         "NaN size": {"voxel_size": [1, float("nan"), 1]},
-        "text size": {"voxel_size": "small"},
+        "text size": {"voxel_size": "1, 1, 1"},
         "short size": {"voxel_size": [1, 1]},
         "NaN offset": {"offset": [0, float("nan"), 0]},
         "text offsets": {"offsets": "-1,0,0"},
