@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from blockwise.arrays.attributes import space_of_attributes
+from blockwise.arrays.space import SPATIAL, Space, letter_of, place_of
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 
-SPATIAL = ("z", "y", "x")
+__all__ = ["SPATIAL", "Info", "described"]
+
+CORRECT = dict.fromkeys(("voxel_size", "offset", "units"), "correct it, or import the volume again")
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,9 @@ class Info:
     voxel_size: tuple[float, ...]
     """Size of a voxel along z, y, x in `units`."""
     offset: tuple[float, ...]
-    """Place of the first voxel along z, y, x in `units`."""
+    """Place of the first voxel's corner along z, y, x in `units`."""
     units: tuple[str, ...]
+    """The unit along z, y, x, three times the same, by its name in `arrays.units`."""
     axis_names: tuple[str, ...]
     offsets: tuple[Voxels, ...]
     """Affinity offsets in voxels, one a channel; empty for other volumes."""
@@ -52,14 +57,50 @@ class Info:
         return z, y, x
 
 
-def axis_names_of(attributes: dict[str, Any], ndim: int, where: Path) -> tuple[str, ...]:
+def described(array: Any, where: Path, image: Callable[[], Space | None]) -> Info:
+    """The description of a zarr array; raises BadInput if it is no volume, or its attributes make no sense.
+
+    image: what the group of the array says of it, asked for only if the array does not say its place itself.
+    """
+    if array.ndim not in (3, 4):
+        raise BadInput(
+            where,
+            "wrong number of axes",
+            got=array.shape,
+            wanted="(z, y, x) or (channel, z, y, x)",
+            todo="import it again with `contraband import --axes`",
+        )
+    if min(array.shape) == 0:
+        raise BadInput(where, "has an empty axis", got=array.shape, wanted="at least one voxel on each")
+    attributes = dict(array.attrs)
+    space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
+    if space.voxel_size is None or space.axes is None:
+        space = space.over(image() or Space())
+    names = axis_names_of(space, array.ndim, where)
+    place = place_of(space, "czyx"[-array.ndim :], where, CORRECT)
+    return Info(
+        shape=array.shape,
+        dtype=array.dtype,
+        voxel_size=place.voxel_size,
+        offset=place.offset,
+        units=(place.unit,) * 3,
+        axis_names=names,
+        offsets=offsets_of(attributes, array.shape, where),
+        chunks=array.chunks,
+        shards=array.shards,
+        attributes=attributes,
+    )
+
+
+def axis_names_of(space: Space, ndim: int, where: Path) -> tuple[str, ...]:
+    """The axes by name; raises BadInput for any other order than (channel,) z, y, x."""
     expected = SPATIAL if ndim == 3 else ("channel", *SPATIAL)
-    names = attributes.get("axis_names")
-    if names is None:
+    letters = space.letters()
+    if letters is None or space.axes is None:
         return expected
-    plain = tuple(str(name).rstrip("^") for name in names)
-    if len(plain) == ndim and plain[-3:] == SPATIAL:
-        return plain
+    plain = tuple(str(name).rstrip("^") for name in space.axes.value)
+    if len(plain) == ndim and letters[-3:] == SPATIAL and all(letter_of(name) != "t" for name in plain):
+        return (*plain[:-3], *SPATIAL)
     raise BadInput(
         where,
         "wrong axis order",
@@ -67,28 +108,6 @@ def axis_names_of(attributes: dict[str, Any], ndim: int, where: Path) -> tuple[s
         wanted=list(expected),
         todo="import it again with `contraband import --axes`",
     )
-
-
-def numbers_of(attributes: dict[str, Any], key: str, default: float, where: Path) -> tuple[float, ...]:
-    values = attributes.get(key)
-    if values is None:
-        return (default,) * 3
-    if (
-        not isinstance(values, list)
-        or len(values) < 3
-        or not all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-    ):
-        raise BadInput(where, f"attribute {key} is not three numbers", got=values, wanted="[z, y, x]")
-    if key == "voxel_size" and min(values[-3:]) <= 0:
-        raise BadInput(where, "voxel_size is not positive", got=values, wanted="three numbers above 0")
-    return tuple(values[-3:])
-
-
-def units_of(attributes: dict[str, Any], where: Path) -> tuple[str, ...]:
-    units = attributes.get("units", ["nm"] * 3)
-    if not isinstance(units, list) or len(units) < 3:
-        raise BadInput(where, "attribute units is not three names", got=units, wanted='["nm", "nm", "nm"]')
-    return tuple(str(unit) for unit in units[-3:])
 
 
 def offsets_of(attributes: dict[str, Any], shape: tuple[int, ...], where: Path) -> tuple[Voxels, ...]:

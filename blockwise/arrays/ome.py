@@ -8,6 +8,8 @@ from typing import Any
 
 import zarr
 
+from blockwise.arrays.units import OME_NAMES, VOXELS
+
 
 def describe_multiscale(
     path: Path,
@@ -16,20 +18,24 @@ def describe_multiscale(
     offset: Sequence[float],
     units: Sequence[str],
 ) -> None:
-    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group, unless it is there."""
+    """Enter the array as an OME-NGFF 0.5 image into the attributes of its group, unless it is there.
+
+    offset: the corner of the first voxel along z, y, x, in `units` as `scale`.
+    """
     group = zarr.open_group(path.parent, mode="a")
-    long_units = {"nm": "nanometer", "um": "micrometer", "µm": "micrometer", "vx": ""}
     axes: list[dict[str, str]] = []
     for name, unit in zip(names, ("",) * (len(names) - 3) + tuple(units), strict=True):
         axis = {"name": name[0] if name == "channel" else name}
         axis["type"] = "channel" if name == "channel" else "space"
-        if full := long_units.get(unit, unit):
-            axis["unit"] = full
+        if unit and unit != VOXELS:
+            axis["unit"] = OME_NAMES.get(unit, unit)
         axes.append(axis)
     ones, zeros = [1.0] * (len(names) - 3), [0.0] * (len(names) - 3)
+    # The standard gives the place of the first voxel's centre: half a voxel from its corner.
+    centre = [float(at) + float(size) / 2 for at, size in zip(offset, scale, strict=True)]
     transforms = [
         {"type": "scale", "scale": ones + [float(value) for value in scale]},
-        {"type": "translation", "translation": zeros + [float(value) for value in offset]},
+        {"type": "translation", "translation": zeros + centre},
     ]
     image = {
         "name": path.name,

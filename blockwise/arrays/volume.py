@@ -16,8 +16,10 @@ import zarr
 from funlib.geometry import Roi
 
 from blockwise.arrays.durable import flush, flush_shards
-from blockwise.arrays.info import SPATIAL, Info, axis_names_of, numbers_of, offsets_of, units_of
+from blockwise.arrays.info import SPATIAL, Info, described
+from blockwise.arrays.ngff import only_level, space_of_image
 from blockwise.arrays.ome import describe_multiscale
+from blockwise.arrays.space import Space
 from blockwise.errors import BadInput, looked_for
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
@@ -34,6 +36,8 @@ _PIPELINE = threading.Lock()
 
 class Volume(Settings):
     """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`.
+
+    To be read, it may also be an OME-Zarr image: its largest level is meant.
 
     Example:
         raw = Volume(path=Path("data/vol.zarr/raw"))
@@ -52,6 +56,8 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     pipeline = zarr.config.get("codec_pipeline.path")
     try:
         return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))
+    except BadInput:
+        raise
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
         raise BadInput(path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind) from None
@@ -60,7 +66,13 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
 @lru_cache(maxsize=64)
 def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - the key
     """The array, opened once for as long as its metadata are the same: opening takes longer than a small block."""
-    return zarr.open_array(path, mode=mode)
+    try:
+        return zarr.open_array(path, mode=mode)
+    except Exception:
+        level = only_level(_group_attributes(path), path) if mode == "r" else None
+        if level is None:
+            raise
+        return zarr.open_array(path / level, mode=mode)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
@@ -80,31 +92,25 @@ def info(volume: Volume) -> Info:
         print(found.spatial, found.voxel_size, found.units)
     """
     array = open_array(volume)
-    attributes = dict(array.attrs)
-    where = volume.path
-    if array.ndim not in (3, 4):
-        raise BadInput(
-            where,
-            "wrong number of axes",
-            got=array.shape,
-            wanted="(z, y, x) or (channel, z, y, x)",
-            todo="import it again with `contraband import --axes`",
-        )
-    if min(array.shape) == 0:
-        raise BadInput(where, "has an empty axis", got=array.shape, wanted="at least one voxel on each")
-    axis_names = axis_names_of(attributes, array.ndim, where)
-    return Info(
-        shape=array.shape,
-        dtype=array.dtype,
-        voxel_size=numbers_of(attributes, "voxel_size", 1, where),
-        offset=numbers_of(attributes, "offset", 0, where),
-        units=units_of(attributes, where),
-        axis_names=axis_names,
-        offsets=offsets_of(attributes, array.shape, where),
-        chunks=array.chunks,
-        shards=array.shards,
-        attributes=attributes,
-    )
+    folder = Path(str(array.store_path.store.root), array.store_path.path)
+    return described(array, volume.path, lambda: _said_by_groups(folder, volume.path))
+
+
+def _said_by_groups(folder: Path, where: Path) -> Space | None:
+    """What the OME-Zarr image says of its array in `folder`: the group it lies in, or one of the two above."""
+    for parent in list(folder.absolute().parents)[:3]:
+        space = space_of_image(_group_attributes(parent), folder.absolute().relative_to(parent).as_posix(), where)
+        if space is not None:
+            return space
+    return None
+
+
+def _group_attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a zarr group; none if it is no group."""
+    try:
+        return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+    except Exception:
+        return {}
 
 
 def read(volume: Volume, roi: Roi) -> np.ndarray:

@@ -1,0 +1,165 @@
+"""OME-Zarr images, 0.4 to 0.6, as far as they say where an array lies: read from the attributes of their group.
+
+What is read here, `arrays.ome` writes. A validator of the whole standard would refuse what only breaks a rule that
+does not matter here, and takes as long to load as all of zarr; the tests hold our own images against one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from blockwise.arrays.space import Said, Space
+from blockwise.errors import BadInput
+
+KINDS = {"channel": "c", "time": "t"}
+
+
+def images_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The images of a group, by the attributes of that group; none for a group of another kind."""
+    ome = attributes.get("ome")
+    found = ome.get("multiscales") if isinstance(ome, Mapping) else attributes.get("multiscales")
+    if not isinstance(found, Sequence):
+        return []
+    return [dict(image) for image in found if isinstance(image, Mapping) and level_paths(image)]
+
+
+def level_paths(image: Mapping[str, Any]) -> list[str]:
+    """Where the arrays of an image lie in its group, the largest first."""
+    levels = image.get("datasets")
+    if not isinstance(levels, Sequence):
+        return []
+    return [str(level["path"]).strip("/") for level in levels if isinstance(level, Mapping) and "path" in level]
+
+
+def only_level(attributes: Mapping[str, Any], where: object, level: int = 0) -> str | None:
+    """The path in its group of one level of the only image there; None if there is no image.
+
+    Raises BadInput if there are several images, or no such level.
+    """
+    images = images_of(attributes)
+    if not images:
+        return None
+    if len(images) > 1:
+        names = ", ".join(level_paths(image)[0] for image in images)
+        raise BadInput(where, "holds several images", got="no name", wanted=f"one of {names}", todo="name one")
+    return level_at(images[0], where, level)
+
+
+def level_at(image: Mapping[str, Any], where: object, level: int) -> str:
+    """The path of one level of an image; raises BadInput if it has no such level."""
+    paths = level_paths(image)
+    if not 0 <= level < len(paths):
+        raise BadInput(where, "no such level of the image", got=level, wanted=f"0 to {len(paths) - 1}")
+    return paths[level]
+
+
+def space_of_image(attributes: Mapping[str, Any], path: str, where: object) -> Space | None:
+    """What a group says of its array at `path`; None if it is in none of its images.
+
+    The standard gives the centre of the first voxel, `Space` its corner. Raises BadInput for transformations that are
+    more than a scale and a translation.
+    """
+    for image in images_of(attributes):
+        for level, name in zip(image["datasets"], level_paths(image), strict=True):
+            if name == path.strip("/"):
+                return _space(image, level, version_of(attributes, image), where)
+    return None
+
+
+def version_of(attributes: Mapping[str, Any], image: Mapping[str, Any]) -> str:
+    """The version of the standard as it is said, such as 0.4."""
+    ome = attributes.get("ome")
+    return str((ome if isinstance(ome, Mapping) else image).get("version", "0.4"))
+
+
+def _space(image: Mapping[str, Any], level: Mapping[str, Any], version: str, where: object) -> Space:
+    header = f"the OME-Zarr {version} header"
+    axes = _axes(image, level)
+    steps = _steps(image, level, where)
+    scale, _ = _composed(steps, len(axes), where)
+    units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in axes]
+    offset = _offset(image, level, len(axes), where)
+    return Space(
+        axes=Said(tuple(_name(axis) for axis in axes), header) if axes else None,
+        voxel_size=Said(scale, header) if steps else None,
+        offset=Said(offset, header) if offset else None,
+        units=Said(units, header) if any(units) else None,
+    )
+
+
+def _offset(image: Mapping[str, Any], level: Mapping[str, Any], count: int, where: object) -> list[float] | None:
+    """The corner of the first voxel of a level; None if it is not said.
+
+    Where the largest level has no translation, the image is at no place: the corner of that level is 0.
+    """
+    steps = _steps(image, level, where)
+    first = _steps(image, image["datasets"][0], where)
+    is_placed = any(step["type"] == "translation" for step in first)
+    if not is_placed and not any(step["type"] == "translation" for step in steps):
+        return None
+    scale, centre = _composed(steps, count, where)
+    origin = [0.0] * count if is_placed else [-size / 2 for size in _composed(first, count, where)[0]]
+    return [at - size / 2 - zero for at, size, zero in zip(centre, scale, origin, strict=True)]
+
+
+def _steps(image: Mapping[str, Any], level: Mapping[str, Any], where: object) -> list[Mapping[str, Any]]:
+    """Every scale and translation of a level and of its image, in order."""
+    steps = list(_flat(level.get("coordinateTransformations"), where))
+    if "coordinateSystems" not in image:  # from 0.6 on, those of the image lead to further systems of coordinates
+        steps += _flat(image.get("coordinateTransformations"), where)
+    return steps
+
+
+def _axes(image: Mapping[str, Any], level: Mapping[str, Any]) -> list[Any]:
+    """The axes of the arrays: from 0.6 on those of the system of coordinates that the level leads to."""
+    systems = image.get("coordinateSystems")
+    if not isinstance(systems, Sequence):
+        return list(image.get("axes") or ())
+    steps = level.get("coordinateTransformations") or [{}]
+    target = steps[-1].get("output")
+    name = target.get("name") if isinstance(target, Mapping) else target  # release candidates gave the name alone
+    named = [system for system in systems if isinstance(system, Mapping) and system.get("name") == name]
+    return list((named or systems)[0].get("axes") or ())
+
+
+def _name(axis: Any) -> str | None:
+    """The axis by its kind where that says more than its name."""
+    if not isinstance(axis, Mapping):
+        return str(axis)  # 0.3 had names alone
+    return KINDS.get(str(axis.get("type"))) or axis.get("name")
+
+
+def _flat(transforms: Any, where: object) -> Iterator[Mapping[str, Any]]:
+    """The scales and translations in a list of transformations, in order; raises BadInput for any other."""
+    for step in transforms if isinstance(transforms, Sequence) else ():
+        kind = step.get("type") if isinstance(step, Mapping) else step
+        if kind == "sequence":
+            yield from _flat(step.get("transformations"), where)
+        elif kind in ("scale", "translation") and isinstance(step.get(kind), Sequence):
+            yield step
+        elif kind != "identity":
+            raise BadInput(
+                where,
+                "the image has a transformation that is not known here",
+                got=f"{kind} with a path" if kind in ("scale", "translation") else kind,
+                wanted="scale, translation, or a sequence of them",
+                todo="import the array itself with --voxel-size and --offset",
+            )
+
+
+def _composed(steps: Sequence[Mapping[str, Any]], count: int, where: object) -> tuple[list[float], list[float]]:
+    """Scale and translation of all steps, one after the other, along `count` axes."""
+    scale = [1.0] * count
+    translation = [0.0] * count
+    for step in steps:
+        kind = step["type"]
+        values = step[kind]
+        if len(values) != count or not all(isinstance(value, int | float) for value in values):
+            raise BadInput(where, f"the {kind} of the image is not one number per axis", got=values, wanted=count)
+        if kind == "scale":
+            scale = [one * value for one, value in zip(scale, values, strict=True)]
+            translation = [one * value for one, value in zip(translation, values, strict=True)]
+        else:
+            translation = [one + value for one, value in zip(translation, values, strict=True)]
+    return scale, translation
