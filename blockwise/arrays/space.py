@@ -30,7 +30,7 @@ class Said:
     """Something that a file says, as it stands there, and where."""
 
     value: Any
-    """A number or text, one of them per axis, or by letter of the axis: `{"z": 40.0}`. None, and None in it: not said."""
+    """A number or text, one of them per axis, or by letter of the axis: `{"z": 40.0}`; None, also within: not said."""
     where: str
     """Such as `attribute resolution`, `the ImageJ header`."""
 
@@ -69,7 +69,7 @@ class Place:
     offset: tuple[float, ...]
     unit: str
     sources: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
-    """For `voxel_size` and `offset`, by axis, and for `units` under `unit`: where it is said, None where it is assumed."""
+    """For `voxel_size` and `offset` by axis, for `units` under `unit`: where it is said; None where it is assumed."""
 
 
 def letter_of(name: object) -> str | None:
@@ -100,9 +100,7 @@ def place_of(space: Space, axes: str, where: object, todo: Mapping[str, str]) ->
     by_axis: dict[str, Any] = {
         key: {axis: getattr(space, key).where if axis in values[key] else None for axis in SPATIAL} for key in values
     }
-    scaled = {
-        key: tuple(_scaled(values[key], axis, factors, DEFAULTS[key]) for axis in SPATIAL) for key in values
-    }
+    scaled = {key: tuple(_scaled(values[key], axis, factors, DEFAULTS[key]) for axis in SPATIAL) for key in values}
     return Place(scaled["voxel_size"], scaled["offset"], unit, {**by_axis, "units": {"unit": unit_from}})
 
 
@@ -113,9 +111,7 @@ def _scaled(values: Mapping[str, float], axis: str, factors: Mapping[str, float]
     return value if ratio == 1 or axis not in values else value * ratio
 
 
-def numbers_along(
-    said: Said | None, axes: str, one_for_all: bool = False
-) -> tuple[dict[str, float], dict[str, str]]:
+def numbers_along(said: Said | None, axes: str, one_for_all: bool = False) -> tuple[dict[str, float], dict[str, str]]:
     """A number per axis of z, y, x that has one, and the units written beside them (`4 nm`).
 
     one_for_all: a single number is that of every axis. Raises ValueError naming what is wanted, for anything else than
@@ -138,7 +134,8 @@ def numbers_along(
     else:
         raise ValueError(f"one number per axis {', '.join(spatial)}")
     found = {axis: number(value) for axis, value in pairs if axis in SPATIAL and value is not None}
-    return {axis: value for axis, (value, _) in found.items()}, {axis: unit for axis, (_, unit) in found.items() if unit}
+    beside = {axis: unit for axis, (_, unit) in found.items() if unit}
+    return {axis: value for axis, (value, _) in found.items()}, beside
 
 
 def units_along(said: Said | None, axes: str) -> dict[str, str]:

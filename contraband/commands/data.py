@@ -8,79 +8,107 @@ from typing import Annotated, Any
 import typer
 
 from blockwise.errors import BadInput
-from contraband import interface
-from contraband.commands.screen import AsJson, console, emit, place
-from contraband.progress import meter, say
+from contraband.commands.screen import AsJson, console, emit, meter, warn
 
 
 def demo(
-    folder: Annotated[
-        Path, typer.Option("--output", help="Folder for everything the demo makes.", callback=place)
-    ] = Path("out/demo"),
+    folder: Annotated[Path, typer.Option("--output", help="Folder for everything the demo makes.")] = Path("out/demo"),
     as_json: AsJson = False,
 ) -> None:
     """Run the whole line on a small made-up volume: train, predict, segment, score, draw.
 
     Example: contraband demo --output out/demo
     """
-    from blockwise.files.whole import check_folder
+    from blockwise.files import check_folder
 
     check_folder(folder / "test.zarr", "--output")
     from contraband.demo.demo import Demo, run_demo
     from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:
-        state = Demo(folder=folder, say=say, training_progress=steps.update, progress=blocks.update)
+        state = Demo(folder=folder, say=warn, steps=steps.update, progress=blocks.update)
         run_demo(state, console())
     evaluation = folder / "test.zarr" / "evaluation.json"
     emit(as_json, {"output": str(folder), "evaluation": read_json(evaluation)["best"]} if as_json else {})
 
 
 def import_volume(
-    source: Annotated[Path, typer.Argument(help="npz, npy, TIFF, folder of TIFFs, HDF5, zarr or N5.", callback=place)],
-    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.", callback=place)],
+    source: Annotated[str, typer.Argument(help="npz, npy, TIFF, PNG, JPEG, a folder of them, HDF5, zarr or N5.")],
+    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.")],
     name: Annotated[str | None, typer.Option(help="The array in a file that holds several.")] = None,
-    axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx.")] = None,
+    series: Annotated[int | None, typer.Option(help="The image in a file of several series, from 0.")] = None,
+    level: Annotated[int | None, typer.Option(help="The resolution of an image that has several, from 0.")] = None,
+    axes: Annotated[str | None, typer.Option(help="Stored axes, slowest first: zyx, xyz, yx, czyx, tczyx.")] = None,
+    time: Annotated[int | None, typer.Option(help="The time point to take, from 0.")] = None,
+    channel: Annotated[str | None, typer.Option(help="The channel to take, from 0, or several: 0,2.")] = None,
     voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,
-    offset: Annotated[str | None, typer.Option(help="Place of the first voxel along z, y, x, in units.")] = None,
-    units: Annotated[str | None, typer.Option(help="nm, um, mm or vx.")] = None,
-    crop: Annotated[str | None, typer.Option(help="The part to take, in voxels, as in z=0:125.")] = None,
-    quantise: Annotated[bool, typer.Option("--quantise", help="Turn affinities from 0 to 1 into uint8.")] = False,
+    offset: Annotated[str | None, typer.Option(help="Place of the first voxel's corner along z, y, x.")] = None,
+    units: Annotated[str | None, typer.Option(help="Of voxel size and offset: nm, um, mm or vx.")] = None,
+    crop: Annotated[str | None, typer.Option(help="Part to take in voxels, as in z=0:125 or c=1:2.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Objects: whole floats to integers.")] = False,
+    quantise: Annotated[bool, typer.Option("--quantise", help="Affinities in 0..1 to uint8.")] = False,
     boundaries: Annotated[
-        bool, typer.Option("--boundaries", help="Turn boundary probabilities into uint8 affinities.")
+        bool, typer.Option("--boundaries", help="Boundary probabilities to uint8 affinities.")
     ] = False,
     offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a file of another program into a zarr volume.
+    """Turn a file of another program into a zarr volume; what the file says of itself is kept, and said.
 
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
-    options: dict[str, Any] = {
+    from blockwise.files import address_in
+    from contraband.importing.volume import import_volume as convert
+
+    if address := address_in(source):
+        raise BadInput(address, "is an address", wanted="a path on a local disk", todo="download it first")
+    options: dict[str, object] = {
         "name": name,
+        "series": series,
+        "level": level,
         "axes": axes,
+        "time": time,
+        "channel": _several("--channel", channel),
         "units": units,
         "crop": crop,
+        "labels": labels,
         "quantise": quantise,
         "boundaries": boundaries,
         "voxel_size": _three("--voxel-size", voxel_size, float),
         "offset": _three("--offset", offset, float),
         "block": _three("--block", block, int),
-        "offsets": [_three("--offsets", offset, int) for offset in offsets.split()] if offsets else None,
+        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    made = interface.import_file(source, target, **given)
-    line = f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}"
-    typer.echo(line)
-    emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype)})
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    with meter("voxels") as display:
+        made = convert(
+            Path(source),
+            target,
+            progress=lambda done, total: display.update("import", done, total),
+            say=warn,
+            **given,
+        )
+    said = made.attributes["source"]["said"]
+    typer.echo(f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}")
+    for what, words in said.items():
+        typer.echo(f"  {what:<10}  {words}")
+    emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype), "said": said})
+
+
+def _several(flag: str, text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise BadInput(flag, "is no number, or several with commas", got=text, wanted="such as 1 or 0,2")
+    return [int(part) for part in text.split(",")]
 
 
 def _three[Number: (int, float)](flag: str, text: str | None, kind: type[Number]) -> list[Number] | None:
     if text is None:
         return None
     try:
-        values = [kind(number) for number in text.split(",")]
+        values = [kind(part) for part in text.split(",")]
     except ValueError:
         values = []
     if len(values) != 3:

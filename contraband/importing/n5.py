@@ -14,15 +14,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numcodecs import Blosc, Zstd
+from numcodecs import LZ4, Blosc, Zstd
 
 from blockwise.errors import BadInput
 
 KINDS = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"}
+FRAME = b"LZ4Block"
+
+
+def _unpack_lz4(data: bytes) -> bytes:
+    """The stream of lz4-java: frames of a packed or plain piece each, the last one empty."""
+    pieces: list[bytes] = []
+    at = 0
+    while at < len(data):
+        token, packed, plain, _ = struct.unpack_from("<Biii", data, at + len(FRAME))
+        if data[at : at + len(FRAME)] != FRAME:
+            raise ValueError("no LZ4 frame")
+        at += len(FRAME) + 13
+        piece = data[at : at + packed]
+        at += packed
+        if plain:
+            pieces.append(LZ4().decode(struct.pack("<i", plain) + piece) if token & 0xF0 == 0x20 else piece)
+    return b"".join(pieces)
+
+
 CODECS: dict[str, Callable[[bytes], Any]] = {
     "raw": lambda data: data,
     "gzip": lambda data: zlib.decompress(data, wbits=zlib.MAX_WBITS | 32),
     "bzip2": bz2.decompress,
+    "lz4": _unpack_lz4,
     "xz": lzma.decompress,
     "zstd": lambda data: Zstd().decode(data),
     "blosc": lambda data: Blosc().decode(data),
@@ -79,9 +99,22 @@ class N5Array:
             result[tuple(into)] = data[tuple(outof)]
         return result
 
+    def missing(self, slices: tuple[slice, ...]) -> tuple[int, int]:
+        """(blocks without a file, all blocks) of a part."""
+        spans = [
+            range(piece.start // step, math.ceil(piece.stop / step))
+            for piece, step in zip(slices, self.block, strict=True)
+        ]
+        absent = sum(not self.file_of(index).exists() for index in itertools.product(*spans))
+        return absent, math.prod(map(len, spans))
+
+    def file_of(self, index: tuple[int, ...]) -> Path:
+        """The file of a block."""
+        return self.folder.joinpath(*(str(i) for i in reversed(index)))
+
     def read_block(self, index: tuple[int, ...]) -> np.ndarray | None:
         """One block, or None if there is no file for it; raises BadInput if the file is damaged."""
-        path = self.folder.joinpath(*(str(i) for i in reversed(index)))
+        path = self.file_of(index)
         try:
             data = path.read_bytes()
         except FileNotFoundError:
@@ -93,6 +126,8 @@ class N5Array:
             shape = struct.unpack_from(f">{axes}I", data, 4)[::-1]
             plain = self.unpack(data[4 + 4 * axes + 4 * mode :])
             numbers = np.frombuffer(plain, self.dtype.newbyteorder(">"))[: math.prod(shape)]
+            if numbers.size < math.prod(shape):
+                raise ValueError(f"{numbers.size} of {math.prod(shape)} voxels")
             return numbers.reshape(shape).astype(self.dtype)
         except DAMAGES as error:
             raise BadInput(path, f"damaged N5 block ({error})", todo="copy the file again") from None

@@ -1,0 +1,68 @@
+"""Images of photographs and the web, PNG and JPEG above all, as plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from blockwise.arrays.space import Said, Space
+from blockwise.errors import BadInput
+from contraband.importing.source import Source, Wanted
+
+DEEP_COLOURS = (2, 4, 6)
+"""PNG's numbers for kinds of pixels that hold more than one number."""
+
+
+@contextmanager
+def open_image(path: Path, wanted: Wanted) -> Iterator[Source]:
+    """One image as a section, (y, x) or (y, x, colour)."""
+    wanted.only(path)
+    data, remarks = read_image(path)
+    axes = Said(("y", "x", "c")[: data.ndim], "the image")
+    yield Source(data.shape, data.dtype, data.__getitem__, Space(axes), remarks=remarks, has_colours=data.ndim == 3)
+
+
+def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels, (y, x) or (y, x, colour), and remarks; raises BadInput for a file that is damaged or a film."""
+    from PIL import Image, UnidentifiedImageError
+
+    if _is_deep(path):
+        from imagecodecs import png_decode  # Pillow keeps 8 of 16 bits per colour
+
+        return np.asarray(png_decode(path.read_bytes())), ()
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # sections of 20,000 x 20,000 are no attack
+    try:
+        with Image.open(path) as image:
+            count = getattr(image, "n_frames", 1)
+            if count > 1:
+                raise BadInput(path, "holds several images", got=count, wanted="one", todo="save each alone")
+            if image.mode == "P":
+                return _of_palette(image)
+            if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+                return np.asarray(image.convert("RGB")), ()
+            return np.asarray(image), ()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(path, f"cannot be read ({error})", todo="copy or export the file again") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _of_palette(image: object) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Greys of a palette, or the numbers in it where it holds colours: those of labels."""
+    numbers = np.asarray(image)
+    flat = image.getpalette() or []  # type: ignore[attr-defined]
+    palette = np.array(flat, np.uint8).reshape(-1, 3)
+    used = palette[: int(numbers.max(initial=0)) + 1]
+    if (used == used[:, :1]).all() and len(used) > int(numbers.max(initial=0)):
+        return palette[:, 0][numbers], ()
+    return numbers, ("its colours are those of a palette: the numbers of the palette are taken",)
+
+
+def _is_deep(path: Path) -> bool:
+    """Whether this is a PNG file with 16 bits for each of several numbers per pixel."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16 and head[25] in DEEP_COLOURS

@@ -1,0 +1,131 @@
+"""N5 containers: which dataset is meant, and what it says of its place. N5 lists everything as x, y, z."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blockwise.arrays.attributes import corner, first_said
+from blockwise.arrays.space import Said, Space, listed, number
+from blockwise.errors import BadInput
+from contraband.importing.n5 import N5Array
+from contraband.importing.source import Source, Wanted, choose
+
+SIZES = ("resolution", "voxel_size", "pixelResolution")
+PYRAMID = re.compile(r"(?:(.*)/)?s(\d+)")
+"""How levels of one image are called: s0, s1, ..."""
+
+
+@contextmanager
+def open_n5(path: Path, wanted: Wanted) -> Iterator[Source]:
+    """A dataset of an N5 container, or the container's place of one."""
+    wanted.only(path, "name", "level")
+    names = sorted(_datasets(path))
+    name = _name(path, wanted, names)
+    data = N5Array(path / name)
+    space = _space(path, path / name, data.attributes)
+    yield Source(data.shape, data.dtype, data.__getitem__, space, data.attributes, missing=data.missing)
+
+
+def _datasets(path: Path) -> Iterator[str]:
+    """Every dataset by its place; attributes may be large, so only what may be a description is read as one."""
+    for file in path.rglob("attributes.json"):
+        text = file.read_text("utf-8", "replace")
+        if '"dimensions"' in text and '"blockSize"' in text:
+            yield file.parent.relative_to(path).as_posix()
+
+
+def _name(path: Path, wanted: Wanted, names: Sequence[str]) -> str:
+    """The dataset that is meant: of a pyramid s0, s1, ... the level."""
+    asked = (wanted.name or "").strip("/")
+    below = [name for name in names if not asked or name == asked or name.startswith(f"{asked}/")]
+    found = [PYRAMID.fullmatch(name) for name in below]
+    levels = {int(match.group(2)): match.group(0) for match in found if match}
+    if below and all(found) and len({match.group(1) for match in found if match}) == 1 and asked not in names:
+        level = wanted.level or 0
+        if level not in levels:
+            raise BadInput(path, "no such level of the image", got=level, wanted=f"one of {sorted(levels)}")
+        return levels[level]
+    if wanted.level is not None:
+        raise BadInput(path, "--level is for a pyramid s0, s1, ..., and this is none", todo="leave it out")
+    return choose(path, wanted.name, names)
+
+
+def _space(root: Path, folder: Path, own: Mapping[str, Any]) -> Space:
+    """What a dataset says, or else the groups that it lies in; those speak of the largest level."""
+    factors = own.get("downsamplingFactors")
+    space = _said(own, factors, ("pixelResolution",))
+    for parent in folder.parents:
+        if not parent.is_relative_to(root) or folder == root:
+            break
+        space = space.over(_said(_attributes(parent), factors, SIZES))
+    return space
+
+
+def _said(attributes: Mapping[str, Any], factors: Any, scaled: Sequence[str]) -> Space:
+    """What attributes say, turned to the order of the stored axes, slowest first.
+
+    factors: by how much a voxel of this level is larger, x, y, z. scaled: attributes that give the size of the largest.
+    """
+    pixel = attributes.get("pixelResolution")
+    plain = dict(attributes)
+    if isinstance(pixel, Mapping):
+        plain["pixelResolution"] = pixel.get("dimensions")
+    size = first_said(plain, SIZES)
+    if size and size.where.split()[-1] in scaled:
+        size = _times(size, factors)
+    units = first_said(attributes, ("units", "unit"))
+    if units is None and isinstance(pixel, Mapping) and pixel.get("unit"):
+        units = Said(pixel["unit"], "attribute pixelResolution")
+    offset = first_said(attributes, ("offset",))
+    names = attributes.get("axes") or attributes.get("axis_names")
+    axes = Said(_turned(names), "attribute axes") if isinstance(names, Sequence) else None
+    own = Space(axes, *(said and Said(_turned(said.value), said.where) for said in (size, offset, units)))
+    return own.over(_of_transform(attributes.get("transform")))
+
+
+def _turned(value: Any) -> Any:
+    """A list the other way round; one number or word stays."""
+    values = listed(value)
+    return tuple(reversed(values)) if isinstance(values, list) and len(values) > 1 else value
+
+
+def _times(said: Said, factors: Any) -> Said:
+    """The voxel size of the largest level as that of a smaller one."""
+    values = listed(said.value)
+    if not isinstance(factors, Sequence) or not isinstance(values, list) or len(factors) != len(values):
+        return said
+    try:
+        sizes = [number(value)[0] * number(factor)[0] for value, factor in zip(values, factors, strict=True)]
+    except ValueError:
+        return said
+    return Said(sizes, f"{said.where} and downsamplingFactors")
+
+
+def _of_transform(transform: Any) -> Space:
+    """The attribute of COSEM volumes, which names its axes in an order of its own: by letter, so it does not matter."""
+    if not isinstance(transform, Mapping) or not isinstance(transform.get("axes"), Sequence):
+        return Space()
+    where = "attribute transform"
+    axes = transform["axes"]
+    try:
+        begin = corner(transform["translate"], transform["scale"])
+        offset: Said | None = Said(dict(zip(axes, begin, strict=True)), where)
+    except (KeyError, ValueError, TypeError):
+        offset = None
+    scale, units = transform.get("scale"), transform.get("units")
+    size = Said(dict(zip(axes, scale, strict=False)), where) if isinstance(scale, Sequence) else None
+    named = Said(dict(zip(axes, units, strict=False)), where) if isinstance(units, Sequence) else None
+    return Space(None, size, offset, named)
+
+
+def _attributes(folder: Path) -> Mapping[str, Any]:
+    try:
+        found = json.loads((folder / "attributes.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, Mapping) else {}

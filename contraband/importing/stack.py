@@ -1,0 +1,93 @@
+"""A folder with one image per section."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from blockwise.arrays.space import Said, Space
+from blockwise.errors import BadInput
+from contraband.importing.images import read_image
+from contraband.importing.signatures import kind_of
+from contraband.importing.source import Source, Wanted
+from contraband.importing.tiff import one_image, paged
+
+
+def sections_in(folder: Path) -> dict[str, list[Path]]:
+    """The images in a folder by their kind, `tiff` or `image`, in the order of the numbers in their names.
+
+    What is hidden is left out: macOS leaves such files beside those it copies to other disks.
+    """
+    found: dict[str, list[Path]] = {}
+    for file in folder.iterdir():
+        if not file.name.startswith(".") and file.is_file():
+            found.setdefault(kind_of(file), []).append(file)
+    return {kind: sorted(found[kind], key=by_number) for kind in ("tiff", "image") if kind in found}
+
+
+@contextmanager
+def open_folder(path: Path, wanted: Wanted) -> Iterator[Source]:
+    """A folder with one image per section, in the order of the numbers in their names."""
+    wanted.only(path)
+    kinds = sections_in(path)
+    if len(kinds) > 1:
+        counts = " and ".join(f"{len(files)} such as {files[0].name}" for files in kinds.values())
+        raise BadInput(path, "holds images of two kinds", got=counts, wanted="one", todo="move the others elsewhere")
+    ((kind, files),) = kinds.items()
+    read_one = _reader(kind)
+    first, remarks = read_one(files[0])
+    if first.ndim not in (2, 3) or (first.ndim == 3 and first.shape[2] not in (1, 2, 3, 4)):
+        raise BadInput(files[0], "is not one section", got=first.shape, wanted="(y, x), or colours last")
+    if first.ndim == 3 and first.shape[2] == 1:
+        raise BadInput(files[0], "is not one grey section", got=first.shape, wanted="(y, x)")
+
+    def section(number: int) -> np.ndarray:
+        data, _ = read_one(files[number])
+        if data.shape != first.shape or data.dtype != first.dtype:
+            raise BadInput(
+                files[number],
+                "differs from the first section",
+                got=f"{data.shape} {data.dtype}",
+                wanted=f"{first.shape} {first.dtype}",
+            )
+        return data
+
+    names = ("z", "y", "x", "c")[: first.ndim + 1]
+    yield Source(
+        (len(files), *first.shape),
+        first.dtype,
+        paged((len(files),), section),
+        Space(Said(names, "the folder, a section per file")),
+        remarks=(*remarks, *_gaps(files)),
+        has_colours=first.ndim == 3,
+    )
+
+
+def _reader(kind: str) -> Callable[[Path], tuple[np.ndarray, tuple[str, ...]]]:
+    return (lambda file: (one_image(file), ())) if kind == "tiff" else read_image
+
+
+def _gaps(files: Sequence[Path]) -> tuple[str, ...]:
+    """A remark if the numbers of sections leave some out."""
+    numbers = [[int(part) for part in re.findall(r"\d+", file.stem)] for file in files]
+    if len({len(parts) for parts in numbers}) != 1 or not numbers[0]:
+        return ()
+    columns = [column for column in zip(*numbers, strict=True) if len(set(column)) > 1]
+    if len(columns) != 1:
+        return ()
+    steps = [after - before for before, after in zip(columns[0], columns[0][1:], strict=False)]
+    usual = min(steps)
+    wide = [number for number, step in enumerate(steps) if step > usual]
+    if usual < 1 or not wide:
+        return ()
+    first = f"{files[wide[0]].name} and {files[wide[0] + 1].name}"
+    return (f"sections are missing by their numbers, the first between {first}: they are put side by side",)
+
+
+def by_number(path: Path) -> list[tuple[int, str]]:
+    """Sorts slice2 before slice10."""
+    return [(int(part or -1), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]

@@ -1,0 +1,134 @@
+"""TIFF files: ImageJ, OME, LSM and plain ones, in the order that their headers give, of one file or several."""
+
+from __future__ import annotations
+
+import logging
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from blockwise.errors import BadInput
+from contraband.importing.source import Slices, Source, Wanted
+from contraband.importing.tiff_space import has_colours, space_of
+
+Series = Any
+"""A `tifffile.TiffPageSeries`: images of one size and kind."""
+
+
+@contextmanager
+def open_tiff(path: Path, wanted: Wanted) -> Iterator[Source]:
+    """One series of images of a TIFF file, mapped into memory where it is stored in one piece."""
+    wanted.only(path, "series", "level")
+    with complete(path):
+        file = tifffile.TiffFile(path)
+    with file:
+        with complete(path):
+            series, number = _chosen(path, file, wanted)
+            level = _level(path, series, wanted.level or 0)
+            space, remarks = space_of(file, series, level, number)
+            read = _reader(path, level, wanted.scratch)
+        yield Source(level.shape, level.dtype, read, space, remarks=remarks, has_colours=has_colours(level))
+
+
+def _chosen(path: Path, file: tifffile.TiffFile, wanted: Wanted) -> tuple[Series, int]:
+    """The series that is meant, and its number; raises BadInput with all of them if that is not clear."""
+    found = list(file.series)
+    len(file.pages)  # reads the directory of every image, so that a file that ends early is noticed here
+    listed = ", ".join(
+        f"{number}: {'x'.join(map(str, one.shape))} {one.dtype}" for number, one in enumerate(found[:12])
+    )
+    if not found:
+        raise BadInput(path, "holds no image")
+    if wanted.series is None and len(found) > 1 and found[0].kind != "lsm":  # whose others are previews
+        raise BadInput(path, "holds several series of images", got="no --series", wanted=f"one of {listed}")
+    number = wanted.series or 0
+    if not 0 <= number < len(found):
+        raise BadInput(path, "no such series", got=number, wanted=f"one of {listed}", todo="correct --series")
+    return found[number], number
+
+
+def _level(path: Path, series: Series, level: int) -> Series:
+    if not 0 <= level < len(series.levels):
+        levels = f"0 to {len(series.levels) - 1}"
+        raise BadInput(path, "no such level of the image", got=level, wanted=levels, todo="correct --level")
+    return series.levels[level]
+
+
+def _reader(path: Path, series: Series, scratch: Path) -> Callable[[Slices], np.ndarray]:
+    """Reads any part of a series, one image after the other; raises BadInput if one of its files is missing."""
+    if series.dataoffset is not None and series.keyframe.is_memmappable and not series.is_multifile:
+        return _mapped(path, series).__getitem__
+    images = list(series) if len(series) > 1 else [series.keyframe]
+    if absent := [number for number, image in enumerate(images) if image is None]:
+        raise BadInput(
+            path,
+            "images are missing: the header names files that are not there",
+            got=f"{len(absent)} of {len(images)}, the first is number {absent[0]}",
+            todo="copy all files of the series into one folder",
+        )
+    leading = series.shape[: len(series.shape) - len(series.keyframe.shape)]
+    if math.prod(leading) != len(images) or series.transform is not None:
+        with complete(path):
+            # Some formats store an image in an order of their own: read in one go, onto the disk.
+            whole = series.asarray(out=str(scratch / "series.raw"))
+        return np.asarray(whole).__getitem__
+
+    def section(number: int) -> np.ndarray:
+        with complete(path):
+            return np.asarray(images[number].asarray())
+
+    return paged(leading, section)
+
+
+def _mapped(path: Path, series: Series) -> np.ndarray:
+    """The array as it lies in the file; raises BadInput if the file ends before it does."""
+    dtype = np.dtype(series.keyframe.parent.byteorder + series.dtype.char)
+    try:
+        return np.memmap(path, dtype, "r", offset=series.dataoffset, shape=series.shape)
+    except ValueError as error:
+        raise BadInput(path, f"is damaged ({error})", todo="copy or export the file again") from None
+
+
+def one_image(path: Path) -> np.ndarray:
+    """Everything in a small TIFF file."""
+    with complete(path):
+        return np.asarray(tifffile.imread(path))
+
+
+@contextmanager
+def complete(path: Path) -> Iterator[None]:
+    """Raise BadInput for a damaged TIFF file, of which tifffile reads what is left and only logs the rest."""
+    complaints: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(handler)
+    # Its warnings are about files that we refuse ourselves, or about what does not matter.
+    before, logger.propagate = logger.propagate, False
+    try:
+        yield
+    except (ValueError, RuntimeError, IndexError, KeyError, zlib.error, tifffile.TiffFileError) as error:
+        raise BadInput(path, f"cannot be read ({error})", todo="export the file again") from None
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+    if complaints:
+        raise BadInput(path, f"is damaged ({complaints[0]})", todo="copy or export the file again")
+
+
+def paged(leading: tuple[int, ...], page: Callable[[int], np.ndarray]) -> Callable[[Slices], np.ndarray]:
+    """A reader for an array that is stored as `page(0)`, `page(1)`, ... along its leading axes."""
+    numbers = np.arange(math.prod(leading)).reshape(leading)
+
+    def read(slices: Slices) -> np.ndarray:
+        wanted = numbers[slices[: len(leading)]]
+        parts = [page(int(number))[slices[len(leading) :]] for number in wanted.ravel()]
+        return np.stack(parts).reshape(*wanted.shape, *parts[0].shape)
+
+    return read

@@ -1,0 +1,187 @@
+"""Zarr arrays, version 2 or 3, in folders and zip files: alone, in a group, or as an OME-Zarr image."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+
+from blockwise.arrays.attributes import space_of_attributes
+from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image
+from blockwise.arrays.space import Space
+from blockwise.errors import BadInput
+from contraband.importing.signatures import zipped_root
+from contraband.importing.source import Slices, Source, Wanted, choose
+
+SERIES = "bioformats2raw.layout"
+"""The attribute of a group of images that Bio-Formats has converted."""
+
+
+@contextmanager
+def open_zarr(path: Path, wanted: Wanted) -> Iterator[Source]:
+    """A zarr array, or one in a zarr group; of an image, one level."""
+    with _store(path) as (store, root):
+        try:
+            node = _open(store, root)
+            groups: list[tuple[Mapping[str, Any], str]] = []
+            if isinstance(node, zarr.Group):
+                array, groups = _in_group(path, node, wanted)
+            else:
+                wanted.only(path)
+                array = node
+                groups = _groups_above(path) if path.is_dir() else []
+            attributes = dict(array.attrs)
+            space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
+            space = space.over(_said_by(groups, path))
+        except (BadInput, PermissionError):
+            raise
+        except Exception as error:  # zarr has one for everything, and not all are of one kind
+            raise BadInput(path, f"is not zarr that can be read ({error})") from None
+        missing = _missing(array) if path.is_dir() else None
+        fill = array.fill_value
+        filled = "0, since the array has no fill value" if fill is None else f"its fill value {fill}"
+        read = _reader(path, array)
+        yield Source(array.shape, array.dtype, read, space, attributes, missing=missing, filled=filled)
+
+
+@contextmanager
+def _store(path: Path) -> Iterator[tuple[Any, str]]:
+    """What zarr opens, and where in it the hierarchy begins."""
+    if path.is_dir():
+        yield path, ""
+        return
+    store = zarr.storage.ZipStore(path, mode="r", read_only=True)
+    try:
+        yield store, zipped_root(path) or ""
+    finally:
+        store.close()
+
+
+def _open(store: Any, root: str) -> Any:
+    """The array or group; consolidated metadata may be older than what they tell of, and are left alone."""
+    try:
+        return zarr.open_array(store, path=root or None, mode="r")
+    except Exception as no_array:
+        try:
+            return zarr.open_group(store, path=root or None, mode="r", use_consolidated=False)
+        except Exception:
+            raise no_array from None
+
+
+def _in_group(path: Path, group: Any, wanted: Wanted) -> tuple[Any, list[tuple[Mapping[str, Any], str]]]:
+    """The array that is meant, and the groups that may describe it, each with the array's path in it."""
+    name = (wanted.name or "").strip("/")
+    prefix = _series(path, group, wanted.series) if not name and SERIES in _ome(group) else ""
+    place = name or prefix
+    node = _member(path, group, place)
+    if isinstance(node, zarr.Group):
+        place = "/".join(filter(None, (place, _level(path, node, place, wanted))))
+        node = _member(path, group, place)
+    else:
+        wanted.only(path, "name")
+    parts = place.split("/")
+    above = [_member(path, group, "/".join(parts[:count])) for count in reversed(range(len(parts)))]
+    return node, [(dict(one.attrs), "/".join(parts[len(parts) - 1 - number :])) for number, one in enumerate(above)]
+
+
+def _member(path: Path, group: Any, place: str) -> Any:
+    """What lies at a place of a group; raises BadInput with all arrays if there is nothing."""
+    if not place:
+        return group
+    try:
+        return group[place]
+    except (KeyError, FileNotFoundError):
+        choose(path, place, _arrays(group))
+        raise
+
+
+def _arrays(group: Any) -> list[str]:
+    members = group.members(max_depth=None, use_consolidated_for_children=False)
+    return sorted(key for key, item in members if isinstance(item, zarr.Array))
+
+
+def _ome(group: Any) -> Mapping[str, Any]:
+    attributes = dict(group.attrs)
+    ome = attributes.get("ome")
+    return ome if isinstance(ome, Mapping) else attributes
+
+
+def _series(path: Path, group: Any, series: int | None) -> str:
+    """The image of a group of several images that Bio-Formats has converted."""
+    listed = _ome(group["OME"]).get("series") if "OME" in group else None
+    names = list(listed) if listed else sorted((key for key in group.group_keys() if key.isdigit()), key=int)
+    if series is None and len(names) == 1:
+        return str(names[0])
+    if series is None or not 0 <= series < len(names):
+        raise BadInput(path, "holds several images", got=f"--series {series}", wanted=f"0 to {len(names) - 1}")
+    return str(names[series])
+
+
+def _level(path: Path, group: Any, place: str, wanted: Wanted) -> str:
+    """The path in a group of the array that is meant: a level of its image, or the only array there is."""
+    attributes = dict(group.attrs)
+    images = images_of(attributes)
+    several = [level_paths(image)[0] for image in images]
+    if images and (len(images) == 1 or wanted.series is not None):
+        number = 0 if len(images) == 1 else wanted.series or 0
+        if not 0 <= number < len(images):
+            raise BadInput(path, "no such series", got=number, wanted=f"0 to {len(images) - 1}")
+        return level_at(images[number], path, wanted.level or 0)
+    names = several or _arrays(group)
+    whole = [f"{place}/{name}" if place else name for name in names]
+    if wanted.level is not None or wanted.series is not None:
+        key = "level" if wanted.level is not None else "series"
+        listed = ", ".join(whole[:12])
+        raise BadInput(
+            path, f"--{key} is for an OME-Zarr image, and this is none or several", wanted=f"--name {listed}"
+        )
+    return names[whole.index(choose(path, None, whole))]
+
+
+def _groups_above(path: Path) -> list[tuple[Mapping[str, Any], str]]:
+    """The groups around an array that was named by its own path."""
+    found: list[tuple[Mapping[str, Any], str]] = []
+    for parent in list(path.absolute().parents)[:3]:
+        try:
+            group = zarr.open_group(parent, mode="r", use_consolidated=False)
+        except Exception:
+            break
+        found.append((dict(group.attrs), path.absolute().relative_to(parent).as_posix()))
+    return found
+
+
+def _said_by(groups: Sequence[tuple[Mapping[str, Any], str]], path: Path) -> Space:
+    """What the first image says that the array is in."""
+    spaces = (space_of_image(attributes, place, path) for attributes, place in groups)
+    return next((space for space in spaces if space is not None), Space())
+
+
+def _reader(path: Path, array: Any) -> Callable[[Slices], np.ndarray]:
+    def read(slices: Slices) -> np.ndarray:
+        try:
+            return np.asarray(array[slices])
+        except Exception as error:  # whatever its codecs raise
+            raise BadInput(path, f"a chunk cannot be read ({error})", todo="copy the files again") from None
+
+    return read
+
+
+def _missing(array: Any) -> Callable[[Slices], tuple[int, int]]:
+    """Counts the chunks (shards, where there are any) of a part that have no file."""
+    folder = Path(str(array.store_path.store.root), array.store_path.path)
+
+    def count(slices: Slices) -> tuple[int, int]:
+        unit = array.shards or array.chunks
+        ranges = [range(part.start // step, -(-part.stop // step)) for part, step in zip(slices, unit, strict=True)]
+        there = {os.path.relpath(os.path.join(at, file), folder) for at, _, files in os.walk(folder) for file in files}
+        keys = (array.metadata.encode_chunk_key(index) for index in itertools.product(*ranges))
+        return sum(os.path.normpath(key) not in there for key in keys), math.prod(map(len, ranges))
+
+    return count
