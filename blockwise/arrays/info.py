@@ -26,6 +26,7 @@ class Info:
     shape: tuple[int, ...]
     """All axes; a channel axis comes first."""
     dtype: np.dtype[Any]
+    """In native byte order, as it is read."""
     voxel_size: tuple[float, ...]
     """Size of a voxel along z, y, x in `units`."""
     offset: tuple[float, ...]
@@ -80,7 +81,7 @@ def described(array: Any, where: Path, image: Callable[[], Space | None]) -> Inf
     place = place_of(space, "czyx"[-array.ndim :], where, CORRECT)
     return Info(
         shape=array.shape,
-        dtype=array.dtype,
+        dtype=array.dtype.newbyteorder("="),
         voxel_size=place.voxel_size,
         offset=place.offset,
         units=(place.unit,) * 3,

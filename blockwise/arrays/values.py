@@ -9,6 +9,25 @@ import numpy as np
 
 from blockwise.errors import WorkFailed
 
+KINDS_OF_LABELS = "buif"
+"""Kinds of numpy's types that can name objects: truth values, integers, and floats that are whole numbers."""
+
+
+def as_integers(labels: np.ndarray, where: object) -> np.ndarray:
+    """Labels as integers: truth values as uint8, floats as int64, -1 for what is not labelled.
+
+    Raises WorkFailed naming `where` for floats that are no whole numbers, or below -1.
+    """
+    if labels.dtype.kind == "b":
+        return labels.astype(np.uint8)
+    if labels.dtype.kind != "f":
+        return labels
+    whole = np.isfinite(labels) & (labels == np.rint(labels)) & (labels >= -1)
+    if not whole.all():
+        raise WorkFailed(f"{where}: labels are no whole numbers, such as {labels[~whole].flat[0]}; give other labels")
+    integers: np.ndarray = labels.astype(np.int64)
+    return integers
+
 
 def unlabelled(dtype: np.dtype[Any]) -> int | None:
     """The number in labels that means "not labelled": -1, or the largest that an unsigned type has; None for bool."""

@@ -116,6 +116,8 @@ def _group_attributes(path: Path) -> dict[str, Any]:
 def read(volume: Volume, roi: Roi) -> np.ndarray:
     """All channels of the voxels in `roi`, which must lie inside the volume: (z, y, x) or (channel, z, y, x).
 
+    In C order and native bytes, as the kernels want them, however they are stored.
+
     roi: begin and shape along z, y, x in voxels from the first one. Raises BadInput if there is no such volume.
 
     Example:
@@ -124,7 +126,8 @@ def read(volume: Volume, roi: Roi) -> np.ndarray:
     """
     with _PIPELINE, zarr.config.set({"codec_pipeline.path": READING}):
         array = open_array(volume)
-    return np.asarray(array[(..., *roi.to_slices())])
+    data = np.asarray(array[(..., *roi.to_slices())])
+    return np.ascontiguousarray(data, data.dtype.newbyteorder("="))
 
 
 def write(volume: Volume, roi: Roi, data: np.ndarray) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import zarr
@@ -11,7 +15,40 @@ from blockwise.arrays.info import SPATIAL
 from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.files.whole import check_folder
+from blockwise.files.whole import check_folder, staging
+
+PREFIX = ".importing-"
+LOCK = "in-use"
+
+
+@contextmanager
+def unfinished(target: Path) -> Iterator[Path]:
+    """A hidden folder on the disk of the target, gone afterwards; what imports that were killed have left goes too."""
+    nearest = next(parent for parent in target.absolute().parents if parent.exists())
+    for left in nearest.glob(f"{PREFIX}*"):
+        _remove_unless_used(left)
+    with staging(target, PREFIX) as folder, (folder / LOCK).open("w") as lock:
+        _locked(lock.fileno())
+        yield folder
+
+
+def _remove_unless_used(folder: Path) -> None:
+    """Remove the folder of an import that no longer runs; without a lock, or where there are none, it stays."""
+    try:
+        with (folder / LOCK).open("r+") as lock:
+            if _locked(lock.fileno()):
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError:
+        return
+
+
+def _locked(handle: int) -> bool:
+    """Whether the lock was to be had; it is given back when its file is closed, by a killed process too."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def check_target(target: Path) -> None:

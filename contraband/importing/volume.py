@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
-from blockwise.files.whole import staging
 from blockwise.grid import Voxels
 from contraband.importing.formats import open_source
 from contraband.importing.options import ImportOptions
 from contraband.importing.plan import Plan
+from contraband.importing.seen import Seen
 from contraband.importing.source import Wanted
-from contraband.importing.staging import check_target, publish
+from contraband.importing.staging import check_target, publish, unfinished
 
 Progress = Callable[[int, int], None]
 
@@ -41,34 +41,43 @@ def import_volume(
     """
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
-    with staging(target, ".importing-") as scratch:
+    with unfinished(target) as scratch:
         wanted = Wanted(chosen.name, chosen.series, chosen.level, scratch)
+        made = Volume(path=scratch / "volume.zarr" / target.name)
         try:
             with open_source(source, wanted) as opened:
                 plan = Plan(source, opened, chosen)
-                for line in plan.remarks if say else ():
-                    say(f"{source}: {line}")  # type: ignore[misc]
-                made = Volume(path=scratch / "volume.zarr" / target.name)
+                _say(say, source, plan.remarks)
                 create(made, plan.shape, plan.conversion.dtype, chosen.block, attributes=plan.attributes)
-                identity = copy(plan, made, progress)
-                open_array(made, "r+").attrs["identity"] = identity
+                identity, seen = copy(plan, made, progress)
+            said = plan.attributes["source"]["said"] | {"values": seen.words(np.dtype(plan.conversion.dtype))}
+            described = {"identity": identity, "source": plan.attributes["source"] | {"said": said}}
+            open_array(made, "r+").attrs.update(described)
             publish(made, target)
+            _say(say, source, seen.remarks(np.dtype(plan.conversion.dtype), chosen))
         except OSError as error:
             raise BadInput(target, f"cannot be written ({error.strerror or error})", todo="make room there") from None
     return info(Volume(path=target))
 
 
-def copy(plan: Plan, target: Volume, progress: Progress | None) -> str:
-    """Write every voxel, whole shards at a time; returns a checksum that only the content determines."""
+def _say(say: Callable[[str], None] | None, source: Path, lines: Iterable[str]) -> None:
+    for line in lines if say else ():
+        say(f"{source}: {line}")  # type: ignore[misc]
+
+
+def copy(plan: Plan, target: Volume, progress: Progress | None) -> tuple[str, Seen]:
+    """Write every voxel, whole shards at a time; returns a checksum that only the content determines, and its range."""
+    seen = Seen()
     array = open_array(target, "r+")
     _, size_y, size_x = plan.spatial
 
     def written(begin: Voxels, end: Voxels) -> np.ndarray:
         data = plan.read(begin, end)
+        seen.add(data)
         array[..., begin[0] : end[0], begin[1] : end[1], :] = data
         if progress:
             progress(begin[0] * size_y * size_x + (end[0] - begin[0]) * end[1] * size_x, math.prod(plan.spatial))
         return data
 
     itemsize = max(array.dtype.itemsize, plan.source.dtype.itemsize)
-    return checksum(array.dtype, plan.shape, array.shards[-3:-1], itemsize, written)
+    return checksum(array.dtype, plan.shape, array.shards[-3:-1], itemsize, written), seen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from blockwise.arrays.compare import OFF_GRID, as_text, has_size_of, voxels_between
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
@@ -207,16 +208,16 @@ def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
     """Where the truth begins in the volume, from the offsets of both; a fraction of a voxel is refused."""
     whole = info(_space(settings))
     truth = info(labels)
-    if truth.voxel_size != whole.voxel_size:
+    if not has_size_of(truth, whole):
         raise BadInput(
             labels.path,
             "has a different voxel size from the volume",
-            got=list(truth.voxel_size),
-            wanted=list(whole.voxel_size),
-            todo="import both with the same --voxel-size",
+            got=as_text(truth),
+            wanted=as_text(whole),
+            todo="import both with the same --voxel-size and --units",
         )
-    steps = [(t - w) / size for t, w, size in zip(truth.offset, whole.offset, whole.voxel_size, strict=True)]
-    if any(abs(step - round(step)) > 1e-6 for step in steps):
+    steps = voxels_between(truth, whole)
+    if any(abs(step - round(step)) > OFF_GRID for step in steps):
         raise BadInput(labels.path, "its offset is not a whole number of voxels", got=steps, wanted="whole numbers")
     z, y, x = (round(step) for step in steps)
     return z, y, x

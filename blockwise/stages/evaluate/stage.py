@@ -12,7 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
-from blockwise.arrays.values import unlabelled
+from blockwise.arrays.values import KINDS_OF_LABELS, as_integers, unlabelled
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
@@ -115,12 +115,12 @@ class Evaluate(Stage):
     def check_labels(self, labels: Volume) -> None:
         """Raise BadInput unless the labels are whole numbers that lie in the volume."""
         truth = info(labels)
-        if truth.channels is not None or truth.dtype.kind not in "ui":
+        if truth.channels is not None or truth.dtype.kind not in KINDS_OF_LABELS:
             raise BadInput(
                 labels.path,
                 "labels must be whole numbers without a channel axis",
                 got=f"{truth.shape} {truth.dtype}",
-                wanted="(z, y, x) integers",
+                wanted="(z, y, x) integers, truth values or whole floats",
             )
         outside = any(
             begin < 0 or begin + size > whole
@@ -157,7 +157,7 @@ class Evaluate(Stage):
         ids = ids[(box - block.write_roi.begin).to_slices()]
         if self.labels is None:
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
-        stored = read(self.labels, box - Coordinate(self.truth_begin))
+        stored = as_integers(read(self.labels, box - Coordinate(self.truth_begin)), self.labels.path)
         is_known = stored != unlabelled(stored.dtype)
         truth = np.where(is_known, stored.astype(np.uint64), NOT_LABELLED)
         if self.settings.per_section:
