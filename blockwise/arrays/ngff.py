@@ -42,7 +42,9 @@ def only_level(attributes: Mapping[str, Any], where: object, level: int = 0) -> 
         return None
     if len(images) > 1:
         names = ", ".join(level_paths(image)[0] for image in images)
-        raise BadInput(where, "holds several images", got="no name", wanted=f"one of {names}", todo="name one")
+        raise BadInput(
+            where, "is a zarr group of several images", got="no name", wanted=f"one of {names}", todo="name one"
+        )
     return level_at(images[0], where, level)
 
 

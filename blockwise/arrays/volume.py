@@ -27,6 +27,8 @@ from blockwise.settings import Settings
 READING = "zarrs.ZarrsCodecPipeline"
 """Decodes with half the CPU time of zarr's own. It is not used to write: it writes files in place, and a torn shard
 of fragments could not be made again once they are being replaced by final ones; zarr's own renames whole files."""
+ANY_ORDER = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+"""zarr's own, for arrays of version 2 that the other one does not read: in Fortran order, or in foreign byte order."""
 METADATA = ("zarr.json", ".zarray", ".zattrs")
 Stamps = tuple[tuple[int, int, int] | None, ...]
 
@@ -64,15 +66,19 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
 
 
 @lru_cache(maxsize=64)
-def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - the key
+def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - in the key
     """The array, opened once for as long as its metadata are the same: opening takes longer than a small block."""
     try:
-        return zarr.open_array(path, mode=mode)
+        array = zarr.open_array(path, mode=mode)
     except Exception:
         level = only_level(_group_attributes(path), path) if mode == "r" else None
         if level is None:
             raise
-        return zarr.open_array(path / level, mode=mode)
+        array = zarr.open_array(path / level, mode=mode)
+    if pipeline == READING and (array.order == "F" or not array.dtype.isnative):
+        with zarr.config.set({"codec_pipeline.path": ANY_ORDER}):
+            return zarr.open_array(array.store_path, mode=mode)
+    return array
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -61,17 +61,22 @@ def staging(target: Path, prefix: str) -> Iterator[Path]:
         raise BadInput(target, f"{nearest} cannot be written ({error.strerror})") from None
     try:
         yield folder
-    finally:
-        _remove(folder)
+    except BaseException:
+        _remove_while_written(folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder, also while threads of a library, which were told nothing of an error, still write into it."""
-    for _ in range(100):
-        shutil.rmtree(folder, ignore_errors=True)
-        if not folder.exists():
+def _remove_while_written(folder: Path) -> None:
+    """Remove a folder into which threads of a library may still write, that make it again: until it stays away."""
+    absent = 0
+    for _ in range(200):
+        if folder.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            absent = 0
+        elif (absent := absent + 1) > 5:
             return
-        time.sleep(0.05)
+        time.sleep(0.03)
 
 
 def address_in(path: str | Path) -> str | None:

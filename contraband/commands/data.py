@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput
 from contraband.commands.screen import AsJson, console, emit, meter, warn
+
+if TYPE_CHECKING:
+    from blockwise.arrays.info import Info
 
 
 def demo(
@@ -47,9 +51,7 @@ def import_volume(
     crop: Annotated[str | None, typer.Option(help="Part to take in voxels, as in z=0:125 or c=1:2.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Objects: whole floats to integers.")] = False,
     quantise: Annotated[bool, typer.Option("--quantise", help="Affinities in 0..1 to uint8.")] = False,
-    boundaries: Annotated[
-        bool, typer.Option("--boundaries", help="Boundary probabilities to uint8 affinities.")
-    ] = False,
+    boundaries: Annotated[bool, typer.Option("--boundaries", help="Boundaries to uint8 affinities.")] = False,
     offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
     as_json: AsJson = False,
@@ -63,37 +65,36 @@ def import_volume(
 
     if address := address_in(source):
         raise BadInput(address, "is an address", wanted="a path on a local disk", todo="download it first")
-    options: dict[str, object] = {
-        "name": name,
-        "series": series,
-        "level": level,
-        "axes": axes,
-        "time": time,
-        "channel": _several("--channel", channel),
-        "units": units,
-        "crop": crop,
-        "labels": labels,
-        "quantise": quantise,
-        "boundaries": boundaries,
-        "voxel_size": _three("--voxel-size", voxel_size, float),
-        "offset": _three("--offset", offset, float),
-        "block": _three("--block", block, int),
-        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
-    }
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    plain = {"name": name, "series": series, "level": level, "axes": axes, "time": time, "units": units, "crop": crop}
+    flags = {"labels": labels, "quantise": quantise, "boundaries": boundaries}
+    numbers = _numbers(channel, voxel_size, offset, block, offsets)
+    given: dict[str, Any] = {key: value for key, value in (plain | flags | numbers).items() if value is not None}
     with meter("voxels") as display:
-        made = convert(
-            Path(source),
-            target,
-            progress=lambda done, total: display.update("import", done, total),
-            say=warn,
-            **given,
-        )
+        update = partial(display.update, "import")
+        made = convert(Path(source), target, progress=update, say=warn, **given)
+    _show_volume(target, made, as_json)
+
+
+def _show_volume(target: Path, made: Info, as_json: bool) -> None:
+    """A line for the volume, and one for each thing that its file says or that was assumed."""
     said = made.attributes["source"]["said"]
     typer.echo(f"{target}: {'x'.join(map(str, made.shape))} {made.dtype}, voxel size {list(made.voxel_size)}")
     for what, words in said.items():
         typer.echo(f"  {what:<10}  {words}")
     emit(as_json, {"volume": str(target), "shape": list(made.shape), "dtype": str(made.dtype), "said": said})
+
+
+def _numbers(
+    channel: str | None, voxel_size: str | None, offset: str | None, block: str | None, offsets: str | None
+) -> dict[str, object]:
+    """Options that are lists of numbers; raises BadInput naming the flag."""
+    return {
+        "channel": _several("--channel", channel),
+        "voxel_size": _three("--voxel-size", voxel_size, float),
+        "offset": _three("--offset", offset, float),
+        "block": _three("--block", block, int),
+        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
+    }
 
 
 def _several(flag: str, text: str | None) -> list[int] | None:
