@@ -76,7 +76,7 @@ def version_of(attributes: Mapping[str, Any], image: Mapping[str, Any]) -> str:
 
 
 def _space(image: Mapping[str, Any], level: Mapping[str, Any], version: str, where: object) -> Space:
-    header = f"the OME-Zarr {version} header"
+    header = f"the multiscales of OME-Zarr {version}"
     axes = _axes(image, level)
     steps = _steps(image, level, where)
     scale, _ = _composed(steps, len(axes), where)
@@ -85,7 +85,7 @@ def _space(image: Mapping[str, Any], level: Mapping[str, Any], version: str, whe
     return Space(
         axes=Said(tuple(_name(axis) for axis in axes), header) if axes else None,
         voxel_size=Said(scale, header) if steps else None,
-        offset=Said(offset, header) if offset else None,
+        offset=Said(offset, f"{header}, half a voxel before the centre they give") if offset else None,
         units=Said(units, header) if any(units) else None,
     )
 

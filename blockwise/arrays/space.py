@@ -32,7 +32,7 @@ class Said:
     value: Any
     """A number or text, one of them per axis, or by letter of the axis: `{"z": 40.0}`; None, also within: not said."""
     where: str
-    """Such as `attribute resolution`, `the ImageJ header`."""
+    """Such as `attribute resolution`, `the ImageJ header`: it follows the word `from`."""
 
 
 @dataclass(frozen=True)

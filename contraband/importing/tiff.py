@@ -80,10 +80,24 @@ def _reader(path: Path, series: Series, scratch: Path) -> Callable[[Slices], np.
         return np.asarray(whole).__getitem__
 
     def section(number: int) -> np.ndarray:
-        with complete(path):
-            return np.asarray(images[number].asarray())
+        image = images[number]
+        with complete(path), _opened(image.parent.filehandle):
+            return np.asarray(image.asarray())
 
     return paged(leading, section)
+
+
+@contextmanager
+def _opened(handle: Any) -> Iterator[None]:
+    """A file of a series, which tifffile has closed after a look at its header."""
+    was_closed = handle.closed
+    if was_closed:
+        handle.open()
+    try:
+        yield
+    finally:
+        if was_closed:
+            handle.close()
 
 
 def _mapped(path: Path, series: Series) -> np.ndarray:

@@ -10,6 +10,7 @@ import pytest
 
 from blockwise.arrays.volume import Volume, open_array
 from blockwise.errors import BadInput
+from contraband.cli import call
 from contraband.importing.volume import import_volume
 from tests.support.foreign import (
     SHAPE,
@@ -273,3 +274,35 @@ def test_transformations_beyond_scale_and_translation_are_refused(tmp_path):
     source = ome_zarr([[{"type": "affine", "affine": [[1, 0, 0, 0]] * 3}]], version="0.5")(tmp_path)
     with pytest.raises(BadInput, match="a transformation that is not known here; got affine"):
         import_volume(source, tmp_path / "out.zarr" / "raw")
+
+
+def test_the_command_says_where_everything_comes_from(tmp_path, monkeypatch, capsys):
+    """Axes, voxel size, offset, unit and range are a line each, with who says so or that it is assumed."""
+    monkeypatch.chdir(tmp_path)
+    imagej(pixel=(0.202, 0.202), spacing=0.5, unit="micron")(tmp_path)
+    assert call(["import", "a.tif", "out.zarr/raw", "--json"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:-1] == [
+        "axes zyx from the ImageJ header",
+        "voxel size 0.5, 0.202, 0.202 um from the ImageJ header",
+        "offset 0, 0, 0 um assumed: the file says nothing",
+        "unit um from the ImageJ header",
+        "values 0 to 1919, uint16",
+    ]
+    assert json.loads(lines[-1])["said"]["unit"] == "um from the ImageJ header"
+    np.save("b.npy", VOLUME)
+    assert call(["import", "b.npy", "out.zarr/more", "--voxel-size", "40,4,4", "--channel", "0"]) == 0
+    said = capsys.readouterr().out
+    assert "40, 4, 4 nm given by --voxel-size" in said
+    assert "zyx assumed: the file says nothing" in said
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/vol.zarr/raw", "https://host/vol.zarr", "gs://bucket/a"])
+def test_addresses_are_refused_as_they_were_typed(address, tmp_path, monkeypatch, capsys):
+    """Volumes are read from disks: in import, and in every path of a run."""
+    monkeypatch.chdir(tmp_path)
+    assert call(["import", address, "out.zarr/raw"]) == 2
+    assert f"{address}: is an address" in capsys.readouterr().err
+    (tmp_path / "vol.yaml").write_text(f"affinities: {address}\noutput: out/vol.zarr\n")
+    assert call(["run", "vol.yaml"]) == 2
+    assert f"{address} is an address, and volumes must be on a local disk" in capsys.readouterr().err
