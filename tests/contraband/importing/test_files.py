@@ -92,6 +92,7 @@ def test_hidden_files_are_no_sections(suffix, tmp_path):
         path = folder / f"s{number}.{suffix}"
         Image.fromarray(section).save(path, format="TIFF" if suffix.lower().startswith("tif") else None)
         (folder / f"._s{number}.{suffix}").write_bytes(b"\0\5\x16\7" + bytes(100))
+        Image.fromarray(section + 1).save(folder / f".s{number}.{suffix}", format="TIFF")  # an image, but hidden
     (folder / ".DS_Store").write_bytes(b"x")
     (folder / "Thumbs.db").write_bytes(b"x")
     (folder / "notes.txt").write_text("taken on Monday")
@@ -340,8 +341,11 @@ def test_stale_consolidated_metadata_are_not_believed(tmp_path):
     group.create_array("old", data=VOLUME)
     zarr.consolidate_metadata(tmp_path / "a.zarr")
     zarr.create_array(tmp_path / "a.zarr", name="new", data=VOLUME + 1, zarr_format=2)
+    zarr.create_group(tmp_path / "a.zarr", path="sub", zarr_format=2)
+    zarr.consolidate_metadata(tmp_path / "a.zarr", path="sub")
+    zarr.create_array(tmp_path / "a.zarr", name="sub/later", data=VOLUME, zarr_format=2)
     assert (imported(tmp_path / "a.zarr", tmp_path, name="new")[0] == VOLUME + 1).all()
-    assert "wanted new, old" in refused(tmp_path / "a.zarr", tmp_path / "no")
+    assert "wanted new, old, sub/later" in refused(tmp_path / "a.zarr", tmp_path / "no")
 
 
 @pytest.mark.parametrize(

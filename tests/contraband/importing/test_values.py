@@ -7,6 +7,7 @@ import pytest
 
 from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.errors import BadInput
+from contraband.importing import plan
 from contraband.importing.volume import import_volume
 from tests.support.foreign import hdf5, n5, plain_tiff, zarr_array
 
@@ -126,8 +127,9 @@ def test_a_wall_is_a_wall_however_it_is_written(walls, remark, tmp_path):
     assert remark in remarks
 
 
-def test_a_weak_boundary_far_from_the_first_section_is_seen(tmp_path):
+def test_a_weak_boundary_far_from_the_first_section_is_seen(tmp_path, monkeypatch):
     """The largest number is looked for in the whole part: 200 in the last voxel makes 1 a weak boundary."""
+    monkeypatch.setattr(plan, "SCAN_BYTES", 1)
     walls = np.zeros(SHAPE, np.uint8)
     walls[0, 0, 0], walls[3, 5, 7] = 1, 200
     made, _, remarks = imported(walls, tmp_path, boundaries=True)
