@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
@@ -35,7 +36,7 @@ ZARR = ("zarr.json", ".zarray", ".zgroup")
 @contextmanager
 def open_source(path: Path, wanted: Wanted) -> Iterator[Source]:
     """The array that is meant of a file or folder; raises BadInput naming those there are."""
-    if not path.exists():
+    if not os.path.exists(path):  # False too for a name that is too long
         raise BadInput(path, "no such file", todo="check the path")
     # Only opening and reading put the blame on the file: what happens with the array has other reasons.
     with ExitStack() as stack:

@@ -96,15 +96,19 @@ def _member(path: Path, group: Any, place: str) -> Any:
     if not place:
         return group
     try:
-        return group[place]
-    except (KeyError, FileNotFoundError):
-        choose(path, place, _arrays(group))
+        return _open(group.store, f"{group.path}/{place}".strip("/"))
+    except Exception:
+        choose(path, place, sorted(_arrays(group)))
         raise
 
 
-def _arrays(group: Any) -> list[str]:
-    members = group.members(max_depth=None, use_consolidated_for_children=False)
-    return sorted(key for key, item in members if isinstance(item, zarr.Array))
+def _arrays(group: Any, prefix: str = "") -> Iterator[str]:
+    """Every array by its path; each group is opened for itself, since those that are found bring their summaries."""
+    for key, item in group.members():
+        if isinstance(item, zarr.Array):
+            yield f"{prefix}{key}"
+        else:
+            yield from _arrays(_open(item.store, item.path), f"{prefix}{key}/")
 
 
 def _ome(group: Any) -> Mapping[str, Any]:
@@ -134,7 +138,7 @@ def _level(path: Path, group: Any, place: str, wanted: Wanted) -> str:
         if not 0 <= number < len(images):
             raise BadInput(path, "no such series", got=number, wanted=f"0 to {len(images) - 1}")
         return level_at(images[number], path, wanted.level or 0)
-    names = several or _arrays(group)
+    names = several or sorted(_arrays(group))
     whole = [f"{place}/{name}" if place else name for name in names]
     if wanted.level is not None or wanted.series is not None:
         key = "level" if wanted.level is not None else "series"

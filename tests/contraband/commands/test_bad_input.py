@@ -260,7 +260,6 @@ BY_HAND: dict[str, str] = {
     "affinities=huge.zarr/blocks, volume.labels=null, blocks.shape=[1, 1, 1]": "blocks.shape",
     "volume.labels=nosuch": "nosuch: no such volume",
     "volume.labels=vol.zarr": "vol.zarr: is a zarr group",
-    "volume.labels=truth.zarr/float": "whole numbers",
     "volume.labels=truth.zarr/moved": "whole number of voxels",
     "volume.labels=truth.zarr/outside": "different shape",
     "volume.labels=truth.zarr/outside, evaluate.partial=true": "different shape",

@@ -335,16 +335,19 @@ def test_a_zipped_image_has_its_place(tmp_path):
     assert found.voxel_size == (40, 4, 4)
 
 
-def test_stale_consolidated_metadata_are_not_believed(tmp_path):
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_stale_consolidated_metadata_are_not_believed(zarr_format, tmp_path):
     """An array that was made later than the summary of its group is there all the same."""
-    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=2)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w", zarr_format=zarr_format)
     group.create_array("old", data=VOLUME)
     zarr.consolidate_metadata(tmp_path / "a.zarr")
-    zarr.create_array(tmp_path / "a.zarr", name="new", data=VOLUME + 1, zarr_format=2)
-    zarr.create_group(tmp_path / "a.zarr", path="sub", zarr_format=2)
+    zarr.create_array(tmp_path / "a.zarr", name="new", data=VOLUME + 1, zarr_format=zarr_format)
+    zarr.create_group(tmp_path / "a.zarr", path="sub", zarr_format=zarr_format)
     zarr.consolidate_metadata(tmp_path / "a.zarr", path="sub")
-    zarr.create_array(tmp_path / "a.zarr", name="sub/later", data=VOLUME, zarr_format=2)
+    zarr.create_array(tmp_path / "a.zarr", name="sub/later", data=VOLUME, zarr_format=zarr_format)
     assert (imported(tmp_path / "a.zarr", tmp_path, name="new")[0] == VOLUME + 1).all()
+    assert (imported(tmp_path / "a.zarr", tmp_path / "sub", name="sub/later")[0] == VOLUME).all()
     assert "wanted new, old, sub/later" in refused(tmp_path / "a.zarr", tmp_path / "no")
 
 
