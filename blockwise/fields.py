@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
 
+from blockwise.files import address_in
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -47,6 +49,8 @@ def expanded(path: Path) -> Path:
 
 
 def _fit_for_a_file(path: Path) -> Path:
+    if address := address_in(path):
+        raise ValueError(f"{address} is an address, and volumes must be on a local disk: download it first")
     if not path.name or any(ord(letter) < 32 for letter in str(path)):
         raise ValueError("no path of a file or folder")
     return expanded(path)

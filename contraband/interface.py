@@ -219,12 +219,13 @@ def predict(
 def import_file(source: str | Path, target: str | Path, *, progress: bool | Progress = True, **options: Any) -> Info:
     """Turn a file of another program into a volume: zarr v3 with voxel size, offset, units and axes; all or nothing.
 
-    source: .npz, .npy, .tif, a folder of .tif, HDF5, zarr or N5; it is never in memory as a whole. target: as in
-    `data/vol.zarr/raw`, which must not be there yet. options: what the file does not say of itself, with the words of
-    `contraband import --help`, such as `name="volumes/raw"`, `axes="xyz"`, `voxel_size=(10, 10, 10)`, `units="nm"`,
-    `crop="z=0:125"`, `quantise=True`. progress: as in `run`; counts voxels.
+    source: .npz, .npy, TIFF, PNG, JPEG, a folder of these, HDF5, zarr or N5; it is never in memory as a whole.
+    target: as in `data/vol.zarr/raw`, which must not be there yet. options: what the file does not say of itself, with
+    the words of `contraband import --help`, such as `name="volumes/raw"`, `axes="xyz"`, `voxel_size=(10, 10, 10)`,
+    `units="nm"`, `crop="z=0:125"`, `channel=(0,)`, `labels=True`. progress: as in `run`; counts voxels.
 
-    Returns the description of the volume: `shape`, `dtype`, `voxel_size`, `offset`, `units`, `offsets` of affinities.
+    Returns the description of the volume: `shape`, `dtype`, `voxel_size`, `offset`, `units`, `offsets` of affinities;
+    `attributes["source"]["said"]` tells where each comes from.
     Raises BadInput for files that cannot be read, and options that do not fit.
 
     Example:
@@ -238,7 +239,7 @@ def import_file(source: str | Path, target: str | Path, *, progress: bool | Prog
         def tell(done: int, total: int) -> None:
             display.update("import", done, total)
 
-        return import_volume(Path(source), Path(target), progress=tell, **options)
+        return import_volume(source, Path(target), progress=tell, say=display.say, **options)
 
 
 def _plain(value: Any) -> Any:

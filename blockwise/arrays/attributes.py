@@ -39,7 +39,7 @@ def is_empty(value: Any) -> bool:
     """Whether this is an empty list or text, or a list of nulls."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         return value == ""
-    return all(part is None for part in value)
+    return all(one is None for one in value)
 
 
 def corner(centre: Any, size: Any) -> list[float | None]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput
-from contraband.commands.screen import AsJson, console, emit, meter, warn
+from contraband import interface
+from contraband.commands.screen import AsJson, console, emit
+from contraband.progress import meter, say
 
 if TYPE_CHECKING:
     from blockwise.arrays.info import Info
@@ -30,7 +31,7 @@ def demo(
     from contraband.volumes.report import read_json
 
     with meter("steps") as steps, meter("blocks") as blocks:
-        state = Demo(folder=folder, say=warn, steps=steps.update, progress=blocks.update)
+        state = Demo(folder=folder, say=say, training_progress=steps.update, progress=blocks.update)
         run_demo(state, console())
     evaluation = folder / "test.zarr" / "evaluation.json"
     emit(as_json, {"output": str(folder), "evaluation": read_json(evaluation)["best"]} if as_json else {})
@@ -48,10 +49,10 @@ def import_volume(
     voxel_size: Annotated[str | None, typer.Option(help="Along z, y, x, as in 10,10,10.")] = None,
     offset: Annotated[str | None, typer.Option(help="Place of the first voxel's corner along z, y, x.")] = None,
     units: Annotated[str | None, typer.Option(help="Of voxel size and offset: nm, um, mm or vx.")] = None,
-    crop: Annotated[str | None, typer.Option(help="Part to take in voxels, as in z=0:125 or c=1:2.")] = None,
-    labels: Annotated[bool, typer.Option("--labels", help="Objects: whole floats to integers.")] = False,
-    quantise: Annotated[bool, typer.Option("--quantise", help="Affinities in 0..1 to uint8.")] = False,
-    boundaries: Annotated[bool, typer.Option("--boundaries", help="Boundaries to uint8 affinities.")] = False,
+    crop: Annotated[str | None, typer.Option(help="The part to take, in voxels, as in z=0:125.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Objects: turn whole floats into integers.")] = False,
+    quantise: Annotated[bool, typer.Option("--quantise", help="Turn affinities from 0 to 1 into uint8.")] = False,
+    boundaries: Annotated[bool, typer.Option("--boundaries", help="Turn boundaries into affinities.")] = False,
     offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
     as_json: AsJson = False,
@@ -60,18 +61,11 @@ def import_volume(
 
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
-    from blockwise.files import address_in
-    from contraband.importing.volume import import_volume as convert
-
-    if address := address_in(source):
-        raise BadInput(address, "is an address", wanted="a path on a local disk", todo="download it first")
     plain = {"name": name, "series": series, "level": level, "axes": axes, "time": time, "units": units, "crop": crop}
     flags = {"labels": labels, "quantise": quantise, "boundaries": boundaries}
     numbers = _numbers(channel, voxel_size, offset, block, offsets)
     given: dict[str, Any] = {key: value for key, value in (plain | flags | numbers).items() if value is not None}
-    with meter("voxels") as display:
-        update = partial(display.update, "import")
-        made = convert(Path(source), target, progress=update, say=warn, **given)
+    made = interface.import_file(source, target, **given)
     _show_volume(target, made, as_json)
 
 
@@ -93,23 +87,24 @@ def _numbers(
         "voxel_size": _three("--voxel-size", voxel_size, float),
         "offset": _three("--offset", offset, float),
         "block": _three("--block", block, int),
-        "offsets": [_three("--offsets", part, int) for part in offsets.split()] if offsets else None,
+        "offsets": [_three("--offsets", one, int) for one in offsets.split()] if offsets else None,
     }
 
 
 def _several(flag: str, text: str | None) -> list[int] | None:
     if text is None:
         return None
-    if not all(part.strip().isdecimal() for part in text.split(",")):
+    numbers = text.split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
         raise BadInput(flag, "is no number, or several with commas", got=text, wanted="such as 1 or 0,2")
-    return [int(part) for part in text.split(",")]
+    return [int(number) for number in numbers]
 
 
 def _three[Number: (int, float)](flag: str, text: str | None, kind: type[Number]) -> list[Number] | None:
     if text is None:
         return None
     try:
-        values = [kind(part) for part in text.split(",")]
+        values = [kind(number) for number in text.split(",")]
     except ValueError:
         values = []
     if len(values) != 3:

@@ -36,7 +36,7 @@ def offsets_of(
     if not isinstance(offsets, Sequence) or not all(_is_offset(offset) for offset in offsets):
         raise BadInput(where, "is not one offset z,y,x per channel", got=offsets, todo="give --offsets")
     if len(offsets) != count:
-        raise BadInput(where, "not one a channel", got=len(offsets), wanted=count or "none")
+        raise BadInput(where, "not one per channel", got=len(offsets), wanted=count or "none")
     return tuple(as_voxels(int(step) for step in offset) for offset in offsets)
 
 
@@ -66,8 +66,8 @@ def moved(data: np.ndarray, moves: Sequence[Voxels], reach: Voxels, missing: Vox
     result: np.ndarray = np.empty((len(whole), *shape), data.dtype)
     for number, move in enumerate(moves):
         begins = [more - step for more, step in zip(reach, move, strict=True)]
-        part = tuple(slice(begin, begin + size) for begin, size in zip(begins, shape, strict=True))
-        result[number] = whole[number][part]
+        region = tuple(slice(begin, begin + size) for begin, size in zip(begins, shape, strict=True))
+        result[number] = whole[number][region]
     return result
 
 

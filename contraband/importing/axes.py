@@ -9,7 +9,7 @@ from pathlib import Path
 from blockwise.arrays.space import SPATIAL
 from blockwise.errors import BadInput
 from contraband.importing.options import ImportOptions
-from contraband.importing.source import Source
+from contraband.importing.source import ForeignArray
 
 USUAL = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}
 MAX_CHANNELS = 64
@@ -18,7 +18,7 @@ DROPPED = "-"
 
 
 @dataclass(frozen=True)
-class Selection:
+class StoredAxes:
     """The stored axes by letter, and what is taken along each."""
 
     axes: str
@@ -39,7 +39,7 @@ class Selection:
         return self.axes.replace(DROPPED, "")
 
 
-def select(path: Path, source: Source, options: ImportOptions) -> Selection:
+def select(path: Path, source: ForeignArray, options: ImportOptions) -> StoredAxes:
     """What is taken of an array; raises BadInput naming the axes if that is not clear."""
     if min(source.shape, default=0) < 1:
         raise BadInput(path, "wrong number of axes", got=source.shape, wanted="2 axes or more, none of them empty")
@@ -55,10 +55,10 @@ def select(path: Path, source: Source, options: ImportOptions) -> Selection:
     is_affinity = options.quantise or options.offsets is not None or (meant and wanted is None)
     keeps = len(channels) > 1 or ("c" in sizes and is_affinity)
     spans = {axis: crop[axis] for axis in SPATIAL}
-    return Selection("".join(axes), said, spans, time, channels if keeps else None, channels[0])
+    return StoredAxes("".join(axes), said, spans, time, channels if keeps else None, channels[0])
 
 
-def _letters(path: Path, source: Source, options: ImportOptions) -> tuple[list[str], str, bool]:
+def _letters(path: Path, source: ForeignArray, options: ImportOptions) -> tuple[list[str], str, bool]:
     """A letter per stored axis, who says so, and whether that is the file."""
     shape = source.shape
     if options.axes is not None:
@@ -95,7 +95,7 @@ def _given(path: Path, shape: Sequence[int], axes: str) -> list[str]:
     return [next(left) if is_long else DROPPED for is_long in longer]
 
 
-def _named(path: Path, source: Source, letters: Sequence[str | None]) -> list[str]:
+def _named(path: Path, source: ForeignArray, letters: Sequence[str | None]) -> list[str]:
     """The letters that a file gives; an axis it has no name for may only be z, or of length 1."""
     shape = source.shape
     names = source.space.axes.value if source.space.axes else ()
@@ -137,7 +137,7 @@ def _usual(path: Path, shape: tuple[int, ...]) -> list[str]:
             "the last axis looks like colours",
             got=shape,
             wanted=f"({', '.join(usual)})",
-            todo=f"say --axes {coloured}, or --axes {usual} if it is right",
+            todo=f"use --axes {coloured}, or --axes {usual} if it is right",
         )
     return [DROPPED] * first + list(USUAL[len(kept)]) + [DROPPED] * (len(shape) - last)
 
@@ -193,15 +193,15 @@ def _channels(
 def parse_crop(text: str | None, sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
     """{axis: (begin, end)} for each axis from `z=0:125,y=10:`; raises BadInput for a part outside the array."""
     result = {axis: (0, size) for axis, size in sizes.items()}
-    for part in text.split(",") if text else ():
-        axis, _, span = part.strip().partition("=")
+    for term in text.split(",") if text else ():
+        axis, _, span = term.strip().partition("=")
         begin, colon, end = span.partition(":")
         numbers = all(not number or number.isdecimal() for number in (begin, end))
         if axis not in sizes or not colon or not numbers:
-            raise BadInput("--crop", f"is not a part of {', '.join(sizes)}", got=part, wanted="such as z=0:125,y=10:")
+            raise BadInput("--crop", f"is not a part of {', '.join(sizes)}", got=term, wanted="such as z=0:125,y=10:")
         result[axis] = (int(begin or 0), int(end or sizes[axis]))
         if not 0 <= result[axis][0] < result[axis][1] <= sizes[axis]:
-            raise BadInput("--crop", f"lies outside the {sizes[axis]} voxels along {axis}", got=part)
+            raise BadInput("--crop", f"lies outside the {sizes[axis]} voxels along {axis}", got=term)
     return result
 
 
@@ -210,7 +210,7 @@ def _others(sizes: Mapping[str, int]) -> dict[str, int]:
 
 
 def _crops(text: str | None, axis: str) -> bool:
-    return any(part.strip().startswith(f"{axis}=") for part in (text or "").split(","))
+    return any(term.strip().startswith(f"{axis}=") for term in (text or "").split(","))
 
 
 def _axes_and_shape(axes: str, shape: object) -> str:

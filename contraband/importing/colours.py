@@ -9,12 +9,12 @@ import numpy as np
 
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
-from contraband.importing.source import Slices, Source
+from contraband.importing.source import ForeignArray, Slices
 
 NAMES = {2: "grey and how opaque it is", 3: "red, green and blue", 4: "red, green, blue and how opaque they are"}
 
 
-def as_grey(path: Path, source: Source) -> Source:
+def as_grey(path: Path, source: ForeignArray) -> ForeignArray:
     """The array without its last axis of colours; raises BadInput if a voxel has any, also while it is read."""
     count = source.shape[-1]
 

@@ -61,12 +61,12 @@ FROM_BOUNDARIES = Conversion("boundaries", "uint8", channels=3, reach=1)
 def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: ImportOptions) -> Conversion:
     """What is done to the numbers; raises BadInput if they are none, or are not what the options say."""
     if dtype.kind not in "buif":
-        raise BadInput(path, "holds no plain numbers", got=dtype, wanted="integers or floats")
+        raise BadInput(path, "does not hold plain numbers", got=dtype, wanted="integers or floats")
     found = f"{dtype}, {'with' if has_channels else 'no'} channels"
     if options.boundaries:
         if has_channels or not (dtype.kind in "bf" or dtype in (np.uint8, np.uint16)):
             wanted = "(z, y, x) float in 0..1, truth values, uint8 or uint16"
-            raise BadInput(path, "boundaries need one probability a voxel", got=found, wanted=wanted)
+            raise BadInput(path, "boundaries need one probability per voxel", got=found, wanted=wanted)
         return FROM_BOUNDARIES
     if options.quantise:
         if not has_channels or dtype.kind != "f":
@@ -81,7 +81,7 @@ def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: Im
     if options.labels:
         return labels_of(path, dtype, has_channels)
     if has_channels and dtype.kind == "f":
-        raise BadInput(path, "float affinities are stored as uint8", got=dtype, todo="say --quantise")
+        raise BadInput(path, "float affinities are stored as uint8", got=dtype, todo="add --quantise")
     return KEEP.for_dtype(dtype)
 
 

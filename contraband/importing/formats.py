@@ -16,12 +16,12 @@ from contraband.importing.images import open_image
 from contraband.importing.n5_space import open_n5
 from contraband.importing.plain import open_npy, open_npz
 from contraband.importing.signatures import kind_of, refusal
-from contraband.importing.source import Slices, Source, Wanted, readable
+from contraband.importing.source import ForeignArray, Slices, Wanted, readable
 from contraband.importing.stack import open_folder, sections_in
 from contraband.importing.tiff import open_tiff
 from contraband.importing.zarrs import open_zarr
 
-Opener = Callable[[Path, Wanted], AbstractContextManager[Source]]
+Opener = Callable[[Path, Wanted], AbstractContextManager[ForeignArray]]
 FILES: dict[str, Opener] = {
     "npz": open_npz,
     "npy": open_npy,
@@ -34,7 +34,7 @@ ZARR = ("zarr.json", ".zarray", ".zgroup")
 
 
 @contextmanager
-def open_source(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_foreign(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """The array that is meant of a file or folder; raises BadInput naming those there are."""
     if not os.path.exists(path):  # False too for a name that is too long
         raise BadInput(path, "no such file", todo="check the path")

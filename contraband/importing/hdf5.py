@@ -15,11 +15,11 @@ from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.filters import check_filters
 from contraband.importing.imaris import is_imaris, open_imaris
-from contraband.importing.source import Source, Wanted, choose
+from contraband.importing.source import ForeignArray, Wanted, choose
 
 
 @contextmanager
-def open_hdf5(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_hdf5(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A dataset of an HDF5 file."""
     with h5py.File(path, "r") as file:
         if is_imaris(file) and (wanted.name is None or wanted.name.strip("/") == "DataSet"):
@@ -33,7 +33,7 @@ def open_hdf5(path: Path, wanted: Wanted) -> Iterator[Source]:
         check_filters(path, data)
         _check_parts(path, data)
         attributes = {key: plain(value) for key, value in _attributes(data).items()}
-        yield Source(data.shape, data.dtype, data.__getitem__, _space(data, attributes), attributes)
+        yield ForeignArray(data.shape, data.dtype, data.__getitem__, _space(data, attributes), attributes)
 
 
 def _dataset(path: Path, file: h5py.File, name: str | None) -> h5py.Dataset:
@@ -65,9 +65,9 @@ def _names(group: h5py.Group, prefix: str = "") -> Iterator[str]:
 
 def _check_parts(path: Path, data: h5py.Dataset) -> None:
     """Raise BadInput for a dataset whose parts lie in other files that are missing: it would read as its fill value."""
-    parts = {source.file_name for source in data.virtual_sources()} if data.is_virtual else set()
-    parts |= {name for name, _, _ in data.external or ()}
-    for name in parts - {"."}:
+    sources = {source.file_name for source in data.virtual_sources()} if data.is_virtual else set()
+    sources |= {name for name, _, _ in data.external or ()}
+    for name in sources - {"."}:
         place = name.decode() if isinstance(name, bytes) else name
         if "%" not in place and not any((folder / place).exists() for folder in (path.parent, Path())):
             raise BadInput(f"{path}:{data.name}", f"has a part in {place}, which is not there", todo="copy it too")

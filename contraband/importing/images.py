@@ -10,19 +10,21 @@ import numpy as np
 
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
-from contraband.importing.source import Source, Wanted
+from contraband.importing.source import ForeignArray, Wanted
 
 DEEP_COLOURS = (2, 4, 6)
 """PNG's numbers for kinds of pixels that hold more than one number."""
 
 
 @contextmanager
-def open_image(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_image(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """One image as a section, (y, x) or (y, x, colour)."""
     wanted.only(path)
     data, remarks = read_image(path)
     axes = Said(("y", "x", "c")[: data.ndim], "the image")
-    yield Source(data.shape, data.dtype, data.__getitem__, Space(axes), remarks=remarks, has_colours=data.ndim == 3)
+    yield ForeignArray(
+        data.shape, data.dtype, data.__getitem__, Space(axes), remarks=remarks, has_colours=data.ndim == 3
+    )
 
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -14,7 +14,7 @@ import numpy as np
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.filters import check_filters
-from contraband.importing.source import Slices, Source, Wanted
+from contraband.importing.source import ForeignArray, Slices, Wanted
 
 WHERE = "the Imaris header"
 AXES = "tczyx"
@@ -26,7 +26,7 @@ def is_imaris(file: h5py.File) -> bool:
 
 
 @contextmanager
-def open_imaris(path: Path, file: h5py.File, wanted: Wanted) -> Iterator[Source]:
+def open_imaris(path: Path, file: h5py.File, wanted: Wanted) -> Iterator[ForeignArray]:
     """One level of the image, (time, channel, z, y, x) without its padding."""
     wanted.only(path, "name", "level")
     levels = file["DataSet"]
@@ -45,14 +45,14 @@ def open_imaris(path: Path, file: h5py.File, wanted: Wanted) -> Iterator[Source]
 
     def read(slices: Slices) -> np.ndarray:
         t, c, *space = slices
-        parts = [
+        blocks = [
             times[time][f"Channel {channel}"]["Data"][tuple(space)]
             for time in range(t.start, t.stop)
             for channel in range(c.start, c.stop)
         ]
-        return np.stack(parts).reshape(t.stop - t.start, c.stop - c.start, *parts[0].shape)
+        return np.stack(blocks).reshape(t.stop - t.start, c.stop - c.start, *blocks[0].shape)
 
-    yield Source((len(times), channels, *spatial), data.dtype, read, _space(file, spatial))
+    yield ForeignArray((len(times), channels, *spatial), data.dtype, read, _space(file, spatial))
 
 
 def _space(file: h5py.File, spatial: tuple[int, ...]) -> Space:

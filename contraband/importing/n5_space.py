@@ -13,7 +13,7 @@ from blockwise.arrays.attributes import corner, first_said
 from blockwise.arrays.space import Said, Space, listed, number
 from blockwise.errors import BadInput
 from contraband.importing.n5 import N5Array
-from contraband.importing.source import Source, Wanted, choose
+from contraband.importing.source import ForeignArray, Wanted, choose
 
 SIZES = ("resolution", "voxel_size", "pixelResolution")
 PYRAMID = re.compile(r"(?:(.*)/)?s(\d+)")
@@ -21,14 +21,14 @@ PYRAMID = re.compile(r"(?:(.*)/)?s(\d+)")
 
 
 @contextmanager
-def open_n5(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_n5(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A dataset of an N5 container, or the container's place of one."""
     wanted.only(path, "name", "level")
     names = sorted(_datasets(path))
     name = _name(path, wanted, names)
     data = N5Array(path / name)
     space = _space(path, path / name, data.attributes)
-    yield Source(data.shape, data.dtype, data.__getitem__, space, data.attributes, missing=data.missing)
+    yield ForeignArray(data.shape, data.dtype, data.__getitem__, space, data.attributes, missing=data.missing)
 
 
 def _datasets(path: Path) -> Iterator[str]:

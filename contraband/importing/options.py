@@ -7,12 +7,11 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from blockwise.arrays.units import STORED, unit_called
+from blockwise.fields import Count, Positive
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 
 Size = Annotated[float, Field(gt=0)]
-Positive = Annotated[int, Field(gt=0)]
-Number = Annotated[int, Field(ge=0)]
 
 
 class ImportOptions(Settings):
@@ -20,16 +19,16 @@ class ImportOptions(Settings):
 
     name: str | None = None
     """The array in a file that holds several."""
-    series: Number | None = None
+    series: Count | None = None
     """The image in a file that holds several series, from 0."""
-    level: Number | None = None
+    level: Count | None = None
     """The level of an image with several resolutions; null: 0, the largest."""
     axes: str | None = None
     """The stored axes, slowest first, such as `zyx`, `xyz`, `yx`, `yxc`, `tczyx`; null: what the file says, else `yx`,
     `zyx`, `czyx` or `tczyx`."""
-    time: Number | None = None
+    time: Count | None = None
     """The time point to take, from 0, where there are several."""
-    channel: tuple[Number, ...] | None = None
+    channel: tuple[Count, ...] | None = None
     """The channels to take, from 0; one alone leaves no channel axis."""
     voxel_size: tuple[Size, Size, Size] | None = None
     """Along z, y, x in `units`; null: what the file says, else 1."""

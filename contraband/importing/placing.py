@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from blockwise.arrays.space import SPATIAL, Place, Said, Space, place_of
+from blockwise.arrays.space import SPATIAL, Placement, Said, Space, place_of
 from blockwise.arrays.units import factor
 from blockwise.errors import BadInput
-from contraband.importing.axes import Selection
+from contraband.importing.axes import StoredAxes
 from contraband.importing.options import ImportOptions
-from contraband.importing.source import Source
+from contraband.importing.source import ForeignArray
 
 TODO = {"voxel_size": "give --voxel-size", "offset": "give --offset", "units": "give --units"}
 NOT_SAID = "assumed: the file says nothing"
 
 
-def placed(path: Path, source: Source, axes: str, options: ImportOptions) -> Place:
+def placed(path: Path, source: ForeignArray, axes: str, options: ImportOptions) -> Placement:
     """The place of the file's array, before any crop; axes: a letter per stored axis.
 
     Raises BadInput for what the file says and makes no sense, and for lengths that are given without their unit.
@@ -66,7 +66,7 @@ def _converted(path: Path, space: Space, axes: str, given: Mapping[str, Said], u
     return Space(space.axes, numbers.get("voxel_size"), numbers.get("offset"))
 
 
-def words(selection: Selection, place: Place, source: Source) -> dict[str, str]:
+def words(selection: StoredAxes, place: Placement, source: ForeignArray) -> dict[str, str]:
     """Axes, voxel size, offset and unit in a line each, with who says so."""
     stored = selection.stored
     axes = f"{stored} {selection.said}"
@@ -86,17 +86,17 @@ def words(selection: Selection, place: Place, source: Source) -> dict[str, str]:
     }
 
 
-def _lengths(values: tuple[float, ...], place: Place, key: str, stored: str) -> str:
+def _lengths(values: tuple[float, ...], place: Placement, key: str, stored: str) -> str:
     """`20, 10, 10 um from the ImageJ header`, or each axis for itself where they have different sources."""
     sources = {axis: place.sources[key][axis] for axis in SPATIAL if axis in stored or place.sources[key][axis]}
     numbers = {axis: format(value, ".6g") for axis, value in zip(SPATIAL, values, strict=True)}
     if len(set(sources.values())) == 1:
         return f"{', '.join(numbers.values())} {place.unit} {_source(next(iter(sources.values())))}"
-    parts: list[str] = []
+    pieces: list[str] = []
     for said in dict.fromkeys(sources.values()):
         along = ", ".join(f"{axis} {numbers[axis]}" for axis in sources if sources[axis] == said)
-        parts.append(f"{along} {place.unit} {_source(said)}")
-    return "; ".join(parts)
+        pieces.append(f"{along} {place.unit} {_source(said)}")
+    return "; ".join(pieces)
 
 
 def _source(said: str | None) -> str:

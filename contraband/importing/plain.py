@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from blockwise.errors import BadInput
-from contraband.importing.source import Source, Wanted, choose
+from contraband.importing.source import ForeignArray, Wanted, choose
 
 
 @contextmanager
-def open_npz(path: Path, wanted: Wanted) -> Iterator[Source]:
-    """An array of an .npz file, unpacked to disk first: compressed members cannot be read in part."""
+def open_npz(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
+    """An array of an .npz file, unpacked to disk first: compressed members can only be read as a whole."""
     wanted.only(path, "name")
     with zipfile.ZipFile(path) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
@@ -31,11 +31,11 @@ def open_npz(path: Path, wanted: Wanted) -> Iterator[Source]:
 
 
 @contextmanager
-def open_npy(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_npy(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A .npy file, mapped into memory."""
     wanted.only(path)
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        raise BadInput(path.name, f"holds no plain numbers ({error})") from None
-    yield Source(data.shape, data.dtype, data.__getitem__)
+        raise BadInput(path.name, f"does not hold plain numbers ({error})") from None
+    yield ForeignArray(data.shape, data.dtype, data.__getitem__)

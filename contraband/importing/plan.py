@@ -18,19 +18,19 @@ from contraband.importing.colours import as_grey
 from contraband.importing.conversion import Conversion, conversion
 from contraband.importing.options import ImportOptions
 from contraband.importing.placing import placed, words
-from contraband.importing.source import Slices, Source
+from contraband.importing.source import ForeignArray, Slices
 
 NO_MOVE: Voxels = (0, 0, 0)
 SCAN_BYTES = 64 << 20
 
 
-class Plan:
+class ImportPlan:
     """What is read, and what becomes of it; raises BadInput if they do not go together.
 
     `shape`: of the result, (z, y, x) or (channel, z, y, x); `attributes`: of its array; `remarks`: lines for the user.
     """
 
-    def __init__(self, path: Path, source: Source, options: ImportOptions) -> None:
+    def __init__(self, path: Path, source: ForeignArray, options: ImportOptions) -> None:
         self.path = path
         if source.has_colours and options.channel is None and options.axes is None and "c=" not in (options.crop or ""):
             source = as_grey(path, source)

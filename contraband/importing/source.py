@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Source:
+class ForeignArray:
     """An array in a file, and what the file says of it."""
 
     shape: tuple[int, ...]
@@ -60,7 +60,7 @@ class Source:
     filled: str = "0"
     """What chunks without a file are read as."""
 
-    def with_remarks(self, *remarks: str) -> Source:
+    def with_remarks(self, *remarks: str) -> ForeignArray:
         """The same with more to say."""
         return replace(self, remarks=(*self.remarks, *remarks))
 
@@ -104,8 +104,3 @@ def _cause(error: Exception) -> tuple[str, str]:
     if "filter" in text or "plugin" in text:
         return f"is packed by a filter of HDF5 that is not installed ({text})", "pip install hdf5plugin"
     return f"cannot be read ({text})", "copy or export the file again"
-
-
-def every(shape: Sequence[int]) -> Slices:
-    """All of an array."""
-    return tuple(slice(0, size) for size in shape)

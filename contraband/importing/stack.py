@@ -13,7 +13,7 @@ from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.images import read_image
 from contraband.importing.signatures import kind_of
-from contraband.importing.source import Source, Wanted
+from contraband.importing.source import ForeignArray, Wanted
 from contraband.importing.tiff import one_image, paged
 
 
@@ -30,7 +30,7 @@ def sections_in(folder: Path) -> dict[str, list[Path]]:
 
 
 @contextmanager
-def open_folder(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A folder with one image per section, in the order of the numbers in their names."""
     wanted.only(path)
     kinds = sections_in(path)
@@ -57,7 +57,7 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[Source]:
         return data
 
     names = ("z", "y", "x", "c")[: first.ndim + 1]
-    yield Source(
+    yield ForeignArray(
         (len(files), *first.shape),
         first.dtype,
         paged((len(files),), section),
@@ -73,8 +73,8 @@ def _reader(kind: str) -> Callable[[Path], tuple[np.ndarray, tuple[str, ...]]]:
 
 def _gaps(files: Sequence[Path]) -> tuple[str, ...]:
     """A remark if the numbers of sections leave some out."""
-    numbers = [[int(part) for part in re.findall(r"\d+", file.stem)] for file in files]
-    if len({len(parts) for parts in numbers}) != 1 or not numbers[0]:
+    numbers = [[int(digits) for digits in re.findall(r"\d+", file.stem)] for file in files]
+    if len({len(found) for found in numbers}) != 1 or not numbers[0]:
         return ()
     columns = [column for column in zip(*numbers, strict=True) if len(set(column)) > 1]
     if len(columns) != 1:
@@ -90,4 +90,4 @@ def _gaps(files: Sequence[Path]) -> tuple[str, ...]:
 
 def by_number(path: Path) -> list[tuple[int, str]]:
     """Sorts slice2 before slice10."""
-    return [(int(part or -1), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(piece or -1), "") if piece.isdigit() else (-1, piece) for piece in re.split(r"(\d+)", path.name)]

@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 
 from blockwise.errors import BadInput
-from contraband.importing.source import Slices, Source, Wanted
+from contraband.importing.source import ForeignArray, Slices, Wanted
 from contraband.importing.tiff_space import has_colours, space_of
 
 Series = Any
@@ -22,7 +22,7 @@ Series = Any
 
 
 @contextmanager
-def open_tiff(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_tiff(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """One series of images of a TIFF file, mapped into memory where it is stored in one piece."""
     wanted.only(path, "series", "level")
     with complete(path):
@@ -33,7 +33,7 @@ def open_tiff(path: Path, wanted: Wanted) -> Iterator[Source]:
             level = _level(path, series, wanted.level or 0)
             space, remarks = space_of(file, series, level, number)
             read = _reader(path, level, wanted.scratch)
-        yield Source(level.shape, level.dtype, read, space, remarks=remarks, has_colours=has_colours(level))
+        yield ForeignArray(level.shape, level.dtype, read, space, remarks=remarks, has_colours=has_colours(level))
 
 
 def _chosen(path: Path, file: tifffile.TiffFile, wanted: Wanted) -> tuple[Series, int]:
@@ -142,7 +142,7 @@ def paged(leading: tuple[int, ...], page: Callable[[int], np.ndarray]) -> Callab
 
     def read(slices: Slices) -> np.ndarray:
         wanted = numbers[slices[: len(leading)]]
-        parts = [page(int(number))[slices[len(leading) :]] for number in wanted.ravel()]
-        return np.stack(parts).reshape(*wanted.shape, *parts[0].shape)
+        pages = [page(int(number))[slices[len(leading) :]] for number in wanted.ravel()]
+        return np.stack(pages).reshape(*wanted.shape, *pages[0].shape)
 
     return read

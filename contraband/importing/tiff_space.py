@@ -41,7 +41,7 @@ def space_of(file: tifffile.TiffFile, series: Any, level: Any, number: int) -> t
     readers = {"imagej": _imagej, "ome": _ome}
     size, offset, units, remarks = readers.get(series.kind, _known)(file, series, number)
     ratios = {
-        axis.lower(): whole / part for axis, whole, part in zip(level.axes, series.shape, level.shape, strict=False)
+        axis.lower(): whole / size for axis, whole, size in zip(level.axes, series.shape, level.shape, strict=False)
     }
     size = {axis: value * ratios.get(axis, 1) for axis, value in size.items()}
     unit = next((unit_called(text) for text in units.values() if not says_nothing(text)), None)

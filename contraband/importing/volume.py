@@ -13,22 +13,23 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
+from blockwise.files import address_in
 from blockwise.grid import Voxels
-from contraband.importing.formats import open_source
+from contraband.importing.formats import open_foreign
 from contraband.importing.options import ImportOptions
-from contraband.importing.plan import Plan
+from contraband.importing.plan import ImportPlan
 from contraband.importing.seen import Seen
 from contraband.importing.source import Wanted
 from contraband.importing.staging import check_target, publish, unfinished
 
-Progress = Callable[[int, int], None]
+VoxelProgress = Callable[[int, int], None]
 
 
 def import_volume(
-    source: Path,
+    source: str | Path,
     target: Path,
     *,
-    progress: Progress | None = None,
+    progress: VoxelProgress | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Info:
@@ -39,14 +40,17 @@ def import_volume(
     progress: told (voxels done, all voxels). say: told each remark on the file, one line. Where axes, voxel size,
     offset and unit come from is in the attribute `source` of the volume, under `said`.
     """
+    if address := address_in(source):
+        raise BadInput(address, "is an address", wanted="a path on a local disk", todo="download it first")
+    source = Path(source)
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
     with unfinished(target) as scratch:
         wanted = Wanted(chosen.name, chosen.series, chosen.level, scratch)
         made = Volume(path=scratch / "volume.zarr" / target.name)
         try:
-            with open_source(source, wanted) as opened:
-                plan = Plan(source, opened, chosen)
+            with open_foreign(source, wanted) as opened:
+                plan = ImportPlan(source, opened, chosen)
                 _say(say, source, plan.remarks)
                 create(made, plan.shape, plan.conversion.dtype, chosen.block, attributes=plan.attributes)
                 identity, seen = copy(plan, made, progress)
@@ -65,7 +69,7 @@ def _say(say: Callable[[str], None] | None, source: Path, lines: Iterable[str]) 
         say(f"{source}: {line}")  # type: ignore[misc]
 
 
-def copy(plan: Plan, target: Volume, progress: Progress | None) -> tuple[str, Seen]:
+def copy(plan: ImportPlan, target: Volume, progress: VoxelProgress | None) -> tuple[str, Seen]:
     """Write every voxel, whole shards at a time; returns a checksum that only the content determines, and its range."""
     seen = Seen()
     array = open_array(target, "r+")

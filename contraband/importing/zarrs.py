@@ -18,14 +18,14 @@ from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_ima
 from blockwise.arrays.space import Space
 from blockwise.errors import BadInput
 from contraband.importing.signatures import zipped_root
-from contraband.importing.source import Slices, Source, Wanted, choose
+from contraband.importing.source import ForeignArray, Slices, Wanted, choose
 
 SERIES = "bioformats2raw.layout"
 """The attribute of a group of images that Bio-Formats has converted."""
 
 
 @contextmanager
-def open_zarr(path: Path, wanted: Wanted) -> Iterator[Source]:
+def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A zarr array, or one in a zarr group; of an image, one level."""
     with _store(path) as (store, root):
         try:
@@ -43,12 +43,12 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[Source]:
         except (BadInput, PermissionError):
             raise
         except Exception as error:  # zarr has one for everything, and not all are of one kind
-            raise BadInput(path, f"is not zarr that can be read ({error})") from None
+            raise BadInput(path, f"is not readable zarr ({error})") from None
         missing = _missing(array) if path.is_dir() else None
         fill = array.fill_value
         filled = "0, since the array has no fill value" if fill is None else f"its fill value {fill}"
         read = _reader(path, array)
-        yield Source(array.shape, array.dtype, read, space, attributes, missing=missing, filled=filled)
+        yield ForeignArray(array.shape, array.dtype, read, space, attributes, missing=missing, filled=filled)
 
 
 @contextmanager
@@ -86,9 +86,9 @@ def _in_group(path: Path, group: Any, wanted: Wanted) -> tuple[Any, list[tuple[M
         node = _member(path, group, place)
     else:
         wanted.only(path, "name")
-    parts = place.split("/")
-    above = [_member(path, group, "/".join(parts[:count])) for count in reversed(range(len(parts)))]
-    return node, [(dict(one.attrs), "/".join(parts[len(parts) - 1 - number :])) for number, one in enumerate(above)]
+    names = place.split("/")
+    above = [_member(path, group, "/".join(names[:count])) for count in reversed(range(len(names)))]
+    return node, [(dict(one.attrs), "/".join(names[len(names) - 1 - number :])) for number, one in enumerate(above)]
 
 
 def _member(path: Path, group: Any, place: str) -> Any:
@@ -183,7 +183,7 @@ def _missing(array: Any) -> Callable[[Slices], tuple[int, int]]:
 
     def count(slices: Slices) -> tuple[int, int]:
         unit = array.shards or array.chunks
-        ranges = [range(part.start // step, -(-part.stop // step)) for part, step in zip(slices, unit, strict=True)]
+        ranges = [range(span.start // step, -(-span.stop // step)) for span, step in zip(slices, unit, strict=True)]
         there = {os.path.relpath(os.path.join(at, file), folder) for at, _, files in os.walk(folder) for file in files}
         keys = (array.metadata.encode_chunk_key(index) for index in itertools.product(*ranges))
         return sum(os.path.normpath(key) not in there for key in keys), math.prod(map(len, ranges))

@@ -19,13 +19,12 @@ CALLED_BY_OTHERS = {
 
 LOADED_BY_NAME = {
     "bokeh": "the pages of Dask's dashboard",
-    "imagecodecs": "tifffile decodes packed TIFF files with it",
     "tensorboard": "torch.utils.tensorboard writes with it",
     "zarrs": "zarr's codec pipeline, named in the settings of zarr",
 }
 """Runtime dependencies that no file of the packages imports, and who needs them."""
 
-MODULES = {"connected-components-3d": "cc3d", "pyyaml": "yaml"}
+MODULES = {"connected-components-3d": "cc3d", "pillow": "PIL", "pyyaml": "yaml"}
 """Where the package is not called as the module is."""
 
 REQUIRED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
