@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.attributes import space_of_attributes
-from blockwise.arrays.space import SPATIAL, Space, letter_of, place_of
+from blockwise.arrays.space import SPATIAL, Space, place_of
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 
@@ -96,11 +96,12 @@ def described(array: Any, where: Path, image: Callable[[], Space | None]) -> Inf
 def axis_names_of(space: Space, ndim: int, where: Path) -> tuple[str, ...]:
     """The axes by name; raises BadInput for any other order than (channel,) z, y, x."""
     expected = SPATIAL if ndim == 3 else ("channel", *SPATIAL)
-    letters = space.letters()
-    if letters is None or space.axes is None:
+    letters = space.letters(ndim)
+    names = space.axes.value if space.axes else ()
+    if letters is None and len(names) in (0, ndim):
         return expected
-    plain = tuple(str(name).rstrip("^") for name in space.axes.value)
-    if len(plain) == ndim and letters[-3:] == SPATIAL and all(letter_of(name) != "t" for name in plain):
+    plain = tuple(str(name).rstrip("^") for name in names)
+    if letters is not None and letters[-3:] == SPATIAL and "t" not in letters:
         return (*plain[:-3], *SPATIAL)
     raise BadInput(
         where,

@@ -22,6 +22,8 @@ LETTERS = {
 }
 """One letter for each axis that we know, by the names that programs give it."""
 DEFAULTS = {"voxel_size": 1, "offset": 0}
+_COUNTED = re.compile(r"(?:(?:dim|axis|phony_dim)_?\d+)?")
+"""Names that xarray, HDF5 and others give to axes without one."""
 _WITH_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\D*)\s*")
 
 
@@ -53,12 +55,15 @@ class Space:
         """What this says, and what only `other` says."""
         return Space(*(getattr(self, key) or getattr(other, key) for key in ("axes", "voxel_size", "offset", "units")))
 
-    def letters(self) -> tuple[str | None, ...] | None:
-        """A letter of `tczyx` per stored axis, None for an axis of another kind; None if no axis has a known name."""
-        if self.axes is None or not isinstance(self.axes.value, Sequence):
+    def letters(self, ndim: int) -> tuple[str | None, ...] | None:
+        """A letter of `tczyx` for each of `ndim` stored axes, None for an axis of another kind.
+
+        None where nothing is said: other than `ndim` names, or names that only count (dim_0).
+        """
+        names = self.axes.value if self.axes else ()
+        if len(names) != ndim or all(is_unnamed(name) for name in names):
             return None
-        found = tuple(letter_of(name) for name in self.axes.value)
-        return found if any(found) else None
+        return tuple(letter_of(name) for name in names)
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,11 @@ class Placement:
     unit: str
     sources: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
     """For `voxel_size` and `offset` by axis, for `units` under `unit`: where it is said; None where it is assumed."""
+
+
+def is_unnamed(name: object) -> bool:
+    """Whether an axis has no name, or one that a library made up."""
+    return name is None or (isinstance(name, str) and _COUNTED.fullmatch(name.strip()) is not None)
 
 
 def letter_of(name: object) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from blockwise.arrays.space import SPATIAL
+from blockwise.arrays.space import SPATIAL, is_unnamed
 from blockwise.errors import BadInput
 from contraband.importing.options import ImportOptions
 from contraband.importing.source import ForeignArray
@@ -63,9 +63,10 @@ def _letters(path: Path, source: ForeignArray, options: ImportOptions) -> tuple[
     shape = source.shape
     if options.axes is not None:
         return _given(path, shape, options.axes), "as --axes says", True
-    letters = source.space.letters()
     said = source.space.axes
-    if letters is None or said is None or len(letters) != len(shape) or letters.count(None) == len(shape) - 2 > 1:
+    letters = source.space.letters(len(shape))
+    unnamed = 0 if letters is None or said is None else sum(is_unnamed(name) for name in said.value)
+    if letters is None or said is None or unnamed == len(shape) - 2 > 1:
         return _usual(path, shape), "assumed: the file says nothing", False
     if not {"y", "x"} <= set(letters):
         raise BadInput(
@@ -104,7 +105,7 @@ def _named(path: Path, source: ForeignArray, letters: Sequence[str | None]) -> l
         doubled = letter is not None and (letter in result or letter in letters[number + 1 :])
         if (letter is None or doubled) and size == 1:
             result.append(DROPPED)
-        elif letter is None and letters.count(None) == 1 and "z" not in letters:
+        elif is_unnamed(names[number]) and letters.count(None) == 1 and "z" not in letters:
             result.append("z")
         elif letter is None or (doubled and letter in result):
             raise BadInput(

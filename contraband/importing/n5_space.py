@@ -83,7 +83,8 @@ def _said(attributes: Mapping[str, Any], factors: Any, scaled: Sequence[str]) ->
         units = Said(pixel["unit"], "attribute pixelResolution")
     offset = first_said(attributes, ("offset",))
     names = attributes.get("axes") or attributes.get("axis_names")
-    axes = Said(_turned(names), "attribute axes") if isinstance(names, Sequence) else None
+    is_named = isinstance(names, Sequence) and all(isinstance(name, str) for name in names)
+    axes = Said(tuple(reversed(names)), "attribute axes") if is_named and names else None
     own = Space(axes, *(said and Said(_turned(said.value), said.where) for said in (size, offset, units)))
     return own.over(_of_transform(attributes.get("transform")))
 

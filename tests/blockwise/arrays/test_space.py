@@ -201,3 +201,11 @@ def test_fractions_are_no_ids(value):
     """A probability is no object."""
     with pytest.raises(BadInput, match="labels are no whole numbers"):
         as_ids(np.array([1.0, value]), "labels")
+
+
+@pytest.mark.parametrize("names", [["a", "b", "c"], ["z", "y"], ["t", "z", "y", "x"]])
+def test_axes_that_are_not_ours_are_refused(names, tmp_path):
+    """Names of another kind, or of another number of axes."""
+    data = VOLUME[None] if len(names) == 4 else VOLUME
+    with pytest.raises(BadInput, match="wrong axis order"):
+        info(Volume(path=zarr_array(data, axis_names=names)(tmp_path)))

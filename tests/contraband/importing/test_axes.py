@@ -211,3 +211,16 @@ def test_one_of_several_series_is_taken(several, tmp_path):
         import_volume(path, tmp_path / "out.zarr" / "raw", series=2)
     for number, image in enumerate(images):
         assert (imported(path, tmp_path / f"out{number}", series=number) == image).all()
+
+
+@pytest.mark.parametrize("names", [["angle", "y", "x"], ["a", "b", "c"], ["z", "lambda", "x"]])
+def test_named_axes_of_another_kind_are_no_sections(names, tmp_path):
+    """Only an axis without any name may be taken for z; the others are named in the refusal."""
+    with pytest.raises(BadInput, match=f"{names[0]} 4, {names[1]} 20, {names[2]} 24"):
+        import_volume(zarr_array(names=names, zarr_format=3)(tmp_path), tmp_path / "out.zarr" / "raw")
+
+
+@pytest.mark.parametrize("names", [["dim_0", "dim_1", "dim_2"], ["dim_0", "y", "x"], [None, "y", "x"]])
+def test_axes_whose_names_only_count_have_none(names, tmp_path):
+    """dim_0 of xarray is no name."""
+    assert (imported(zarr_array(names=names, zarr_format=3)(tmp_path), tmp_path) == VOLUME).all()
