@@ -9,8 +9,6 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
 
-from blockwise.files import address_in
-
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -21,6 +19,7 @@ MOST_BYTES = 2**60
 _UNITS = (("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("KiB", 2**10), ("kB", 10**3), ("B", 1))
 
 
+_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):/+")
 _VARIABLES = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_]\w*))")
 _IN_BRACES = re.compile(r"\$\{([^{}]*)\}")
 
@@ -46,6 +45,13 @@ def expanded(path: Path) -> Path:
         return Path(with_variables(str(path))).expanduser()
     except RuntimeError:
         raise ValueError(f"there is no home folder for {path.parts[0]}") from None
+
+
+def address_in(path: str | Path) -> str | None:
+    """The address on the network, as zarr and others take them, that stands in the place of a path; None for a path."""
+    # A Path has lost the second slash of an address.
+    found = _ADDRESS.match(str(path))
+    return f"{found.group(1)}://{str(path)[found.end() :]}" if found else None
 
 
 def _fit_for_a_file(path: Path) -> Path:

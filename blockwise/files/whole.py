@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -15,7 +14,6 @@ from typing import IO
 
 from blockwise.errors import BadInput
 
-_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):/+")
 PARTIAL = ".partial"
 """How the name of a file ends that is being written."""
 ROOM = 80
@@ -77,13 +75,6 @@ def _remove_while_written(folder: Path) -> None:
         elif (absent := absent + 1) > 5:
             return
         time.sleep(0.03)
-
-
-def address_in(path: str | Path) -> str | None:
-    """The address on the network, as zarr and others take them, that stands in the place of a path; None for a path."""
-    # A Path has lost the second slash of an address.
-    found = _ADDRESS.match(str(path))
-    return f"{found.group(1)}://{str(path)[found.end() :]}" if found else None
 
 
 def check_folder(path: Path, key: str) -> None:

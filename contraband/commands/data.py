@@ -9,7 +9,7 @@ import typer
 
 from blockwise.errors import BadInput
 from contraband import interface
-from contraband.commands.screen import AsJson, console, emit
+from contraband.commands.screen import AsJson, console, emit, place
 from contraband.progress import meter, say
 
 if TYPE_CHECKING:
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 
 def demo(
-    folder: Annotated[Path, typer.Option("--output", help="Folder for everything the demo makes.")] = Path("out/demo"),
+    folder: Annotated[
+        Path, typer.Option("--output", help="Folder for everything the demo makes.", callback=place)
+    ] = Path("out/demo"),
     as_json: AsJson = False,
 ) -> None:
     """Run the whole line on a small made-up volume: train, predict, segment, score, draw.
 
     Example: contraband demo --output out/demo
     """
-    from blockwise.files import check_folder
+    from blockwise.files.whole import check_folder
 
     check_folder(folder / "test.zarr", "--output")
     from contraband.demo.demo import Demo, run_demo
@@ -38,8 +40,10 @@ def demo(
 
 
 def import_volume(
-    source: Annotated[str, typer.Argument(help="npz, npy, TIFF, PNG, JPEG, a folder of them, HDF5, zarr or N5.")],
-    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.")],
+    source: Annotated[
+        Path, typer.Argument(help="npz, npy, TIFF, PNG, JPEG, a folder of them, HDF5, zarr or N5.", callback=place)
+    ],
+    target: Annotated[Path, typer.Argument(help="New volume, as in data/vol.zarr/raw.", callback=place)],
     name: Annotated[str | None, typer.Option(help="The array in a file that holds several.")] = None,
     series: Annotated[int | None, typer.Option(help="The image in a file of several series, from 0.")] = None,
     level: Annotated[int | None, typer.Option(help="The resolution of an image that has several, from 0.")] = None,

@@ -43,7 +43,10 @@ def _remove_unless_used(folder: Path) -> None:
 
 
 def _locked(handle: int) -> bool:
-    """Whether the lock was to be had; it is given back when its file is closed, by a killed process too."""
+    """Whether the lock was to be had; it is given back when its file is closed, by a killed process too.
+
+    Not a lock of the process: two imports may run in one.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

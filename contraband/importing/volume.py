@@ -13,7 +13,7 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
-from blockwise.files import address_in
+from blockwise.fields import address_in
 from blockwise.grid import Voxels
 from contraband.importing.formats import open_foreign
 from contraband.importing.options import ImportOptions

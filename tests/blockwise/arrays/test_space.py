@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
+from blockwise.arrays.values import as_integers
 from funlib.geometry import Roi
 
 from blockwise.arrays.compare import has_size_of, voxels_between
-from blockwise.arrays.labels import as_ids
 from blockwise.arrays.units import NANOMETRES, factor, unit_called
 from blockwise.arrays.volume import Volume, create, info, read
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, WorkFailed
 from tests.support.foreign import VOLUME, ome_zarr, scale, space_axes, translation, zarr_array
 
 SPELLINGS = {
@@ -189,18 +189,20 @@ def test_places_are_compared_in_one_unit(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "uint64", "float32", "float64"])
-def test_labels_of_any_type_are_ids(dtype):
-    """Truth values, integers and whole floats name the same objects."""
+def test_labels_of_any_type_are_integers(dtype):
+    """Truth values, integers and whole floats name the same objects, -1 stays what is not labelled."""
     labels = np.array([0, 1, 1, 0]).astype(dtype)
-    assert as_ids(labels, "labels").tolist() == [0, 1, 1, 0]
-    assert as_ids(labels, "labels").dtype == np.uint64
+    assert as_integers(labels, "labels").tolist() == [0, 1, 1, 0]
+    assert as_integers(labels, "labels").dtype.kind in "iu"
+    if labels.dtype.kind in "if":
+        assert as_integers(labels - 1, "labels").tolist() == [-1, 0, 0, -1]
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, -0.5, np.inf])
-def test_fractions_are_no_ids(value):
+@pytest.mark.parametrize("value", [0.5, np.nan, -0.5, np.inf, -2])
+def test_fractions_are_no_labels(value):
     """A probability is no object."""
-    with pytest.raises(BadInput, match="labels are no whole numbers"):
-        as_ids(np.array([1.0, value]), "labels")
+    with pytest.raises(WorkFailed, match="labels are no whole numbers"):
+        as_integers(np.array([1.0, value]), "labels")
 
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], ["z", "y"], ["t", "z", "y", "x"]])
