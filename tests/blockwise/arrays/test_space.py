@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import zarr
-from blockwise.arrays.values import as_integers
 from funlib.geometry import Roi
 
 from blockwise.arrays.compare import has_size_of, voxels_between
 from blockwise.arrays.units import NANOMETRES, factor, unit_called
+from blockwise.arrays.values import as_integers
 from blockwise.arrays.volume import Volume, create, info, read
 from blockwise.errors import BadInput, WorkFailed
 from tests.support.foreign import VOLUME, ome_zarr, scale, space_axes, translation, zarr_array
