@@ -40,7 +40,7 @@ FOREIGN = (
 )
 """How files begin that we cannot read: what they are, and what to do."""
 AT_208 = b"MAP "
-KNOWN = ".npz, .npy, TIFF, PNG, JPEG, a folder of them, HDF5, zarr, N5"
+KNOWN = "give .npz, .npy, TIFF, PNG, JPEG, a folder of these, HDF5, zarr or N5"
 
 
 def kind_of(file: Path) -> str:
@@ -68,16 +68,16 @@ def zipped_root(file: Path) -> str | None:
 def refusal(path: Path) -> BadInput:
     """Why a file cannot be read at all."""
     if path.is_dir():
-        return BadInput(path, "is a folder in no known format", wanted=KNOWN)
+        return BadInput(path, "is a folder in no known format", todo=KNOWN)
     head = _head(path)
     if not head:
         return BadInput(path, "is empty", todo="copy the file again")
     for begin, name, todo in FOREIGN:
         if head.startswith(begin):
-            return BadInput(path, f"is {name}, which is not read here", wanted=KNOWN, todo=todo)
+            return BadInput(path, f"is {name}, which is not read here", todo=todo)
     if head[208:212] == AT_208:
-        return BadInput(path, "is an MRC file, which is not read here", wanted=KNOWN, todo="export it as TIFF")
-    return BadInput(path, "is in no known format", wanted=KNOWN)
+        return BadInput(path, "is an MRC file, which is not read here", todo="export it as TIFF")
+    return BadInput(path, "is in no known format", todo=KNOWN)
 
 
 def _head(file: Path) -> bytes:

@@ -41,7 +41,7 @@ def import_volume(
     offset and unit come from is in the attribute `source` of the volume, under `said`.
     """
     if address := address_in(source):
-        raise BadInput(address, "is an address", wanted="a path on a local disk", todo="download it first")
+        raise BadInput(address, "is an address, and volumes must be on a local disk", todo="download it first")
     source = Path(source)
     chosen = ImportOptions.parse(options, "import")
     check_target(target)

@@ -143,9 +143,8 @@ def _level(path: Path, group: Any, place: str, wanted: Wanted) -> str:
     if wanted.level is not None or wanted.series is not None:
         key = "level" if wanted.level is not None else "series"
         listed = ", ".join(whole[:12])
-        raise BadInput(
-            path, f"--{key} is for an OME-Zarr image, and this is none or several", wanted=f"--name {listed}"
-        )
+        what = f"--{key} is for an OME-Zarr image, and this is none or several"
+        raise BadInput(path, what, todo=f"give --name with one of {listed}")
     return names[whole.index(choose(path, None, whole))]
 
 
