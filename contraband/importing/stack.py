@@ -14,7 +14,7 @@ from blockwise.errors import BadInput
 from contraband.importing.images import read_image
 from contraband.importing.signatures import kind_of
 from contraband.importing.source import ForeignArray, Wanted
-from contraband.importing.tiff import one_image, paged
+from contraband.importing.tiff import one_image, paged, space_in_plane
 
 
 def sections_in(folder: Path) -> dict[str, list[Path]]:
@@ -57,11 +57,12 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         return data
 
     names = ("z", "y", "x", "c")[: first.ndim + 1]
+    plane = space_in_plane(files[0]) if kind == "tiff" else Space()
     yield ForeignArray(
         (len(files), *first.shape),
         first.dtype,
         paged((len(files),), section),
-        Space(Said(names, "the folder, a section per file")),
+        Space(Said(names, "the folder, a section per file")).over(plane),
         remarks=(*remarks, *_gaps(files)),
         has_colours=first.ndim == 3,
     )

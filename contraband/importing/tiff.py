@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
+from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.source import ForeignArray, Slices, Wanted
 from contraband.importing.tiff_space import has_colours, space_of
@@ -107,6 +108,18 @@ def _mapped(path: Path, series: Series) -> np.ndarray:
         return np.memmap(path, dtype, "r", offset=series.dataoffset, shape=series.shape)
     except ValueError as error:
         raise BadInput(path, f"is damaged ({error})", todo="copy or export the file again") from None
+
+
+def space_in_plane(path: Path) -> Space:
+    """What a file with one section says of y and x."""
+    with complete(path), tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        space, _ = space_of(file, series, series, 0)
+    said = space.voxel_size
+    if said is None:
+        return Space()
+    size = {axis: value for axis, value in said.value.items() if axis != "z"}
+    return Space(voxel_size=Said(size, f"{said.where} of the first section"), units=space.units)
 
 
 def one_image(path: Path) -> np.ndarray:

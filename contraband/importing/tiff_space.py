@@ -73,7 +73,8 @@ def _imagej(file: tifffile.TiffFile, series: Any, number: int) -> Found:  # noqa
     is_calibrated = _is_number(spacing) or not says_nothing(unit) or any(value != 1 for value in size.values())
     if not is_calibrated or (unit_called(unit) == "vx" and set(size.values()) <= {1.0} and not _is_number(spacing)):
         return {}, {}, {}, ()
-    size["z"] = abs(float(spacing)) if _is_number(spacing) and spacing else 1.0
+    if set("ZIQ") & set(series.axes):
+        size["z"] = abs(float(spacing)) if _is_number(spacing) and spacing else 1.0
     # The origin is given in voxels, with x = (number - origin) * size.
     origins = {axis: meta.get(f"{axis}origin") for axis in size}
     offset = {axis: -float(at) * size[axis] for axis, at in origins.items() if _is_number(at) and at}

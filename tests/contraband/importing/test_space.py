@@ -306,3 +306,17 @@ def test_addresses_are_refused_as_they_were_typed(address, tmp_path, monkeypatch
     (tmp_path / "vol.yaml").write_text(f"affinities: {address}\noutput: out/vol.zarr\n")
     assert call(["run", "vol.yaml"]) == 2
     assert f"{address} is an address, and volumes must be on a local disk" in capsys.readouterr().err
+
+
+def test_sections_of_a_folder_say_their_size_along_y_and_x(tmp_path):
+    """The first of them speaks for all; along z nothing is said, and that is."""
+    (tmp_path / "sections").mkdir()
+    for number, section in enumerate(VOLUME):
+        imagej("YX", pixel=(0.2, 0.4), data=section, unit="um")(tmp_path)
+        (tmp_path / "a.tif").rename(tmp_path / "sections" / f"s{number}.tif")
+    found = import_volume(tmp_path / "sections", tmp_path / "out.zarr" / "raw")
+    assert found.voxel_size == pytest.approx((1, 0.4, 0.2))
+    said = found.attributes["source"]["said"]["voxel size"]
+    assert said == (
+        "z 1 um assumed: the file says nothing; y 0.4, x 0.2 um from the ImageJ header of the first section"
+    )
