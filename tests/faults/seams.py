@@ -165,7 +165,7 @@ def wrap_store(cls: Any, striker: Striker) -> None:
     around(striker, cls, "fail", lambda self, stage, rows: (f"fail {word(stage)}", [row.key for row in rows]))
     around(striker, cls, "put_stage", lambda self, info: (f"{ends[info.finished]} {word(info.name)}", ()))
     around(striker, cls, "put_all", lambda self, table, entries: in_block("tables"))
-    around(striker, cls, "claim", lambda self, identity: ("claim", ()))
+    around(striker, cls, "claim", lambda *args, **kwargs: ("claim", ()))
     around(striker, cls, "clear", lambda self, stage: (f"clear {word(stage)}", ()))
 
 
