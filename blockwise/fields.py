@@ -58,7 +58,7 @@ def _fit_for_a_file(path: Path) -> Path:
     if address := address_in(path):
         raise ValueError(f"{address} is an address, and volumes must be on a local disk: download it first")
     if not path.name or any(ord(letter) < 32 for letter in str(path)):
-        raise ValueError("no path of a file or folder")
+        raise ValueError("is not the path of a file or folder")
     return expanded(path)
 
 
@@ -103,7 +103,7 @@ def bytes_of(amount: object, info: ValidationInfo) -> ByteSize:
     except (ValueError, OverflowError):
         found = 0
     if not 0 < found < MOST_BYTES:
-        raise ValueError('no amount of memory, such as "8GB"')
+        raise ValueError('is not an amount of memory, such as "8GB"')
     return ByteSize(found)
 
 

@@ -59,7 +59,7 @@ def _as_json(data: object, where: object, key: str = "") -> str:
         for name, value in entries:
             _as_json(value, where, f"{key}.{name}".lstrip("."))
         place = f"{where}: {key}" if key else where
-        raise BadInput(place, f"is no plain number or text ({error})", got=_short(data)) from None
+        raise BadInput(place, f"is not a plain number or text ({error})", got=_short(data)) from None
 
 
 def with_lists(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
@@ -153,7 +153,7 @@ def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
     try:
         data = parse_yaml(text.replace("\t", " ") if tabs_are_spaces else text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(path, f"is not YAML that can be used ({shortened(one_line(str(error)), 300)})") from None
+        raise BadInput(path, f"is not usable YAML ({shortened(one_line(str(error)), 300)})") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise BadInput(path, "is not a mapping of keys to values", got=type(data).__name__)
     return data

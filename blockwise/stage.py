@@ -56,7 +56,7 @@ class Stage(Settings, ABC):
     def substages(self, store: Store) -> Iterable[Stage]:
         """Stages run ahead of the blocks of this one, each asked for when the one before it is finished.
 
-        For work that cannot be cut into blocks before the stages ahead have ended. Asked for anew whenever blocks of
+        For work that cannot be cut into blocks before the stages ahead have ended. Asked for again whenever blocks of
         this stage are left; the same store gives the same ones. Each is called `<this stage>/<its own word>`, and its
         blocks are marked, tried again and resumed as all are. A stage that follows another has none.
         """
@@ -75,7 +75,7 @@ class Stage(Settings, ABC):
         return ()
 
     def parameters(self) -> dict[str, object]:
-        """What the result depends on beside inputs and block shape: all settings except places on disk.
+        """What the result depends on apart from inputs and block shape: all settings except places on disk.
 
         The keys of a field `settings`, the section of the volume's file that a stage was made from, count as its own.
         """
@@ -94,7 +94,7 @@ class Stage(Settings, ABC):
     def blocks_to_redo(self, box: Voxels, store: Store) -> np.ndarray:
         """What is done for that before anything is forgotten; harmless when repeated, and if the volume does not grow.
 
-        Returns (counts) bool: blocks in the box that are made anew all the same.
+        Returns (counts) bool: blocks in the box that are redone all the same.
         """
         return np.zeros(self.grid().counts, bool)
 

@@ -1,6 +1,6 @@
 """A volume that has only become larger: what of the finished stages stays as it is, and how the store takes it over.
 
-What counts is a box of whole blocks that begins at the first voxel. Outside of it everything is made anew: blocks that
+What counts is a box of whole blocks that begins at the first voxel. Outside of it everything is redone: blocks that
 the end of the old volume cut off, and those that read beyond it. Blocks are named by their place, so none is renamed.
 """
 
@@ -63,13 +63,13 @@ class Growth:
     trusted: bool = False
     """The user's word that no old voxel has changed; without it only what can be proved counts."""
     kept: dict[str, Kept] = field(default_factory=dict)
-    anew: dict[str, Grid] = field(default_factory=dict)
+    redone: dict[str, Grid] = field(default_factory=dict)
     """Stages that are made again as a whole because of those."""
     sources: dict[Path, tuple[Voxels, Voxels]] = field(default_factory=dict)
     """The arrays that have grown: from which shape to which."""
 
     def covers(self, stage: Stage, new: StageInfo, made: set[str]) -> bool:
-        """Whether the growth is all that makes the stage's finished blocks stale; if so, it is among `kept` or `anew`.
+        """Whether growth is all that makes the stage's finished blocks stale; if so, it is among `kept` or `redone`.
 
         Raises Stale if only the content of an array is in doubt.
         """
@@ -86,7 +86,7 @@ class Growth:
         if box is None or not all(box) or not _fits(stage):
             if not self._above(old):
                 return False
-            self.anew[stage.name] = new.grid
+            self.redone[stage.name] = new.grid
             return True
         # Finished blocks of the old volume, and those that a run has taken over before it died.
         fits = self.store.done_mask(stage.name, new.grid, old.fingerprint)
@@ -96,7 +96,7 @@ class Growth:
         if doubt := self._doubt(stage, old, made):
             if fits.any():
                 raise doubt
-            self.anew[stage.name] = new.grid
+            self.redone[stage.name] = new.grid
             return True
         self.kept[stage.name] = Kept(stage, new, box, fits & new.grid.inside(box))
         return True
@@ -133,13 +133,13 @@ class Growth:
             f"{name} keeps {np.count_nonzero(one.done)} blocks and makes {np.count_nonzero(~one.done)}"
             for name, one in self.kept.items()
         ]
-        if self.anew:
-            stages.append("redone: " + ", ".join(f"{name} ({grid.count})" for name, grid in self.anew.items()))
+        if self.redone:
+            stages.append("redone: " + ", ".join(f"{name} ({grid.count})" for name, grid in self.redone.items()))
         return f"{grown}: {'; '.join(stages)}"
 
     def _above(self, old: StageInfo) -> set[str]:
         """Stages that have grown and that this one was made from."""
-        return {name for name in (*self.kept, *self.anew) if f"upstream {name}" in old.ingredients}
+        return {name for name in (*self.kept, *self.redone) if f"upstream {name}" in old.ingredients}
 
     def _is_all(self, old: StageInfo, was: Mapping[str, Any], new: StageInfo) -> bool:
         """Whether nothing but the volume has changed, and what comes from outside or from stages that have grown."""
@@ -156,9 +156,9 @@ class Growth:
         return True
 
     def _same(self, old: StageInfo) -> Voxels | None:
-        """The box in which what the stage reads is as it was; None if some of it is made anew."""
+        """The box in which what the stage reads is as it was; None if some of it is redone."""
         above = self._above(old)
-        if above & set(self.anew):
+        if above & set(self.redone):
             return None
         boxes = [old.grid.volume, *(self.kept[name].box for name in above)]
         return as_voxels(min(ends) for ends in zip(*boxes, strict=True))
@@ -214,7 +214,7 @@ def doubtful(old: list[dict[str, Any]] | None, volume: Volume, before: Voxels, a
 
 
 def _plain(documents: list[dict[str, Any]], aside: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """What metadata say beside the shape along z, y, x, what an import notes, and the keys left aside."""
+    """What metadata say apart from the shape along z, y, x, what an import notes, and the keys left aside."""
     for place, document in enumerate(deepcopy(documents)):
         for attributes in (document, document.get("attributes", {})):
             for name in _ASIDE:

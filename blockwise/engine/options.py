@@ -1,4 +1,4 @@
-"""What is asked of a run beside its stages, and what it answers."""
+"""What is asked of a run apart from its stages, and what it answers."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def examine(
         digests[stage.name] = digest
         made |= set(info.outputs)
     # What was made from a volume that has since grown is stale, even if this run does not make it again.
-    clear |= _made_of({*growth.kept, *growth.anew}, stages, known)
+    clear |= _made_of({*growth.kept, *growth.redone}, stages, known)
     return Preflight(tuple(jobs), tuple(name for name in reversed(known) if name in clear - growth.kept.keys()), growth)
 
 

@@ -29,7 +29,7 @@ def settle() -> None:
     """Keep freed memory for the next block, and leave what was imported out of garbage collection.
 
     By itself the C library (and Dask, which makes it worse) gives every large array back to the system, which
-    then has to clear its pages anew for the next block: a third of the time of a block.
+    then has to clear its pages again for the next block: a third of the time of a block.
     """
     gc.freeze()
     option = _of_c_library("mallopt")

@@ -1,4 +1,4 @@
-"""Blocks of a stage one after the other; where the stage allows it, files are read and written beside the computing."""
+"""Blocks of a stage one after the other; where the stage allows it, files are read and written meanwhile."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def last_line(text: str) -> str:
 
 
 def reset_peak_rss() -> None:
-    """Let the peak memory of this process begin anew, where the system can."""
+    """Let the peak memory of this process begin again, where the system can."""
     files = _memory_files(os.getpid())
     if files is not None:
         os.write(files[0], b"5")

@@ -74,7 +74,7 @@ def is_crowded(slots, used):
 
 @compiled
 def refill(slots, links):
-    """Enter all places that live anew, so that no slot is stale; returns how many there are."""
+    """Enter all places that live again, so that no slot is stale; returns how many there are."""
     slots[0][:] = 0
     used = 0
     for place in range(len(links)):

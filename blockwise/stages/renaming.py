@@ -41,7 +41,7 @@ def is_counted_after(store: Store) -> bool:
 
 
 def carry_numbers(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
-    """(counts) bool: blocks in `box` whose final numbers are wrong in a larger volume, and must be made anew.
+    """(counts) bool: blocks in `box` whose final numbers are wrong in a larger volume, and must be redone.
 
     Of all others the numbers on disk are added to those that the store knows of each block.
     """

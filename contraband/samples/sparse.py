@@ -26,7 +26,7 @@ class SparseSamples(SegmentationSamples):
     """Raw around a labelled point with all points in sight: points (P, 3), point_labels (P,), valid (P,), and labels.
 
     The points are whole voxels of the network's output; rows that are not valid are padding. Labels are all -1 where
-    there is no ground truth beside the points.
+    there is no ground truth but the points.
     """
 
     def __init__(self, points: Points, drawing: Drawing, label_shape: Shape3) -> None:

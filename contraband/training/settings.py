@@ -72,7 +72,7 @@ class TrainSettings(Augmentations):
     """Use `torch.compile`."""
 
     workers: NonNegativeInt | None = None
-    """Loader processes; left out: none on a CPU, up to four beside a GPU."""
+    """Loader processes; left out: none on a CPU, up to four with a GPU."""
 
     loader_timeout_s: PositiveFloat = 45.0
     """A loader process that gives no batch for so long is taken for hung, and the training stops."""

@@ -46,7 +46,7 @@ class Output:
 
     @property
     def foreground(self) -> Volume:
-        """What predict writes beside affinities, if the network predicts it."""
+        """What predict also writes, if the network predicts it."""
         return self.array("foreground")
 
     @property

@@ -52,7 +52,7 @@ class Predict(Overlapping):
     channels: int
     offsets: tuple[Voxels, ...] = ()
     foreground: Volume | None = None
-    """Where the last channel goes if the network predicts foreground beside affinities; `channels` is without it."""
+    """Where the last channel goes if the network also predicts foreground; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     needs_gpu: bool = False

@@ -40,12 +40,12 @@ def test_an_amount_is_bytes_inside_and_text_in_a_file(text: str, amount: int, ag
 @pytest.mark.parametrize("amount", ["lots", "", "GB", "-1GB", "0", "nan", "1e400GB", "8 GB more", 8, 8e9, True, [], {}])
 def test_what_is_no_amount_is_refused_in_a_file(amount: Any) -> None:
     """A number without a unit too, for nobody means eight bytes."""
-    with pytest.raises(BadInput, match=r'test: memory: no amount of memory, such as "8GB"; got'):
+    with pytest.raises(BadInput, match=r'test: memory: is not an amount of memory, such as "8GB"; got'):
         Shelf.parse({"memory": amount}, "test")
 
 
 @pytest.mark.parametrize("amount", [0, -1, 2**60, True, 8.0])
 def test_a_number_of_bytes_is_checked_too(amount: Any) -> None:
     """In Python a number may be given, and has the same limits."""
-    with pytest.raises(ValueError, match="no amount of memory"):
+    with pytest.raises(ValueError, match="not an amount of memory"):
         Shelf(memory=amount)

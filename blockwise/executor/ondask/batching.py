@@ -6,7 +6,7 @@ TARGET_S = 0.5
 """A batch should take about this long: 100 times what Dask needs for a task, and too short to be missed."""
 OVERLAPPED = 8
 """Blocks in a batch, even of slow ones, where blocks are read and written while others are computed: the first one of a
-batch is read, and the last one written, with nothing beside it."""
+batch is read, and the last one written, while nothing is computed."""
 LONGEST_S = 60.0
 """Such a batch takes about this long at most: so much is done again if a worker dies."""
 LIMIT = 128

@@ -60,7 +60,7 @@ class OnDask:
     ) -> None:
         """promised: resources that workers not yet there will bring. deadline_s: a block that takes longer, and far
         longer than all others of its stage so far, hangs; None: never. lost_s: a worker that says nothing for so long,
-        and computes nothing, is started anew. batch_limit: blocks in a batch at most."""
+        and computes nothing, is restarted. batch_limit: blocks in a batch at most."""
         self.client: Any = client
         self._url = store_url
         self._pool = Pool(client, promised or {}, lost_s)

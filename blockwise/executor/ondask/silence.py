@@ -2,7 +2,7 @@
 
 A worker that dies is noticed at once, as its connection ends. One that is stopped (SIGSTOP, a suspended job) or hangs
 keeps its connection and says nothing; so does one whose compiled code holds the interpreter, which must be left alone.
-The nanny, a process of its own beside the worker, tells them apart: only one of them uses processor time.
+The nanny, a process of its own next to the worker, tells them apart: only one of them uses processor time.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Silence:
 
 
 class Listener:
-    """Asks the nannies of silent workers, and has those that are lost started anew; never waits for an answer."""
+    """Asks the nannies of silent workers, and has those that are lost restarted; never waits for an answer."""
 
     def __init__(self, client: Client, lost_s: float = LOST_S) -> None:
         self._client: Any = client
@@ -143,7 +143,7 @@ class Listener:
         self.silence.answered(address, sign)
 
     async def _give_up(self, address: str) -> None:
-        """Killed and started anew by its nanny; removed from the scheduler if there is none, or if it is silent too."""
+        """Killed and restarted by its nanny; removed from the scheduler if there is none, or if it is silent too."""
         try:
             await self._client.scheduler.restart_workers(
                 workers=[address],

@@ -20,8 +20,8 @@ class WatershedRules(Settings):
     """Standard deviation of the Gaussian that smooths the heights, in voxels; 0: none."""
 
     affinity_weight: Fraction = 0.5
-    """What the affinity with a higher neighbour counts beside its height, when a voxel chooses where to climb; at 0, a
-    voxel beside a membrane that is one voxel thin climbs to either side."""
+    """How much of the affinity with a higher neighbour is added to its height when a voxel chooses where to climb; at
+    0, a voxel beside a membrane that is one voxel thin climbs to either side."""
 
     dip: Fraction = 0.05
     """A peak is joined with a higher one two steps away, if the voxel between is at most this fraction of the highest

@@ -29,7 +29,7 @@ class AgglomerateSettings(MergeRules):
 
     memory: Memory | None = None
     """A graph that needs more, such as "8GB", is solved in boxes side by side; the result is the same. A box may take
-    this much, beside what its process takes anyway; a worker has as many at a time as it has threads. null: never."""
+    this much, on top of what its process takes anyway; a worker has as many at a time as threads. null: never."""
 
 
 class Agglomerate(Stage):

@@ -1,4 +1,4 @@
-"""Look at a finished run where blocks meet: make it anew there in one piece, and compare with what is stored."""
+"""Look at a finished run where blocks meet: compute it again there in one piece, and compare with what is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with stored numbers, seen beside those computed anew: pure comparisons of arrays."""
+"""What is wrong with stored numbers, seen next to those computed again: pure comparisons of arrays."""
 
 from __future__ import annotations
 

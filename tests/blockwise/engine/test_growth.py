@@ -206,7 +206,7 @@ def test_a_volume_that_grows_while_its_run_is_dead(
 
 
 def test_edges_counted_after_renaming_are_not_trusted(folder: Path, fresh: set[tuple[str, str]]) -> None:
-    """Edges redone on final numbers do not know which parts of a fragment met near the old end: both are made anew."""
+    """Edges redone on final numbers do not know which parts of a fragment met near the old end: both are redone."""
     run(folder, redo="edges")
     put(folder, NEW)
     with pytest.raises(Stale, match="--redo fragments"):
@@ -219,7 +219,7 @@ def test_edges_counted_after_renaming_are_not_trusted(folder: Path, fresh: set[t
 
 
 def test_edges_redone_with_the_growth(folder: Path, fresh: set[tuple[str, str]]) -> None:
-    """Fragments are kept though edges are counted anew."""
+    """Fragments are kept though edges are counted again."""
     put(folder, NEW)
     results = run(folder, redo="edges")
     assert results["fragments"].blocks_skipped > 0 == results["edges"].blocks_skipped
