@@ -15,7 +15,7 @@ PLAIN_SECONDS = 5.0
 """In a log, a line no more often."""
 CELL_SECONDS = 0.25
 """In a notebook, a picture no more often."""
-INTERRUPTED = "interrupted; what is finished is kept, the same call goes on"
+INTERRUPTED = "interrupted; what is finished is kept, and the same call goes on from there"
 
 
 class Display(Protocol):

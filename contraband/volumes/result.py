@@ -98,7 +98,7 @@ class Result:
         stop = float(self._finished("agglomerate").ingredients["agglomerate.stop"])
         if not stop <= threshold <= 1:
             todo = f"lower agglomerate.stop from {stop:g}, and run again" if 0 <= threshold < stop else ""
-            raise BadInput("threshold", "cannot be had", got=threshold, wanted=f"{stop:g} to 1", todo=todo)
+            raise BadInput("threshold", "is not available", got=threshold, wanted=f"{stop:g} to 1", todo=todo)
         tree = self.dendrogram
         segment = cut(tree, threshold)
 

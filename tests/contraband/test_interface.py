@@ -207,7 +207,7 @@ def test_what_is_not_there_is_said_in_one_line(settings: cb.VolumeSettings) -> N
         result.stored("embeddings")
     cb.run(settings, last="agglomerate", progress=False)
     for threshold in (-1.0, 1.5, float("nan")):
-        with pytest.raises(cb.BadInput, match=r"threshold: cannot be had; got .*, wanted 0(\.0)? to 1"):
+        with pytest.raises(cb.BadInput, match=r"threshold: is not available; got .*, wanted 0(\.0)? to 1"):
             result.segments(threshold)
     other = cb.load_settings(settings.model_dump(mode="json"), ["output=out/b.zarr"])
     cb.run(other, last="fragments", progress=False)

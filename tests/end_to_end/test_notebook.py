@@ -127,7 +127,7 @@ def test_a_notebook_is_interrupted_and_goes_on(kind: str, demo: Path) -> None:
     wrong, stopped, gone_on, seen = asyncio.run(play())
     assert wrong.startswith("BadInput: --from: no such stage in this run; got evaluation")
     assert len(wrong.splitlines()) == 1
-    assert "interrupted; what is finished is kept, the same call goes on" in stopped
+    assert "interrupted; what is finished is kept, and the same call goes on from there" in stopped
     assert "fragments: " in stopped
     lines = gone_on.splitlines()
     assert [line for line in lines if line.startswith("fragments: ")] == [lines[0 if kind == "none" else 1]]
