@@ -67,7 +67,7 @@ def sections(kind: type[Settings]) -> list[Section]:
         before = merged.get(tuple(where))
         own = tuple(key for key in keys(declaring) if key.name in _own_names(declaring))
         if before is None:
-            merged[tuple(where)] = Section(tuple(where), _paragraph(declaring.__doc__ or ""), own)
+            merged[tuple(where)] = Section(tuple(where), summary(declaring), own)
         else:  # a base class that nothing else is made from
             merged[tuple(where)] = Section(before.places, before.meaning, before.keys + own)
     return list(merged.values())
@@ -96,7 +96,7 @@ def _key(name: str, field: FieldInfo, text: str) -> Key:
     alternatives = _alternatives(field.annotation, field.metadata)
     unit = next((f", in {unit}" for end, unit in _UNITS.items() if name.endswith(end)), "")
     default = None if field.is_required() else _plain(field.get_default(call_default_factory=True))
-    meaning = field.description or text or _paragraph((section and section.__doc__) or "")
+    meaning = field.description or text or (summary(section) if section else "")
     return Key(name, _either(alternatives) + unit, field.is_required(), default, meaning, section, is_list)
 
 
@@ -199,9 +199,14 @@ def _texts(kind: type[Settings]) -> dict[str, str]:
         if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
             continue
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str):
-            found[field.target.id] = _paragraph(text.value.value)
+            found[field.target.id] = _in_one_line(text.value.value)
     return found
 
 
-def _paragraph(text: str) -> str:
+def summary(kind: type[Settings]) -> str:
+    """What a class says of itself, up to its example, in one line."""
+    return _in_one_line(inspect.cleandoc(kind.__doc__ or "").partition("\n\nExample:")[0])
+
+
+def _in_one_line(text: str) -> str:
     return " ".join(text.split())

@@ -92,8 +92,10 @@ def _text(value: Any) -> str:
 
 def commented(which: str) -> Iterator[str]:
     """The lines of a file that holds every key at its default; what must be given is there as a comment."""
+    from contraband.commands.keys import summary
+
     kind = _kind(which)
-    yield from textwrap.wrap(_paragraph(kind.__doc__), WIDTH, initial_indent="# ", subsequent_indent="# ")
+    yield from textwrap.wrap(summary(kind), WIDTH, initial_indent="# ", subsequent_indent="# ")
     if which == "volume":
         yield from _keys(kind, _Style(is_json=False), "")
     else:
@@ -151,7 +153,3 @@ def _section(key: Key, style: _Style, indent: str) -> Iterator[str]:
     yield first
     yield from _keys(key.section, inner, f"{indent}  ")
     yield from last
-
-
-def _paragraph(text: str | None) -> str:
-    return " ".join((text or "").split())

@@ -25,7 +25,11 @@ EXPERIMENT = {
 
 
 class Inner(Settings):
-    """What is inside."""
+    """What is
+    inside.
+
+    Example: never shown.
+    """
 
     depth_vx: PositiveInt
     """How deep."""
