@@ -49,6 +49,10 @@ class Stage(Settings, ABC):
         """Raise BadInput if the stage cannot work; write nothing. Earlier outputs may be missing."""
         return
 
+    def notes(self) -> Iterable[str]:
+        """What the user should know before it runs, a line each: what of an input is left out."""
+        return ()
+
     def prepare(self, store: Store) -> None:
         """Create the outputs; harmless when they are there."""
         return

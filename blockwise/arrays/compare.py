@@ -19,13 +19,6 @@ def size_in(found: Info, unit: str) -> tuple[float, ...] | None:
     return None if ratio is None else tuple(size * ratio for size in found.voxel_size)
 
 
-def has_size_of(found: Info, other: Info) -> bool:
-    """Whether voxels of both have the same size."""
-    sizes = size_in(found, other.units[0])
-    pairs = zip(sizes or (), other.voxel_size, strict=False)
-    return sizes is not None and all(abs(one - two) <= TOLERANCE * two for one, two in pairs)
-
-
 def voxels_between(found: Info, other: Info) -> tuple[float, ...]:
     """How many voxels after `other` a volume of the same voxel size begins, along z, y, x."""
     ratio = factor(found.units[0], other.units[0]) or 1.0

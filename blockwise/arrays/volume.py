@@ -164,7 +164,8 @@ def create(
     """Make an empty array whose shards are whole blocks; keeps one that is there, and enlarges it to the shape.
 
     shape: (z, y, x) or (channel, z, y, x). block: voxels of a shard along z, y, x.
-    like: whose voxel size, offset and units it gets. Raises BadInput if another array is there already.
+    like: whose voxel size, offset and units it gets, also if it is there: these may have been mended. Raises BadInput
+    if another array is there already.
 
     Example:
         found = info(source)
@@ -178,6 +179,7 @@ def create(
     units = like.units if like else ("nm",) * 3
     if is_there(volume.path):
         _fit(volume, tuple(shape), dtype, spatial)
+        _describe_again(volume, {"voxel_size": list(scale), "offset": list(offset), "units": list(units)}, attributes)
         describe_multiscale(volume.path, names, scale, offset, units)
         return
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
@@ -254,6 +256,15 @@ def _fit(volume: Volume, shape: tuple[int, ...], dtype: str, shard: Voxels) -> N
     check_whole_shards(volume, shard)
     if smaller:
         open_array(volume, "r+").resize(shape)
+        flush(volume.path, [volume.path / name for name in METADATA])
+
+
+def _describe_again(volume: Volume, place: dict[str, Any], attributes: dict[str, Any] | None) -> None:
+    """Give an array that is there the attributes that it would be made with."""
+    wanted = {**place, **(attributes or {})}
+    array = open_array(volume)
+    if any(array.attrs.get(key) != value for key, value in wanted.items()):
+        open_array(volume, "r+").attrs.update(wanted)
         flush(volume.path, [volume.path / name for name in METADATA])
 
 

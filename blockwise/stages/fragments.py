@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
 from blockwise.fields import Fraction, Place
@@ -48,12 +49,16 @@ class Fragments(Stage):
     """The affinities come from outside, not from a stage of the same run."""
     mask: Volume | None = None
     """Voxels where this is 0 are background."""
+    mask_placed: Placement | None = None
+    """Where the mask lies; None: exactly on the volume."""
     shape: Voxels
     block: Voxels
     settings: FragmentSettings
     foreground: Volume | None
     """How sure it is that a voxel is foreground: whole numbers up to the full value of their type, or floats to 1.
     Needed where the settings have a foreground."""
+    foreground_placed: Placement | None = None
+    """Where the foreground lies; None: exactly on the volume."""
 
     @property
     def foreground_given(self) -> bool:
@@ -73,7 +78,7 @@ class Fragments(Stage):
         # The names by which finished blocks know them.
         chosen["foreground_given"] = self.foreground_given
         chosen["foreground_threshold"] = None if wanted is None else wanted.threshold
-        return chosen
+        return {key: value for key, value in chosen.items() if value is not None or not key.endswith("_placed")}
 
     def inputs(self) -> tuple[Volume, ...]:
         foreground = self.foreground if self.foreground_given else None
@@ -102,11 +107,11 @@ class Fragments(Stage):
 
     def inside(self, roi: Roi) -> np.ndarray | None:
         """Where voxels are neither masked nor background by their foreground; None if all are."""
-        mask = read(self.mask, roi) != 0 if self.mask else None
+        mask = read_placed(self.mask, self.mask_placed, roi) != 0 if self.mask else None
         wanted = self.settings.foreground
         if self.foreground is None or wanted is None:
             return mask
-        above = is_foreground(read(self.foreground, roi), wanted.threshold)
+        above = is_foreground(read_placed(self.foreground, self.foreground_placed, roi), wanted.threshold)
         return above if mask is None else above & mask
 
     def label(self, roi: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -126,17 +131,15 @@ class Fragments(Stage):
         store.put(LINKS, block.key, pack_links(linked))
 
 
-def check_foreground(volume: Volume, shape: Voxels) -> None:
+def check_foreground(volume: Volume) -> None:
     """Raise BadInput for a volume that cannot tell foreground from background."""
     found = info(volume)
-    if found.shape != shape:
-        raise BadInput(volume.path, "has a different shape from the volume", got=found.shape, wanted=shape)
-    if found.dtype.kind not in "uf":
+    if found.channels is not None or found.dtype.kind not in "uf":
         raise BadInput(
             volume.path,
             "has the wrong type for a foreground",
-            got=found.dtype,
-            wanted="uint8, uint16 or floats from 0 to 1",
+            got=f"{found.shape} {found.dtype}",
+            wanted="(z, y, x) uint8, uint16 or floats from 0 to 1",
         )
 
 

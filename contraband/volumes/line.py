@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from blockwise.arrays.compare import OFF_GRID, as_text, has_size_of, voxels_between
+from blockwise.arrays.placement import Placement, covering, place_in
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
@@ -24,6 +24,8 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     check_beginning(settings)
     shape = volume_shape(settings)
     block = _clip(settings.blocks.shape, shape)
+    if settings.volume.raw and settings.affinities:
+        place_in(Volume(path=settings.volume.raw), _segmented(settings))  # not read here, but shown with the result
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
@@ -87,17 +89,20 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     depth, height, width = (max([1, *(-offset[axis] for offset in chosen)]) for axis in range(3))
     mask = Volume(path=settings.volume.mask) if settings.volume.mask else None
     if mask is not None:
-        _check_mask(mask, shape)
+        _check_mask(mask)
+    foreground, foreground_placed = _foreground(settings, first)
     return [
         Fragments(
             affinities=affinities,
             target=fragments,
             mask=mask,
+            mask_placed=covering(mask, _segmented(settings)) if mask else None,
             shape=shape,
             block=block,
             given=not first,
             settings=settings.fragments,
-            foreground=_foreground(settings, shape, first),
+            foreground=foreground,
+            foreground_placed=foreground_placed,
         ),
         Edges(
             affinities=affinities,
@@ -120,18 +125,18 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     ]
 
 
-def _foreground(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> Volume | None:
-    """The foreground given or predicted, if one is wanted; raises BadInput if there is none.
+def _foreground(settings: VolumeSettings, first: list[Stage]) -> tuple[Volume | None, Placement | None]:
+    """The foreground given or predicted, if one is wanted, and where it lies; raises BadInput if there is none.
 
     first: the stage that predicts, or nothing.
     """
     wanted = settings.fragments.foreground
     if wanted is None:
-        return None
+        return None, None
     if wanted.volume is not None:
         given = Volume(path=wanted.volume)
-        check_foreground(given, shape)
-        return given
+        check_foreground(given)
+        return given, covering(given, _segmented(settings))
     if not first:
         raise BadInput(
             "fragments.foreground.volume",
@@ -148,13 +153,11 @@ def _foreground(settings: VolumeSettings, shape: Voxels, first: list[Stage]) -> 
             wanted="one channel more",
             todo="name a volume, or use fragments.background",
         )
-    return Output(settings.output).foreground
+    return Output(settings.output).foreground, None
 
 
-def _check_mask(mask: Volume, shape: Voxels) -> None:
+def _check_mask(mask: Volume) -> None:
     found = info(mask)
-    if found.spatial != shape:
-        raise BadInput(mask.path, "has a different shape from the volume", got=found.spatial, wanted=shape)
     if found.channels is not None or found.dtype.kind not in "bui":
         raise BadInput(
             mask.path,
@@ -193,36 +196,17 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
         labels=labels,
         dendrogram=Output(settings.output).dendrogram,
         skeletons=settings.volume.skeletons,
-        space=_space(settings) if settings.volume.skeletons else None,
+        space=_segmented(settings) if settings.volume.skeletons else None,
         target=Output(settings.output).evaluation,
         shape=shape,
         block=block,
         thresholds=thresholds,
-        truth_begin=_truth_begin(settings, labels) if labels else (0, 0, 0),
+        truth_begin=place_in(labels, _segmented(settings)).begin if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
         settings=settings.evaluate,
     )
 
 
-def _truth_begin(settings: VolumeSettings, labels: Volume) -> Voxels:
-    """Where the truth begins in the volume, from the offsets of both; a fraction of a voxel is refused."""
-    whole = info(_space(settings))
-    truth = info(labels)
-    if not has_size_of(truth, whole):
-        raise BadInput(
-            labels.path,
-            "has a different voxel size from the volume",
-            got=as_text(truth),
-            wanted=as_text(whole),
-            todo="import both with the same --voxel-size and --units",
-        )
-    steps = voxels_between(truth, whole)
-    if any(abs(step - round(step)) > OFF_GRID for step in steps):
-        raise BadInput(labels.path, "its offset is not a whole number of voxels", got=steps, wanted="whole numbers")
-    z, y, x = (round(step) for step in steps)
-    return z, y, x
-
-
-def _space(settings: VolumeSettings) -> Volume:
-    """The volume that voxel size and offset are taken from."""
-    return Volume(path=settings.volume.raw or settings.affinities)  # type: ignore[arg-type]
+def _segmented(settings: VolumeSettings) -> Volume:
+    """The volume that is segmented, against which all others are placed: given affinities, else raw."""
+    return Volume(path=settings.affinities or settings.volume.raw)  # type: ignore[arg-type]

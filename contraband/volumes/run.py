@@ -50,6 +50,8 @@ def execute(
     ):
         for job in flight.jobs:
             executor.check(job.stage)
+        for note in (note for stage in line for note in stage.notes()):
+            options.announce(note)
         with (
             claimed(settings, store, belonging, options.announce),
             noted_dashboard(settings, executor),

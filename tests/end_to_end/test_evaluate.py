@@ -97,8 +97,9 @@ def test_the_table_says_where_to_look(folder: Path, in_one_block: dict[str, Any]
     assert "ERL" in text
 
 
-def test_a_box_is_refused_unless_it_is_asked_for(folder: Path, in_one_block: dict[str, Any]) -> None:
-    """Labels of another shape are a mistake if the settings do not say that they are meant."""
-    result = contraband("evaluate", folder / "one.yaml", "--set", "evaluate.partial=false")
-    assert result.returncode == 2
-    assert "set evaluate.partial: true and their offset" in result.stderr
+def test_the_part_that_is_scored_is_said(folder: Path, in_one_block: dict[str, Any]) -> None:
+    """Labels of another extent need no key of their own, and a line names the voxels that both have."""
+    result = contraband("evaluate", folder / "one.yaml", "--json")
+    ends = ", ".join(f"{axis} {part.start}:{part.stop}" for axis, part in zip("zyx", BOX, strict=True))
+    assert result.returncode == 0
+    assert f"scored is what both have, voxels {ends}" in result.stderr

@@ -13,6 +13,7 @@ import numpy as np
 from blockwise.arrays.info import Info
 from blockwise.errors import BadInput
 from blockwise.grid import Grid
+from blockwise.stages.evaluate.swc import read_swc
 from blockwise.stages.tables import PLACED
 from blockwise.store.table import Entry
 
@@ -57,7 +58,7 @@ def read_skeletons(path: Path) -> Skeletons:
 
     Raises BadInput if the file cannot be read, a node has no place, or there is no node.
     """
-    readers = {".graphml": _read_graphml, ".swc": _read_swc}
+    readers = {".graphml": _read_graphml, ".swc": read_swc}
     if path.suffix.lower() not in readers:
         raise BadInput(path, "is not a known kind of skeleton file", got=path.suffix, wanted=" or ".join(readers))
     try:
@@ -101,26 +102,6 @@ def _read_graphml(path: Path) -> networkx.Graph[Any]:
     import networkx
 
     return networkx.Graph(networkx.read_graphml(path))
-
-
-def _read_swc(path: Path) -> networkx.Graph[Any]:
-    """Lines of `id type x y z radius parent`; a parent below 0 is none."""
-    import networkx
-
-    graph = networkx.Graph()
-    links = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.partition("#")[0].split()
-        if not fields:
-            continue
-        if len(fields) < 7:
-            raise BadInput(f"{path}, line {number}", "has too few columns", got=len(fields), wanted=7)
-        x, y, z = (float(value) for value in fields[2:5])
-        graph.add_node(int(fields[0]), z=z, y=y, x=x)
-        if int(fields[6]) >= 0:
-            links.append((int(fields[0]), int(fields[6])))
-    graph.add_edges_from(links)
-    return graph
 
 
 def _from_graph(graph: networkx.Graph[Any], path: Path) -> Skeletons:

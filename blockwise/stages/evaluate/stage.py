@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +12,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from pydantic import Field
 
+from blockwise.arrays.placement import box_in_words
 from blockwise.arrays.values import KINDS_OF_LABELS, as_integers, unlabelled
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput, WorkFailed
@@ -28,7 +29,8 @@ from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
-from blockwise.stages.evaluate.skeletons import inside_volume, nodes_by_block, read_skeletons
+from blockwise.stages.evaluate.placing import check_place
+from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
 from blockwise.stages.segment import named
 from blockwise.stages.tables import FOUND, NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
 from blockwise.store.base import Store
@@ -53,7 +55,7 @@ class EvaluateSettings(Settings):
     per_section: bool = False
     """True labels count again from the start in each section, as in a stack of 2D images."""
     partial: bool = False
-    """The truth may be smaller than the volume; its offset says where it lies."""
+    """Accepted as in earlier versions; the truth may always be smaller or larger than the volume."""
     thresholds: tuple[Fraction, ...] | None = None
     """Thresholds that are scored; null: every hundredth from agglomerate.stop on, and those of segment."""
     false_merges: Count = 20
@@ -81,7 +83,7 @@ class Evaluate(Stage):
     shape: Voxels
     block: Voxels
     truth_begin: Voxels = (0, 0, 0)
-    """Where the truth begins in the volume, in voxels."""
+    """Where the truth begins in the volume, in voxels; below 0 if before it."""
     truth_shape: Voxels
     settings: EvaluateSettings
     thresholds: tuple[Fraction, ...]
@@ -103,17 +105,22 @@ class Evaluate(Stage):
         if self.labels:
             self.check_labels(self.labels)
         if self.skeletons and self.space:
-            inside = inside_volume(read_skeletons(self.skeletons).voxels(info(self.space)), self.grid())
-            if not inside.any():
-                raise BadInput(
-                    self.skeletons,
-                    "no node lies in the volume",
-                    got=f"{len(inside)} nodes outside",
-                    wanted="z, y, x in the units of the voxel size, from the same origin as the volume's offset",
-                )
+            check_place(read_skeletons(self.skeletons), info(self.space), self.skeletons)
+
+    def notes(self) -> Iterator[str]:
+        box = Roi((0, 0, 0), self.shape).intersect(Roi(self.truth_begin, self.truth_shape))
+        if self.labels and (box.shape != Coordinate(self.shape) or self.truth_shape != self.shape):
+            scored = box_in_words(box.begin, box.end)
+            yield f"{self.labels.path}: of other extent than the volume; scored is what both have, voxels {scored}"
+        if self.skeletons and self.space:
+            skeletons = read_skeletons(self.skeletons)
+            outside = check_place(skeletons, info(self.space), self.skeletons)
+            if outside:
+                total = len(skeletons.places)
+                yield f"{self.skeletons}: {outside} of {total} nodes lie outside of the volume and are left out"
 
     def check_labels(self, labels: Volume) -> None:
-        """Raise BadInput unless the labels are whole numbers that lie in the volume."""
+        """Raise BadInput unless the labels are whole numbers."""
         truth = info(labels)
         if truth.channels is not None or truth.dtype.kind not in KINDS_OF_LABELS:
             raise BadInput(
@@ -121,18 +128,6 @@ class Evaluate(Stage):
                 "labels must be whole numbers without a channel axis",
                 got=f"{truth.shape} {truth.dtype}",
                 wanted="(z, y, x) integers, truth values or whole floats",
-            )
-        outside = any(
-            begin < 0 or begin + size > whole
-            for begin, size, whole in zip(self.truth_begin, self.truth_shape, self.shape, strict=True)
-        )
-        if outside or (self.truth_shape != self.shape and not self.settings.partial):
-            raise BadInput(
-                labels.path,
-                "labels have a different shape from the volume",
-                got=list(self.truth_shape),
-                wanted=list(self.shape),
-                todo="give labels of the same voxels, or set evaluate.partial: true and their offset",
             )
 
     def prepare(self, store: Store) -> None:

@@ -7,7 +7,8 @@ import pytest
 import zarr
 from funlib.geometry import Roi
 
-from blockwise.arrays.compare import has_size_of, voxels_between
+from blockwise.arrays.compare import voxels_between
+from blockwise.arrays.placement import place_in
 from blockwise.arrays.units import NANOMETRES, factor, unit_called
 from blockwise.arrays.values import as_integers
 from blockwise.arrays.volume import Volume, create, info, read
@@ -175,10 +176,14 @@ def test_arrays_of_any_order_are_read_as_the_kernels_want_them(options, channels
 )
 def test_sizes_are_compared_in_one_unit_with_a_tolerance(said, other, fits, tmp_path):
     """4.04 of a float32 header is 4.04; 8 nm is not 8 um."""
-    one = info(Volume(path=zarr_array(**said)(tmp_path / "one")))
-    two = info(Volume(path=zarr_array(**other)(tmp_path / "two")))
-    assert has_size_of(one, two) is fits
-    assert has_size_of(two, one) is fits
+    one = Volume(path=zarr_array(**said)(tmp_path / "one"))
+    two = Volume(path=zarr_array(**other)(tmp_path / "two"))
+    for first, second in ((one, two), (two, one)):
+        if fits:
+            assert place_in(first, second).begin == (0, 0, 0)
+        else:
+            with pytest.raises(BadInput, match=r"voxel size|unit"):
+                place_in(first, second)
 
 
 def test_places_are_compared_in_one_unit(tmp_path):

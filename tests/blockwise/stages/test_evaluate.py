@@ -208,6 +208,6 @@ def test_skeletons_outside_the_volume_are_refused(volume: tuple[Volume, Volume],
     """A file in other units has no node in the volume; nothing is written."""
     path, output = tmp_path / "far.swc", tmp_path / "out.zarr"
     path.write_text("1 0 9000 9000 9000 1 -1\n")
-    with pytest.raises(BadInput, match=r"far\.swc: no node lies in the volume; got 1 nodes outside"):
+    with pytest.raises(BadInput, match=r"far\.swc: no node lies in the volume; got 1 of 1 nodes outside"):
         evaluated(output, volume, SHAPE, skeletons=path, space=volume[0])
     assert not output.exists()

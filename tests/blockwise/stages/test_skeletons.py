@@ -79,9 +79,15 @@ def test_every_inner_node_goes_to_one_block() -> None:
     [
         ("a.txt", "1 0 0 0 0 1 -1", r"got \.txt, wanted \.graphml or \.swc"),
         ("a.swc", "1 0 0 0\n", "line 1: has too few columns; got 4, wanted 7"),
-        ("a.swc", "1 0 0 zero 0 1 -1\n", "cannot be read.*zero"),
-        ("a.swc", "1 0 0 nan 0 1 -1\n", "node 1 has no place"),
-        ("a.swc", "1 0 0 0 0 1 5\n", "node 5 has no place"),
+        ("a.swc", "1 0 0 zero 0 1 -1\n", "line 1: is no row of numbers; got 1 0 0 zero 0 1 -1"),
+        ("a.swc", "1 0 0 nan 0 1 -1\n", "line 1: node 1 has no place"),
+        ("a.swc", "1 0 0 0 0 1 5\n", "line 1: parent 5 of node 1 is no node"),
+        ("a.swc", "1.5 0 0 0 0 1 -1\n", "an id is no whole number"),
+        (
+            "a.swc",
+            "1 0 0 0 0 1 -1\n2 0 0 0 0 1 1\n2 0 4 0 0 1 1\n",
+            "line 3: node 2 is given twice; got also in line 2",
+        ),
         ("a.swc", "# nothing\n", "holds no nodes"),
         ("a.graphml", "<graphml", "cannot be read"),
     ],
@@ -93,3 +99,48 @@ def test_files_that_make_no_sense_are_refused(name: str, text: str, message: str
         read_skeletons(tmp_path / name)
     with pytest.raises(BadInput, match="no such file"):
         read_skeletons(tmp_path / f"missing-{Path(name).stem}.swc")
+
+
+HEADED = "# SCALE 2 2 2\n# OFFSET 100 200 300\n1 0 3 2 1 1 -1\n2 0 4 2 1 1 1\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "places", "skeletons"),
+    [
+        (b"\xef\xbb\xbf# Windows\r\n1 0 3 2 1 1 -1\r\n2 0 4 2 1 1 1\r\n", [[1, 2, 3], [1, 2, 4]], 1),
+        ("# µm\n1 0 3 2 1 1 -1\n2 0 4 2 1 1 1\n".encode("latin-1"), [[1, 2, 3], [1, 2, 4]], 1),
+        ("1 0 3 2 1 1 -1\n2 0 4 2 1 1 1\n".encode("utf-16"), [[1, 2, 3], [1, 2, 4]], 1),
+        (b"1.0 0 3 2 1 1 -1.0\n2.0 0 4 2 1 1 1.0\n", [[1, 2, 3], [1, 2, 4]], 1),
+        (b"1 0 3 2 1 1 0\n2 0 4 2 1 1 1\n", [[1, 2, 3], [1, 2, 4]], 1),
+        (b"0 0 3 2 1 1 -1\n1 0 4 2 1 1 0\n", [[1, 2, 3], [1, 2, 4]], 1),
+        (b"2 0 4 2 1 1 1\n1 0 3 2 1 1 -1\n", [[1, 2, 4], [1, 2, 3]], 1),
+        (b"1 0 3 2 1 1 -1\n2 0 4 2 1 1 1\n1 0 5 2 1 1 -1\n2 0 6 2 1 1 1\n", [[1, 2, n] for n in (3, 4, 5, 6)], 2),
+        (HEADED.encode(), [[302, 204, 106], [302, 204, 108]], 1),
+        ((HEADED + "# next\n1 0 5 2 1 1 -1\n").encode(), [[302, 204, 106], [302, 204, 108], [1, 2, 5]], 2),
+        ((HEADED + "# OFFSET 0 0 0\n1 0 5 2 1 1 -1\n").encode(), [[302, 204, 106], [302, 204, 108], [1, 2, 5]], 2),
+        (b"# SCALE of the image\n1 0 3 2 1 1 -1\n", [[1, 2, 3]], 1),
+    ],
+    ids=[
+        "byte order mark",
+        "Latin-1",
+        "UTF-16",
+        "ids as floats",
+        "root with parent 0",
+        "ids from 0",
+        "child first",
+        "two neurons",
+        "headers",
+        "headers of the first neuron only",
+        "headers of both",
+        "header without numbers",
+    ],
+)
+def test_swc_is_read_as_programs_write_it(
+    data: bytes, places: list[list[float]], skeletons: int, tmp_path: Path
+) -> None:
+    """Nodes lie where they are meant, and neurons of one file are not mixed up."""
+    (tmp_path / "a.swc").write_bytes(data)
+    found = read_skeletons(tmp_path / "a.swc")
+    assert found.places.tolist() == places
+    assert len(set(found.skeleton.tolist())) == skeletons
+    assert len(found.edges) == len(places) - skeletons

@@ -260,9 +260,9 @@ BY_HAND: dict[str, str] = {
     "affinities=huge.zarr/blocks, volume.labels=null, blocks.shape=[1, 1, 1]": "blocks.shape",
     "volume.labels=nosuch": "nosuch: no such volume",
     "volume.labels=vol.zarr": "vol.zarr: is a zarr group",
-    "volume.labels=truth.zarr/moved": "whole number of voxels",
-    "volume.labels=truth.zarr/outside": "different shape",
-    "volume.labels=truth.zarr/outside, evaluate.partial=true": "different shape",
+    "volume.labels=truth.zarr/moved": "whole voxel of the volume",
+    "volume.labels=truth.zarr/outside": "no voxel in common",
+    "volume.raw=nosuch": "nosuch: no such volume",
     "volume.mask=truth.zarr/float": "mask",
     "volume.mask=vol.zarr/affinities": "mask",
     "volume.mask=nosuch": "nosuch: no such volume",
@@ -343,7 +343,7 @@ def _volumes(folder: Path) -> None:
     truth = folder / "truth.zarr"
     store_volume(truth / "float", labels.astype(np.float32), SHAPE)
     store_volume(truth / "moved", labels, SHAPE, offset=[0.5, 0, 0])
-    store_volume(truth / "outside", labels[:4], SHAPE, offset=[3, 0, 0])
+    store_volume(truth / "outside", labels[:4], SHAPE, offset=[300, 0, 0])
     broken = folder / "broken.zarr"
     attributes: dict[str, dict[str, Any]] = {
         "zero size": {"voxel_size": [0, 1, 1]},

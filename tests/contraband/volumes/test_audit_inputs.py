@@ -104,3 +104,34 @@ def test_a_given_foreground_and_mask_are_part_of_what_is_compared(dtype, in_tmp,
     write(target, Roi(background, (1, 1, 1)), np.full((1, 1, 1), ids.max()))
     code, line = audited(capsys, 60)
     assert (code, "background and foreground are exchanged" in line or "no fragment" in line) == (1, True), line
+
+
+def test_a_coarse_mask_and_foreground_are_part_of_what_is_compared(in_tmp, capsys):
+    """Masks with voxels of whole multiples, one around the volume and one with its rest dropped, pass the audit."""
+    shape = (6, 12, 13)
+    affinities, labels = cells(shape, spacing=4)
+    store_volume(in_tmp / "vol.zarr" / "affinities", affinities, offset=[10.0, 0.0, 0.0])
+    mask = np.random.default_rng(0).random((3, 5, 7)) < 0.7
+    store_volume(
+        in_tmp / "vol.zarr" / "mask", mask.astype(np.uint8), voxel_size=[3.0, 3.0, 2.0], offset=[9.0, -3.0, 0.0]
+    )
+    likely = np.where(labels[::2, ::3, ::4][:, :, :3] % 3, 0.9, 0.2).astype(np.float32)
+    store_volume(in_tmp / "vol.zarr" / "likely", likely, voxel_size=[2.0, 3.0, 4.0], offset=[10.0, 0.0, 0.0])
+    found = []
+    for block in ([3, 4, 4], [6, 5, 7], list(shape)):
+        settings = {
+            "volume": {"mask": "vol.zarr/mask"},
+            "affinities": "vol.zarr/affinities",
+            "output": f"out{block[1]}.zarr",
+            "blocks": {"shape": block},
+            "fragments": {"foreground": {"volume": "vol.zarr/likely"}},
+            "cluster": {"kind": "none"},
+        }
+        (in_tmp / "vol.yaml").write_text(yaml.safe_dump(settings))
+        assert call(["run", "vol.yaml"]) == 0
+        assert audited(capsys) == (0, "")
+        found.append(read(Volume(path=in_tmp / f"out{block[1]}.zarr" / "segments" / "0.5"), Roi((0, 0, 0), shape)) > 0)
+    fine = mask.repeat(3, 0).repeat(3, 1).repeat(2, 2)[1:7, 3:15, :13]
+    sure = np.pad(likely.repeat(2, 0).repeat(3, 1).repeat(4, 2), ((0, 0), (0, 0), (0, 1)), "edge") > 0.5
+    for inside in found:
+        assert np.array_equal(inside, fine & sure)
