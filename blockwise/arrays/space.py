@@ -67,7 +67,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Location:
     """The place of an array in the world along z, y, x, in one unit, and who says so."""
 
     voxel_size: tuple[float, ...]
@@ -87,7 +87,7 @@ def letter_of(name: object) -> str | None:
     return LETTERS.get(name.strip().rstrip("^").lower()) if isinstance(name, str) else None
 
 
-def place_of(space: Space, axes: str, where: object, todo: Mapping[str, str]) -> Placement:
+def place_of(space: Space, axes: str, where: object, todo: Mapping[str, str]) -> Location:
     """The place of an array with these stored axes, letters of `tczyx`; what is not said is 1, 0 and nm.
 
     Raises BadInput for what is said and makes no sense; todo: what to do about `voxel_size`, `offset`, `units`.
@@ -111,7 +111,7 @@ def place_of(space: Space, axes: str, where: object, todo: Mapping[str, str]) ->
         key: {axis: getattr(space, key).where if axis in values[key] else None for axis in SPATIAL} for key in values
     }
     scaled = {key: tuple(_scaled(values[key], axis, factors, DEFAULTS[key]) for axis in SPATIAL) for key in values}
-    return Placement(scaled["voxel_size"], scaled["offset"], unit, {**by_axis, "units": {"unit": unit_from}})
+    return Location(scaled["voxel_size"], scaled["offset"], unit, {**by_axis, "units": {"unit": unit_from}})
 
 
 def _scaled(values: Mapping[str, float], axis: str, factors: Mapping[str, float], default: float) -> float:

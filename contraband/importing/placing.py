@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from blockwise.arrays.space import SPATIAL, Placement, Said, Space, place_of
+from blockwise.arrays.space import SPATIAL, Location, Said, Space, place_of
 from blockwise.arrays.units import factor
 from blockwise.errors import BadInput
 from contraband.importing.axes import StoredAxes
@@ -16,7 +16,7 @@ TODO = {"voxel_size": "give --voxel-size", "offset": "give --offset", "units": "
 NOT_SAID = "assumed: the file says nothing"
 
 
-def placed(path: Path, source: ForeignArray, axes: str, options: ImportOptions) -> Placement:
+def placed(path: Path, source: ForeignArray, axes: str, options: ImportOptions) -> Location:
     """The place of the file's array, before any crop; axes: a letter per stored axis.
 
     Raises BadInput for what the file says and makes no sense, and for lengths that are given without their unit.
@@ -66,7 +66,7 @@ def _converted(path: Path, space: Space, axes: str, given: Mapping[str, Said], u
     return Space(space.axes, numbers.get("voxel_size"), numbers.get("offset"))
 
 
-def words(selection: StoredAxes, place: Placement, source: ForeignArray) -> dict[str, str]:
+def words(selection: StoredAxes, place: Location, source: ForeignArray) -> dict[str, str]:
     """Axes, voxel size, offset and unit in a line each, with who says so."""
     stored = selection.stored
     axes = f"{stored} {selection.said}"
@@ -86,7 +86,7 @@ def words(selection: StoredAxes, place: Placement, source: ForeignArray) -> dict
     }
 
 
-def _lengths(values: tuple[float, ...], place: Placement, key: str, stored: str) -> str:
+def _lengths(values: tuple[float, ...], place: Location, key: str, stored: str) -> str:
     """`20, 10, 10 um from the ImageJ header`, or each axis for itself where they have different sources."""
     sources = {axis: place.sources[key][axis] for axis in SPATIAL if axis in stored or place.sources[key][axis]}
     numbers = {axis: format(value, ".6g") for axis, value in zip(SPATIAL, values, strict=True)}
