@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, PlainSerializer, PlainValidator, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ByteSize,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    ValidationInfo,
+)
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -18,7 +28,8 @@ MOST_BYTES = 2**60
 
 _UNITS = (("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("KiB", 2**10), ("kB", 10**3), ("B", 1))
 
-
+_AMOUNT = re.compile(r"\s*[\d.]+\s*[A-Za-z]+\s*|\s*\d+\s*")
+"""Pydantic would take "8 GB more" for 8 GB."""
 _ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):/+")
 _VARIABLES = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_]\w*))")
 _IN_BRACES = re.compile(r"\$\{([^{}]*)\}")
@@ -94,17 +105,20 @@ def bytes_of(amount: object, info: ValidationInfo) -> ByteSize:
 
     Few of those who write 8 into a file mean bytes.
     """
-    from dask.utils import parse_bytes
-
     is_number = isinstance(amount, int) and not isinstance(amount, bool) and info.mode == "python"
-    is_text = isinstance(amount, str) and any(letter.isdigit() for letter in amount)  # Dask takes "GB" for 1GB
+    is_text = isinstance(amount, str) and _AMOUNT.fullmatch(amount) is not None
     try:
-        found = int(parse_bytes(amount)) if is_number or is_text else 0
-    except (ValueError, OverflowError):
-        found = 0
-    if not 0 < found < MOST_BYTES:
+        size = int(_bytes().validate_python(amount)) if is_number or is_text else 0
+    except ValueError:
+        size = 0
+    if not 0 < size < MOST_BYTES:
         raise ValueError('is not an amount of memory, such as "8GB"')
-    return ByteSize(found)
+    return ByteSize(size)
+
+
+@cache
+def _bytes() -> TypeAdapter[ByteSize]:
+    return TypeAdapter(ByteSize)
 
 
 def written(amount: int) -> str:

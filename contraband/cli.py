@@ -6,14 +6,16 @@ import errno
 import logging
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from blockwise.errors import BlockwiseError, one_line
+from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
 from contraband.commands import data, settings, training, upkeep, volumes
 
@@ -85,6 +87,11 @@ def contraband(
 
     Exit codes: 0 done, 1 the work failed (what is finished is kept), 2 bad input (nothing was written).
     """
+    try:
+        Path.cwd()
+    except OSError as error:
+        what = f"is gone or closed to this user ({error.strerror})"
+        raise BadInput("the working folder", what, todo="cd to another one") from None
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s")
     # Libraries give their own loggers a lower level; what is shown is decided here.
@@ -94,9 +101,10 @@ def contraband(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a batch system's time is over, or the terminal is gone
-        if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+    interrupts = Interrupts()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
+            signal.signal(number, interrupts)
     sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -121,12 +129,24 @@ def call(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            place = shortened(str(error.filename or "the target"))
-            return _end(f"{place}: no space is left on its disk; free some, then the same command goes on", 1)
-        if error.errno != errno.ENAMETOOLONG:
+        explained = _explained(error)
+        if explained is None:
             raise
-        return _end(f"{shortened(str(error.filename))}: is too long a name for the file system; shorten it", 2)
+        return _end(*explained)
+
+
+def _explained(error: OSError) -> tuple[str, int] | None:
+    """What is wrong with the system rather than with the program, and the exit code; None if that is not known."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = shortened(str(error.filename or "the target"))
+        return f"{place}: no space is left on its disk; free some, then the same command goes on", 1
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        line = f"too many files are open at once (ulimit -n {most}); what is finished is kept; raise it with ulimit -n"
+        return line, 2
+    if error.errno == errno.ENAMETOOLONG:
+        return f"{shortened(str(error.filename))}: is too long a name for the file system; shorten it", 2
+    return None
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:
@@ -154,9 +174,23 @@ def with_its_command(line: str, arguments: Sequence[str]) -> str:
     return f"{line} ({lacking[0]} is an option of `contraband run`)"
 
 
-def _interrupt(number: int, frame: object) -> None:  # noqa: ARG001 - what handlers are given
-    """End as after Ctrl-C: what is being written is finished or given up, workers are ended."""
-    raise KeyboardInterrupt
+class Interrupts:
+    """Ctrl-C, a batch system whose time is over, a terminal that is gone: what happens then.
+
+    The first ends the command in order: what is being written is finished or given up, workers are ended. The second
+    changes nothing, as that takes some seconds at most. The third ends this process at once, and workers notice.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def __call__(self, number: int, frame: object) -> None:
+        self._count += 1
+        if self._count == 1:
+            raise KeyboardInterrupt
+        if self._count > 2:
+            os.write(2, b"contraband: ended at once\n")
+            os._exit(1)
 
 
 def _end(line: str, code: int) -> int:

@@ -45,7 +45,9 @@ def start(settings: Cluster, scheduler_options: dict[str, Any]) -> Any:
 def options(settings: Cluster, has_gpu: bool) -> dict[str, Any]:
     """What dask-jobqueue wants to know of one job: one worker, with its threads and memory."""
     directives = [*settings.directives, *(settings.gpu_directives if has_gpu else ())]
-    threads = [f"export {name}={settings.threads}" for name in THREAD_VARIABLES]
+    exported = [f"export {name}={settings.threads}" for name in THREAD_VARIABLES]
+    if settings.threads == 1:  # see `open._environment`
+        exported.append("export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False")
     chosen: dict[str, Any] = {
         "cores": settings.threads,
         "processes": 1,
@@ -53,7 +55,7 @@ def options(settings: Cluster, has_gpu: bool) -> dict[str, Any]:
         "walltime": settings.walltime,
         "queue": settings.queue,
         "job_extra_directives": directives,
-        "job_script_prologue": [*threads, *settings.prologue],
+        "job_script_prologue": [*exported, *settings.prologue],
         "worker_extra_args": ["--resources", "GPU=1"] if has_gpu else [],
         "job_name": "blockwise-gpu" if has_gpu else "blockwise",
     }

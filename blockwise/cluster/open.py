@@ -8,36 +8,28 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from blockwise.cluster import jobqueue
+from blockwise.cluster.configuration import chosen, import_dask, not_started
+from blockwise.cluster.handles import allow_files
+from blockwise.cluster.interrupts import deferred, not_inherited
+from blockwise.cluster.joining import joined
+from blockwise.cluster.quiet import muted
 from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster
 from blockwise.cluster.spawning import check_may_start, without_main
-from blockwise.errors import BadInput, one_line
+from blockwise.errors import BadInput
 
 if TYPE_CHECKING:
     from distributed import Client
 
 log = logging.getLogger(__name__)
 
-_SCHEDULER = {
-    # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
-    "distributed.scheduler.allowed-failures": 0,
-    # Tasks go to workers at once instead of waiting for word from them, twice as many a second. What Dask holds them
-    # back for, memory, is bounded by how few the run has out.
-    "distributed.scheduler.worker-saturation": float("inf"),
-    # After this time (of Dask's own choice: 15 s) a worker that died is not started again, even if it is away for the
-    # second time only since a moment: two deaths in a row would end the pool.
-    "distributed.deploy.lost-worker-timeout": "1 day",
-    # A worker that says nothing may hold the interpreter for long; the run finds out (`executor/silence.py`).
-    "distributed.scheduler.worker-ttl": None,
-    # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
-    "distributed.diagnostics.computations.nframes": 0,
-}
 _PRELOAD = "blockwise.executor.ondask.preload"
-_JOIN_S = 10
+_SAY_S = 15
 _FIRST_WORKER_S = 60
 
 
@@ -53,24 +45,28 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
     """
     if settings.in_process:
         raise BadInput("cluster.kind", "has no Dask cluster", got=settings.kind, wanted="local, slurm, ...")
+    import_dask()
     import dask
-    from distributed import Client
 
+    is_own = settings.address is None and settings.kind == "local"
     with ExitStack() as stack:
-        stack.enter_context(dask.config.set({**_SCHEDULER, **_environment(settings)}))
+        stack.enter_context(dask.config.set({**chosen(is_own), **_environment(settings)}))
         if settings.address is not None:
-            yield stack.enter_context(_joined(settings.address))
-            return
-        cluster = stack.enter_context(_started(settings, stack))
-        client = stack.enter_context(_quiet_client(Client(cluster, set_as_default=False)))
+            client = stack.enter_context(_quiet_client(joined(settings.address)))
+        else:
+            allow_files(settings.workers)
+            with deferred():
+                client = _start(settings, stack)
         _await_worker(client, settings)
         yield client
 
 
 def dashboard_address(client: Client) -> str:
     """The dashboard's URL; empty if there is none."""
-    link = str(client.dashboard_link or "")  # type: ignore[attr-defined,unused-ignore]
-    return link
+    try:
+        return str(client.dashboard_link or "")  # type: ignore[attr-defined,unused-ignore]
+    except KeyError:  # a scheduler without
+        return ""
 
 
 def job_script(settings: Cluster) -> str:
@@ -80,25 +76,55 @@ def job_script(settings: Cluster) -> str:
     return jobqueue.job_script(settings)
 
 
-@contextmanager
-def _started(settings: Cluster, stack: ExitStack) -> Iterator[Any]:
+def _start(settings: Cluster, stack: ExitStack) -> Client:
+    """A client of a cluster that is started here; both are closed with the stack."""
+    from distributed import Client
+
+    with muted():
+        try:
+            cluster = stack.enter_context(_closed(_cluster(settings, stack)))
+            return stack.enter_context(_quiet_client(Client(cluster, set_as_default=False)))
+        except BadInput:
+            raise
+        except Exception as error:  # Dask and its configuration fail in many ways
+            raise not_started("workers cannot be started", error) from error
+
+
+def _cluster(settings: Cluster, stack: ExitStack) -> Any:
     if settings.kind in BATCH_SYSTEMS:
-        cluster = jobqueue.start(settings, _scheduler_options(settings))
-    elif settings.kind == "ssh":
-        cluster = _ssh_cluster(settings)
-    else:
-        check_may_start()
-        stack.enter_context(without_main())
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
-        cluster = _local_cluster(settings, folder)
+        return jobqueue.start(settings, _scheduler_options(settings))
+    if settings.kind == "ssh":
+        return _ssh_cluster(settings)
+    check_may_start()
+    stack.enter_context(without_main())
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
+    return _local_cluster(settings, folder, stack.enter_context(_loop()))
+
+
+@contextmanager
+def _loop() -> Iterator[Any]:
+    """A thread that runs Dask's scheduler, and starts the workers."""
+    from distributed.utils import LoopRunner
+
+    runner = LoopRunner()
+    with not_inherited():
+        runner.start()
+    try:
+        yield runner.loop
+    finally:
+        runner.stop()
+
+
+@contextmanager
+def _closed(cluster: Any) -> Iterator[Any]:
     try:
         yield cluster
     finally:
-        with _muted(), suppress(TimeoutError, OSError):
+        with muted(), suppress(TimeoutError, OSError):
             cluster.close(timeout=10)
 
 
-def _local_cluster(settings: Cluster, folder: str) -> Any:
+def _local_cluster(settings: Cluster, folder: str, loop: Any) -> Any:
     from distributed import Nanny, Scheduler
     from distributed.deploy.spec import SpecCluster
 
@@ -119,7 +145,7 @@ def _local_cluster(settings: Cluster, folder: str) -> Any:
         for place in range(settings.workers)
     }
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_scheduler_options(settings)}}
-    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="local")
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="local", loop=loop)
 
 
 def _gpu_of(place: int, settings: Cluster) -> dict[str, Any]:
@@ -171,59 +197,39 @@ def _ssh_cluster(settings: Cluster) -> Any:
 
 
 @contextmanager
-def _joined(address: str) -> Iterator[Client]:
-    from distributed import Client
-
-    try:
-        client = Client(address, timeout=_JOIN_S, set_as_default=False)
-    except (OSError, ValueError, TypeError, TimeoutError) as error:
-        text = one_line(str(error)) or type(error).__name__
-        raise BadInput(
-            "cluster.address", f"no Dask scheduler answers at {address} ({text})", todo="start `dask scheduler` there"
-        ) from None
-    with _quiet_client(client):
-        _await_worker(client, Cluster(address=address))
-        yield client
-
-
-@contextmanager
 def _quiet_client(client: Client) -> Iterator[Client]:
     try:
         yield client
     finally:
-        with _muted(), suppress(TimeoutError, OSError):
+        with muted(), suppress(TimeoutError, OSError):
             client.close(timeout=5)
 
 
 def _await_worker(client: Client, settings: Cluster) -> None:
-    """Wait for the first worker: a minute, or as long as the batch system lets its jobs wait."""
+    """Wait for the first worker: a minute, or as long as the batch system lets its jobs wait, and say so meanwhile."""
+    has_queue = settings.kind in BATCH_SYSTEMS and settings.address is None
+    begin = time.monotonic()
     while True:
         try:
-            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+            client.wait_for_workers(1, timeout=_SAY_S)
             return
         except TimeoutError:
-            if settings.kind not in BATCH_SYSTEMS or settings.address is not None:
-                todo = "start workers: dask worker ADDRESS" if settings.address else "look at the workers' logs"
-                raise BadInput("cluster", f"no worker came within {_FIRST_WORKER_S} s", todo=todo) from None
-            log.warning("cluster: still waiting for the first job of %s to start", settings.kind)
+            waited = time.monotonic() - begin
+        if waited > _FIRST_WORKER_S and not has_queue:
+            todo = "start workers: dask worker ADDRESS" if settings.address else "look at the workers' logs"
+            raise BadInput("cluster", f"no worker came within {_FIRST_WORKER_S} s", todo=todo)
+        what = f"the first job of {settings.kind} to start" if has_queue else "the first worker"
+        log.warning("cluster: waiting for %s since %.0f s", what, waited)
 
 
 def _environment(settings: Cluster) -> dict[str, Any]:
     """As many threads for compiled code as the worker has, and none of Dask's choices for the allocator.
 
-    Set before anything is loaded there.
+    Set before anything is loaded there. A worker that is paused for its memory begins no block until others have let
+    go of theirs: with one thread there are no others, and it would wait for ever.
     """
     names: Mapping[str, str] = dict.fromkeys(jobqueue.THREAD_VARIABLES, str(settings.threads))
-    return {"distributed.nanny.pre-spawn-environ": dict(names)}
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Without Dask's messages of connections that are closed, for that is what is being done."""
-    logger = logging.getLogger("distributed")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
+    found: dict[str, Any] = {"distributed.nanny.pre-spawn-environ": dict(names)}
+    if settings.threads == 1:
+        found["distributed.worker.memory.pause"] = False
+    return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from blockwise.cluster.address import is_loopback, scheduler_address
 from blockwise.fields import Count, Memory, Positive, Text, Walltime
 from blockwise.settings import Settings
 
@@ -38,7 +39,7 @@ class Cluster(Settings):
     """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
     gpus: Count = 0
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""
-    address: str | None = None
+    address: Annotated[str | None, AfterValidator(scheduler_address)] = None
     """Scheduler to join, such as tcp://host:8786; all settings that start workers are then unused."""
     hosts: tuple[str, ...] = ()
     """For ssh: the first runs the scheduler, the others the workers."""
@@ -74,7 +75,7 @@ class Cluster(Settings):
         """Whether all workers are on this machine, so that SQLite will do."""
         if self.address is None:
             return self.kind in ("local", "none", "inline")
-        return any(f"//{host}" in self.address for host in ("127.0.0.1", "localhost", "[::1]"))
+        return is_loopback(self.address)
 
     @property
     def in_process(self) -> bool:

@@ -24,6 +24,7 @@ from blockwise.store.base import Failure, Record, Store
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_SAY_S = 15.0
 
 
 @dataclass
@@ -77,6 +78,7 @@ class Loop:
     def _run(self, schedule: Schedule) -> None:
         name = self.jobs[-1].stage.name
         alive_s = time.monotonic()
+        said_s = alive_s
         while not schedule.is_finished:
             for place in reversed(range(len(self.jobs))):
                 self._hand_out(schedule, place)
@@ -85,11 +87,17 @@ class Loop:
             self._settle(schedule, self.executor.collect(_POLL_S))
             if self.executor.workers_alive():
                 alive_s = time.monotonic()
-            elif time.monotonic() - alive_s > self.policy.patience_s:
+                said_s = alive_s
+                continue
+            waited_s = time.monotonic() - alive_s
+            if waited_s > self.policy.patience_s:
                 raise WorkFailed(
                     f"{name}: no worker has been alive for {self.policy.patience_s:.0f} s; "
                     "what is finished is kept; see the workers' logs (memory?) and run again"
                 )
+            if time.monotonic() - said_s >= _SAY_S:
+                said_s = time.monotonic()
+                log.warning("%s: no worker has been alive for %.0f s", name, waited_s)
 
     def _hand_out(self, schedule: Schedule, place: int) -> None:
         stage = self.jobs[place].stage

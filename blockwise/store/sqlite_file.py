@@ -7,6 +7,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -44,7 +45,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         ready = _write_ahead
     else:
-        log.warning("%s: the file system refuses locks; the store is slower without", path)
+        _say_once(path)
         _drop_dead_lock(path)
         address = f"file:{quote(str(path))}?vfs=unix-dotfile"
         connection = sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
@@ -56,6 +57,11 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+@cache
+def _say_once(path: Path) -> None:
+    log.warning("%s: the file system refuses locks; the store is slower without", path)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import Progress, RunOptions
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
+from blockwise.executor.ondask.pool import Pool
 from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, encoders, heads, state_of
@@ -30,6 +32,9 @@ from contraband.training.state import StepProgress
 
 log = logging.getLogger(__name__)
 
+PATIENCE_S = 60.0
+SAY_S = 15.0
+LOOK_S = 0.2
 SENDS = 3
 """A training whose worker dies is sent this often in all."""
 
@@ -96,8 +101,6 @@ class Everything:
                 self.failed[training] = str(error)
 
     def _on_workers(self, missing: Sequence[Training], cluster: Cluster) -> None:
-        from distributed import as_completed
-
         resources = {"GPU": 1} if cluster.gpus else None
         place = (str(Path.cwd()), str(self.experiment.path.absolute()))
         sent = dict.fromkeys(missing, 0)
@@ -108,14 +111,13 @@ class Everything:
                 return client.submit(train_there, *place, training, pure=False, retries=0, resources=resources)
 
             out = {send(training): training for training in missing}
-            waiting = as_completed(list(out), loop=client.loop)
-            for future in waiting:
-                training = out[future]
+            pool = Pool(client, cluster.promised(), cluster.lost_s)
+            while out:
+                future = next_ended(list(out), pool, resources or {})
+                training = out.pop(future)
                 if future.status != "finished" and sent[training] < SENDS:
                     log.warning("%s: its worker was lost; sent again", training.name)
-                    again = send(training)
-                    out[again] = training
-                    waiting.add(again)
+                    out[send(training)] = training
                     continue
                 error = future.result() if future.status == "finished" else f"its worker was lost {SENDS} times"
                 if error:
@@ -125,6 +127,26 @@ class Everything:
 
     def _step_progress(self, name: str) -> StepProgress:
         return lambda step, total, loss, its: self.progress(name, step, total, f"loss {loss:.4f}, {its:.2f} it/s")
+
+
+def next_ended(futures: Sequence[Any], pool: Pool, needed: Mapping[str, float]) -> Any:
+    """The first future that has ended; WorkFailed if there was no worker for a minute, which is said meanwhile."""
+    alive_s = time.monotonic()
+    said_s = alive_s
+    while True:
+        ended = [future for future in futures if future.status != "pending"]
+        if ended:
+            return ended[0]
+        now = time.monotonic()
+        if pool.alive(needed):
+            alive_s = now
+            said_s = now
+        elif now - alive_s > PATIENCE_S:
+            raise WorkFailed(f"no worker has been alive for {PATIENCE_S:.0f} s; what is trained is kept, run again")
+        elif now - said_s > SAY_S:
+            said_s = now
+            log.warning("trainings: no worker has been alive for %.0f s", now - alive_s)
+        time.sleep(LOOK_S)
 
 
 def train_there(folder: str, experiment: str, training: Training) -> str:

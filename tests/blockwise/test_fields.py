@@ -25,7 +25,6 @@ class Shelf(Settings):
         ("8 gib", 2**33, "8GiB"),
         ("8G", 8 * 10**9, "8GB"),
         ("1.5MB", 1_500_000, "1500kB"),
-        ("1e3 KiB", 1_024_000, "1000KiB"),
         ("12345", 12345, "12345B"),
     ],
 )
@@ -37,7 +36,9 @@ def test_an_amount_is_bytes_inside_and_text_in_a_file(text: str, amount: int, ag
     assert Shelf.parse({"memory": again}, "test") == found == Shelf(memory=amount) == Shelf(memory=text)
 
 
-@pytest.mark.parametrize("amount", ["lots", "", "GB", "-1GB", "0", "nan", "1e400GB", "8 GB more", 8, 8e9, True, [], {}])
+@pytest.mark.parametrize(
+    "amount", ["lots", "", "GB", "-1GB", "0", "nan", "1e400GB", "8 GB more", "8iB", 8, 8e9, True, [], {}]
+)
 def test_what_is_no_amount_is_refused_in_a_file(amount: Any) -> None:
     """A number without a unit too, for nobody means eight bytes."""
     with pytest.raises(BadInput, match=r'test: memory: is not an amount of memory, such as "8GB"; got'):

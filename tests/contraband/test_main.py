@@ -1,28 +1,178 @@
-"""How the process of a command ends."""
+"""The command as a process among others: interrupted, without streams, without a home, in a folder that is gone."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
+import psutil
 import pytest
+import yaml
 
 from tests.support.paths import ROOT
+from tests.support.volumes import cells, store_volume
 
-LEAVE = """
-import atexit, threading, time
-from types import SimpleNamespace
-import contraband.__main__ as main
-
-{gone}
-atexit.register(print, "left")
-threading.Thread(target=lambda: (time.sleep(0.2), print("waited", flush=True))).start()
-main.leave(3)
-"""
+SHAPE = (8, 12, 16)
+COMMAND = [sys.executable, "-m", "contraband"]
 
 
-@pytest.mark.parametrize("gone", ["", "main.threading = SimpleNamespace()", "main.atexit = SimpleNamespace()"])
-def test_a_command_ends_with_or_without_what_python_keeps_to_itself(gone):
-    """Threads have ended, what was left for the end is done, and the exit code is that of the command."""
-    done = subprocess.run([sys.executable, "-c", LEAVE.format(gone=gone)], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()) == (3, ["waited", "left"]), done.stderr
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """A settings file beside a small volume, with many blocks."""
+    store_volume(tmp_path / "vol.zarr" / "affinities", cells(SHAPE)[0])
+    path = tmp_path / "vol.yaml"
+    write(path)
+    return path
+
+
+def write(path: Path, **changes: object) -> None:
+    """Write it, with other values."""
+    folder = path.parent
+    data = {"affinities": f"{folder}/vol.zarr/affinities", "output": f"{folder}/a.zarr", "blocks": {"shape": [2, 4, 4]}}
+    path.write_text(yaml.safe_dump({**data, "cluster": {"kind": "none"}, **changes}))
+
+
+def run(
+    *arguments: object, prefix: tuple[str, ...] = (), environment: dict[str, str] | None = None, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    full = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
+    full = {name: value for name, value in full.items() if value != "UNSET"}
+    command = [*prefix, *COMMAND, *map(str, arguments)]
+    return subprocess.run(command, env=full, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("kind", ["none", "local"])
+def test_closed_streams_stop_nothing(closed, kind, settings):
+    """Services close them; the work is done, and nothing is written where it should not be."""
+    write(settings, cluster={"kind": kind, "workers": 1}, blocks={"shape": SHAPE})
+    done = run("run", settings, prefix=("sh", "-c", f'"$@" {closed}', "x"))
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert (settings.parent / "a.zarr" / "segments" / "0.5").is_dir()
+    for path in settings.parent.rglob("*.json"):
+        json.loads(path.read_text())
+
+
+HOMES = {
+    "unset": {"HOME": "UNSET", "XDG_CACHE_HOME": "UNSET"},
+    "not there": {"HOME": "/no/such/home", "XDG_CACHE_HOME": "UNSET"},
+    "a file": {"HOME": "/etc/passwd"},
+    "a cache that cannot be written": {"NUMBA_CACHE_DIR": "/proc/nothing", "HOME": "/proc"},
+}
+
+
+@pytest.mark.parametrize("kind", ["none", "local"])
+@pytest.mark.parametrize("name", HOMES)
+def test_a_home_is_not_needed(name, kind, settings):
+    """As in a container whose user has a number and nothing else; and no folder called ~ is made."""
+    user = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_read_search")
+    user += ("--ambient-caps=+dac_read_search",)
+    if os.getuid() or subprocess.run([*user, "true"], capture_output=True).returncode:
+        user = ()  # only root may become nobody in particular
+    write(settings, cluster={"kind": kind, "workers": 1}, blocks={"shape": SHAPE})
+    for path in (settings.parent, *settings.parent.rglob("*")):
+        if user:
+            os.chown(path, 54321, 54321)
+    for parent in settings.parents[1:4]:
+        parent.chmod(0o755)
+    names = dict.fromkeys(("USER", "LOGNAME"), "UNSET")
+    done = run("run", settings, prefix=user, environment={**names, **HOMES[name]}, cwd=settings.parent)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert not (settings.parent / "~").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "status", "plan", "clean"])
+def test_a_working_folder_that_is_gone_is_named(command, settings):
+    """In one line, whatever else is given."""
+    gone = settings.parent / "gone"
+    gone.mkdir()
+    done = run(command, settings, prefix=("sh", "-c", f'cd {gone} && rmdir {gone} && "$@"', "x"))
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "the working folder: is gone" in done.stderr
+
+
+@pytest.mark.parametrize("most", [10, 20, 30])
+def test_too_few_files_end_with_a_line(most, settings):
+    """Already without workers; or they are enough."""
+    done = run("run", settings, prefix=("sh", "-c", f'ulimit -n {most}; "$@"', "x"))
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 0 or "ulimit -n" in done.stderr or "Too many open files" in done.stderr
+
+
+def interrupt(settings: Path, after_s: float, times: int, number: int = signal.SIGINT) -> tuple[int, float, str]:
+    """Interrupt a run, as a terminal does, all its processes; its exit code, how long it took to end, stderr.
+
+    Other signals go to the command itself.
+    """
+    process = subprocess.Popen(
+        [*COMMAND, "run", str(settings)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(after_s)
+    for _ in range(times):
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)
+        elif process.poll() is None:
+            process.send_signal(number)
+        time.sleep(0.3)
+    begin = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    end = time.monotonic()
+    assert not left(process.pid)
+    return process.returncode, end - begin, said
+
+
+def left(group: int, patience_s: float = 5) -> list[int]:
+    """Processes of a group that do not end by themselves."""
+    end = time.monotonic() + patience_s
+    while True:
+        found = [one.pid for one in psutil.process_iter() if in_group(one, group)]
+        if not found or time.monotonic() > end:
+            return found
+        time.sleep(0.1)
+
+
+def in_group(process: psutil.Process, group: int) -> bool:
+    """Whether a process is of the group and runs."""
+    try:
+        return os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
+@pytest.mark.parametrize(
+    ("after_s", "times"), [(0.15, 1), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (3.0, 1), (4.5, 1), (1.5, 2), (3.0, 3)]
+)
+def test_ctrl_c_ends_a_run_with_one_line_whenever_it_comes(after_s, times, settings):
+    """Also while modules are loaded and while workers start, once or more; no process is left, and a run goes on."""
+    write(settings, cluster={"kind": "local", "workers": 2})
+    code, took_s, said = interrupt(settings, after_s, times)
+    assert "Traceback" not in said
+    assert "Error" not in said
+    assert took_s < 20
+    lines = [line for line in said.splitlines() if line.startswith("contraband:")]
+    assert (code, len(lines)) == (1, 1) or code in (-signal.SIGINT, 0), said
+    write(settings)
+    assert run("run", settings).returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_systems_end_is_an_interrupt(number, settings):
+    """While workers start and while they work."""
+    write(settings, cluster={"kind": "local", "workers": 1})
+    for after_s in (1.2, 4.0):
+        code, took_s, said = interrupt(settings, after_s, 1, number)
+        assert "Traceback" not in said
+        assert took_s < 20
+        assert code in (0, 1, -number)

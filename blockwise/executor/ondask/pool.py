@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from blockwise.errors import BadInput
+from blockwise.cluster.address import is_loopback
+from blockwise.errors import BadInput, WorkFailed
+from blockwise.executor.ondask.pauses import Pauses, load_of
 from blockwise.executor.ondask.silence import LOST_S, Listener
 from blockwise.stage import Stage
 
 if TYPE_CHECKING:
     from distributed import Client
 
+log = logging.getLogger(__name__)
+
 _FRESH_S = 1.0
+_SAY_S = 15.0
 
 
 class Pool:
@@ -23,15 +29,26 @@ class Pool:
     def __init__(self, client: Client, promised: Mapping[str, float], lost_s: float = LOST_S) -> None:
         self._client: Any = client
         self._listener = Listener(client, lost_s)
+        self._pauses = Pauses()
+        self._came: set[frozenset[str]] = set()
+        """Needs that some worker had."""
+        self._said_s = time.monotonic()
         self._promised = promised
         self._workers: dict[str, dict[str, Any]] = {}
         self._asked_s = -_FRESH_S
 
     def alive(self, needed: Mapping[str, float]) -> int:
-        """Workers that answer and have these resources; none if the scheduler does not answer."""
+        """Workers that answer, may begin something and have these resources; none if the scheduler does not answer."""
         known = self._known()
-        there = [worker for address, worker in known.items() if self._listener.silence.is_there(address)]
-        return sum(slots_of(worker, needed) > 0 for worker in there)
+        silence = self._listener.silence
+        there = [one for address, one in known.items() if silence.is_there(address) and self._pauses.is_there(address)]
+        count = sum(slots_of(worker, needed) > 0 for worker in there)
+        if count:
+            self._came.add(frozenset(needed))
+        elif satisfies(self._promised, needed) and frozenset(needed) not in self._came:
+            self._say_waiting(needed)
+            return 1  # its job still waits in the queue of the batch system, for as long as that takes
+        return count
 
     def slots(self, needed: Mapping[str, float], places: Collection[str] | None = None) -> int:
         """Tasks with these needs that can run at the same time, on all workers or those named; at least 1."""
@@ -73,7 +90,23 @@ class Pool:
             self._workers = self._ask()
             self._asked_s = now
             self._listener.look(self._workers)
+            self._look_at_pauses(now)
         return self._workers
+
+    def _say_waiting(self, needed: Mapping[str, float]) -> None:
+        if time.monotonic() - self._said_s >= _SAY_S:
+            self._said_s = time.monotonic()
+            log.warning("cluster: still waiting for the first worker with %s", ", ".join(needed))
+
+    def _look_at_pauses(self, now: float) -> None:
+        """Say which workers are paused, start again those that stay so; WorkFailed if nothing helps."""
+        self._pauses.note(now, {address: load_of(address, worker) for address, worker in self._workers.items()})
+        for line in self._pauses.to_say():
+            log.warning("%s", line)
+        for address in self._pauses.to_restart():
+            self._listener.give_up(address, "it is paused, and nothing runs there")
+        if reason := self._pauses.over():
+            raise WorkFailed(f"{reason}; what is finished is kept")
 
     def _ask(self) -> dict[str, dict[str, Any]]:
         try:
@@ -97,9 +130,9 @@ def satisfies(have: Mapping[str, float], needed: Mapping[str, float]) -> bool:
 
 def is_here(address: str) -> bool:
     """Whether a worker's address (tcp://127.0.0.1:1234) is one of this machine."""
-    host = urlsplit(address).hostname or ""
-    if address.startswith("inproc:") or host in ("localhost", "::1") or host.startswith("127."):
+    if is_loopback(address):
         return True
     import psutil
 
+    host = urlsplit(address).hostname
     return any(host == one.address for found in psutil.net_if_addrs().values() for one in found)

@@ -129,8 +129,12 @@ class Listener:
             if workers[address].get("nanny"):
                 self._client.loop.add_callback(self._ask, address)
         for address, silent_s in self.silence.lost().items():
-            log.warning("worker %s has said and done nothing for %.0f s: it is given up", address, silent_s)
-            self._client.loop.add_callback(self._give_up, address)
+            self.give_up(address, f"it has said and done nothing for {silent_s:.0f} s")
+
+    def give_up(self, address: str, why: str) -> None:
+        """Have a worker started again; its blocks are those of a lost worker then."""
+        log.warning("worker %s is given up: %s", address, why)
+        self._client.loop.add_callback(self._give_up, address)
 
     async def _ask(self, address: str) -> None:
         try:

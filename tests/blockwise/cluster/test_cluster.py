@@ -16,7 +16,7 @@ import pytest
 from distributed import Status, Worker
 from distributed.comm import CommClosedError
 
-from blockwise.cluster import open as cluster
+from blockwise.cluster import joining
 from blockwise.cluster.open import dashboard_address, job_script, open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
@@ -108,7 +108,7 @@ def test_a_cluster_knows_whether_it_is_on_this_machine(data, local):
 
 def test_an_address_where_nobody_listens_is_refused(monkeypatch):
     """After the time allowed (ten seconds), in one line."""
-    monkeypatch.setattr(cluster, "_JOIN_S", 2)
+    monkeypatch.setattr(joining, "_JOIN_S", 2)
     begin = time.monotonic()
     with (
         pytest.raises(BadInput, match="no Dask scheduler answers"),

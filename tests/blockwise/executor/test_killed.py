@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blockwise.cluster import open as cluster
+from blockwise.cluster import joining
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import Policy, RunOptions, StageResult
@@ -97,7 +97,7 @@ def test_a_dead_pool_ends_the_run(store):
 
 def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
     """A cluster that was joined and vanishes ends the run in one line, and what is done is kept."""
-    monkeypatch.setattr(cluster, "_JOIN_S", 2)
+    monkeypatch.setattr(joining, "_JOIN_S", 2)
     address = f"tcp://127.0.0.1:{free_port()}"
     command = [str(Path(sys.executable).with_name("dask"))]
     place = ["--host", "127.0.0.1"]
@@ -127,7 +127,6 @@ def test_a_dead_scheduler_ends_the_run(store, tmp_path, monkeypatch):
 DRIVER = """
 import sys
 from pathlib import Path
-from blockwise.cluster import open as cluster
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.executor import OnDask

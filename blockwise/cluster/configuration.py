@@ -1,0 +1,91 @@
+"""Dask's own configuration, which others have written for other programs: told of where it breaks ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from blockwise.errors import BadInput, one_line
+from blockwise.files.home import ensure_home
+
+_LINK = "{scheme}://{host}:{port}/status"
+_TLS = ("ca-file", "scheduler.cert", "scheduler.key", "worker.cert", "worker.key", "client.cert", "client.key")
+_SCHEDULER = {
+    # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
+    "distributed.scheduler.allowed-failures": 0,
+    # Tasks go to workers at once instead of waiting for word from them, twice as many a second. What Dask holds them
+    # back for, memory, is bounded by how few the run has out.
+    "distributed.scheduler.worker-saturation": float("inf"),
+    # After this time (of Dask's own choice: 15 s) a worker that died is not started again, even if it is away for the
+    # second time only since a moment: two deaths in a row would end the pool.
+    "distributed.deploy.lost-worker-timeout": "1 day",
+    # A worker that says nothing may hold the interpreter for long; the run finds out (`executor/silence.py`).
+    "distributed.scheduler.worker-ttl": None,
+    # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
+    "distributed.diagnostics.computations.nframes": 0,
+}
+_THIS_MACHINE = {
+    # Nothing leaves this machine, so certificates that are set up for another cluster would only be in the way.
+    "distributed.comm.default-scheme": "tcp",
+    "distributed.comm.require-encryption": False,
+    **{f"distributed.comm.tls.{name}": None for name in _TLS},
+    # The run tells when it ends; a stage may need the driver for longer than others let a scheduler wait.
+    "distributed.scheduler.idle-timeout": None,
+    "distributed.scheduler.no-workers-timeout": None,
+}
+
+
+def import_dask() -> None:
+    """Load Dask; BadInput if its configuration keeps it from being loaded."""
+    ensure_home()
+    try:
+        import distributed  # noqa: F401 - it reads Dask's configuration and its own part of it
+    except ImportError:
+        raise
+    except Exception as error:  # it reads files and variables of any content as it is imported
+        text = (one_line(str(error)) or type(error).__name__)[:300]
+        raise BadInput("cluster", f"Dask's configuration cannot be read ({text})", todo=f"see {sources()}") from None
+
+
+def chosen(on_this_machine: bool) -> dict[str, Any]:
+    """What a run sets in Dask's configuration. on_this_machine: the scheduler and all workers are started here."""
+    import dask
+
+    found = {**_SCHEDULER, **(_THIS_MACHINE if on_this_machine else {})}
+    template = dask.config.get("distributed.dashboard.link", _LINK)
+    try:
+        str(template).format(**{**os.environ, "scheme": "http", "host": "host", "port": 8787})
+    except (KeyError, ValueError, IndexError, AttributeError):  # of a JupyterHub, say, that is not here
+        found["distributed.dashboard.link"] = _LINK
+    return found
+
+
+def not_started(what: str, error: BaseException) -> BadInput:
+    """The error of a cluster that does not start, with where Dask's configuration comes from if there is any."""
+    while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):
+        error = error.__cause__ or error.__context__ or error
+    text = one_line(str(error)) or type(error).__name__
+    where = sources()
+    todo = f"look at Dask's configuration: {where}" if where else ""
+    return BadInput("cluster", f"{what} ({type(error).__name__}: {text[:300]})", todo=todo)
+
+
+def sources() -> str:
+    """The files and variables that Dask is configured by on this machine, for people; nothing if there are none."""
+    try:
+        from dask.config import paths
+    except Exception:  # what is told of is just why it cannot be imported
+        paths = [os.environ.get("DASK_CONFIG", ""), os.path.expanduser("~/.config/dask"), "/etc/dask"]
+    files = [str(file) for path in paths if path for file in _yaml_files(Path(path))]
+    variables = sorted(name for name in os.environ if name.startswith("DASK_") and name != "DASK_CONFIG")
+    return ", ".join([*files, *variables])
+
+
+def _yaml_files(path: Path) -> list[Path]:
+    try:
+        if path.is_file():
+            return [path]
+        return sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml", ".json"))
+    except OSError:
+        return []
