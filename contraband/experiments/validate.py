@@ -15,7 +15,6 @@ from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text
-from blockwise.stages.agglomerate.stage import AgglomerateSettings
 from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import ForegroundSettings, FragmentSettings
 from blockwise.stages.segment import SegmentSettings
@@ -113,7 +112,6 @@ def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: in
         output=folder.sample(step),
         blocks=_blocks(dims),
         fragments=_fragments(checkpoint, seg.has_background, dims),
-        agglomerate=AgglomerateSettings(stop=min(0.1, *thresholds)),
         segment=SegmentSettings(thresholds=thresholds),
         evaluate=EvaluateSettings(per_section=dims == 2, ignore=() if seg.has_background else (0,)),
         cluster=_cluster(container / data.raw, _blocks(dims)),
