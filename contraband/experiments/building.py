@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.nodes import sub_seed
 from contraband.samples.points import Points, generate_points, read_points
+from contraband.samples.ranges import is_in_range
 from contraband.samples.segmentation import SegmentationSamples
 from contraband.samples.sources import VolumeReader, ZarrVolume, check_values, raw_levels
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
@@ -41,9 +43,7 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
     torch.manual_seed(sub_seed(settings.seed, 0))
     network = ContrastiveVolumeNet(model)
     shape, output = network_shapes(network.base, model)
-    volumes = itertools.product(settings.data_file, settings.dataset)
-    pairs = [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
-    pairs = _ready(pairs, settings, output, model)
+    pairs = _ready(contrastive_pairs(settings), settings, output, model)
     augmenter = Augmenter(settings, shape)
     count = max(FEWEST_POINTS, round(settings.point_density * int(np.prod(output))))
     if count == FEWEST_POINTS:
@@ -171,6 +171,27 @@ def norm_factor(settings: TrainSettings, pair: Pair) -> float:
         return settings.norm_factor
     dtype = pair.raw.dtype()
     return 1 / float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
+def ranged[Kind: TrainSettings](settings: Kind, pairs: Sequence[Pair]) -> Kind:
+    """The settings, with raw stretched between percentiles where neither they nor its type tell what is white.
+
+    A network learns nothing from raw that is all but black or far too bright. What settings ask for is done all the
+    same, and said. Resuming finds the same, as it depends on the volumes alone.
+    """
+    if settings.percentiles is not None:
+        return settings
+    fits = is_in_range([pair.raw for pair in pairs], norm_factor(settings, pairs[0]))
+    if fits or settings.norm_factor is not None:
+        return settings
+    log.warning("raw is stretched between percentiles instead; set normalize: percentile, or norm_factor, to choose")
+    return settings.model_copy(update={"normalize": "percentile"})
+
+
+def contrastive_pairs(settings: ContrastiveSettings) -> list[Pair]:
+    """Raw of each dataset in each data file."""
+    volumes = itertools.product(settings.data_file, settings.dataset)
+    return [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
 
 
 def contrastive_base(experiment: Experiment, combination: Combination, checkpoint: int) -> dict[str, Any]:

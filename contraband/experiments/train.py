@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.errors import BadInput
-from contraband.experiments.building import contrastive_base, contrastive_task, norm_factor, seg_pairs, seg_task
+from contraband.experiments.building import (
+    contrastive_base,
+    contrastive_pairs,
+    contrastive_task,
+    norm_factor,
+    ranged,
+    seg_pairs,
+    seg_task,
+)
 from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, heads
 from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.hardware import choose_hardware
-from contraband.samples.base import Pair
-from contraband.samples.sources import ZarrVolume
 from contraband.training.loop import train
 from contraband.training.settings import SegSettings, TrainSettings
 from contraband.training.state import StepProgress
@@ -28,15 +34,16 @@ def train_contrastive(params: Params, experiment: Experiment, index: int, progre
     settings = combination.contrastive
     if settings is None:
         raise BadInput(experiment.param_dict, "has no contrastive section", todo="add one, or use --mode seg")
+    used = ranged(settings, contrastive_pairs(settings))
     hardware = choose_hardware(settings.augment, settings.precision)
-    task = contrastive_task(combination.model, settings, hardware.augments_in_loader)
+    task = contrastive_task(combination.model, used, hardware.augments_in_loader)
     header = {
         "kind": "contrastive",
         "model": combination.model.model_dump(mode="json"),
         "head": {"projection_channels": combination.model.projection_channels},
         "offsets": [],
-        "norm_factor": norm_factor(settings, _first_raw(settings.data_file, settings.dataset)),
-        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
+        "norm_factor": norm_factor(used, contrastive_pairs(used)[0]),
+        "percentiles": used.percentiles and used.percentiles.model_dump(mode="json"),
         "settings_hash": settings_hash(combination.model, settings),
         "settings": named_settings(model=combination.model, contrastive=settings),
         "seed": settings.seed,
@@ -87,16 +94,17 @@ def _train_one_seg(
         embeddings = experiment.embeddings(combination.index, checkpoint, settings.dataset.train.raw)
         if not embeddings.exists():
             raise BadInput(embeddings, "no embeddings", todo="make them with --mode emb first")
+    used = ranged(settings, seg_pairs(settings))
     hardware = choose_hardware(settings.augment, settings.precision)
-    task = seg_task(params, combination.model, settings, hardware.augments_in_loader, base, embeddings)
+    task = seg_task(params, combination.model, used, hardware.augments_in_loader, base, embeddings)
     offsets = settings.offsets_for(combination.model.dims)
     header = {
         "kind": "segmentation",
         "model": combination.model.model_dump(mode="json"),
         "head": {"seg_head": settings.seg_head, "out_channels": len(offsets) + settings.has_background},
         "offsets": [list(offset) for offset in offsets],
-        "norm_factor": norm_factor(settings, seg_pairs(settings)[0]),
-        "percentiles": settings.percentiles and settings.percentiles.model_dump(mode="json"),
+        "norm_factor": norm_factor(used, seg_pairs(used)[0]),
+        "percentiles": used.percentiles and used.percentiles.model_dump(mode="json"),
         "settings_hash": _seg_hash(params, combination, settings, checkpoint),
         "settings": _seg_settings(params, combination, settings),
         "seed": settings.seed,
@@ -122,7 +130,3 @@ def _seg_settings(params: Params, combination: Combination, settings: SegSetting
     origin = None if settings.baseline else combination.contrastive
     named = named_settings(model=combination.model, contrastive=origin, seg=settings)
     return {**named, "seg.dataset": settings.dataset.train.model_dump(mode="json"), "pipeline": params.pipeline}
-
-
-def _first_raw(files: Sequence[str], datasets: Sequence[str]) -> Pair:
-    return Pair(ZarrVolume(files[0], datasets[0]))

@@ -25,6 +25,17 @@ MOST_VALUES = 1 << 26
 """Values that cannot be counted by size (floats, 32 bits) are thinned out to about so many for the whole volume."""
 
 
+DARKEST, BRIGHTEST = 0.01, 10.0
+
+
+def is_about_one(size: float) -> bool:
+    """Whether the largest value, by its size, is neither all but black nor far too bright for a network.
+
+    What has mean 0 and standard deviation 1 is in range too.
+    """
+    return DARKEST <= size <= BRIGHTEST
+
+
 class Percentiles(Settings):
     """The values that become 0 and 1."""
 

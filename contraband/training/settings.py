@@ -54,7 +54,8 @@ class TrainSettings(Augmentations):
     """Decay a step of the averaged weights that are evaluated; 0 turns averaging off."""
 
     norm_factor: PositiveFloat | None = None
-    """Raw is multiplied by this; left out: 1/255 for uint8, 1/65535 for uint16, 1 for floats."""
+    """Raw is multiplied by this; left out: 1/255 for uint8, 1/65535 for uint16, 1 for floats, and where that does not
+    bring raw to about 0..1 it is stretched between percentiles instead, which is said."""
 
     normalize: Literal["factor", "percentile"] = "factor"
     """`percentile`: raw is stretched between percentiles of each section instead, in training and prediction."""

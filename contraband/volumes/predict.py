@@ -6,7 +6,6 @@ volume. So each voxel is computed from the same numbers in the same order whatev
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,20 +15,25 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockwise.arrays.values import check_finite
-from blockwise.arrays.volume import Volume, as_shard, check_whole_shards, create, info, open_array, read, write
+from blockwise.arrays.volume import Volume, as_shard, check_whole_shards, create, info, open_array, write
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels, as_voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
-from contraband.models.normalise import Levels, Percentiles, measure, slab_depth
+from contraband.models.normalise import Levels, Percentiles
 from contraband.volumes.output import Output
+from contraband.volumes.reading import (
+    array_levels,
+    brightness_remarks,
+    read_reflected,
+    reflect,
+    reflected,
+    volume_levels,
+)
 from contraband.volumes.settings import Blocks, Model, VolumeSettings
 
 if TYPE_CHECKING:
     from contraband.models.predictor import Predictor
-
-
-log = logging.getLogger(__name__)
 
 
 class Predict(Overlapping):
@@ -55,6 +59,8 @@ class Predict(Overlapping):
     """Where the last channel goes if the network also predicts foreground; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
+    norm_factor: float = 1.0
+    """What the network multiplies raw by; part of `weights`, and here to tell users of raw that does not fit."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
 
@@ -73,7 +79,13 @@ class Predict(Overlapping):
         return (self.target, self.foreground) if self.foreground else (self.target,)
 
     def parameters(self) -> dict[str, object]:
-        aside = {"checkpoint", "foreground", "needs_gpu", *(() if self.percentiles else ("percentiles",))}
+        aside = {
+            "checkpoint",
+            "foreground",
+            "norm_factor",
+            "needs_gpu",
+            *(() if self.percentiles else ("percentiles",)),
+        }
         return {key: value for key, value in super().parameters().items() if key not in aside}
 
     def resources(self) -> dict[str, float]:
@@ -91,6 +103,9 @@ class Predict(Overlapping):
             raise BadInput(self.raw.path, "raw has a channel axis", got=raw.shape, wanted="(z, y, x)")
         for volume in self.outputs():
             check_whole_shards(volume, self.block)
+
+    def notes(self) -> Iterator[str]:
+        return iter(()) if self.percentiles else brightness_remarks(self.raw, self.norm_factor)
 
     def prepare(self, store: Store) -> None:
         dtype = "uint8" if self.output == "affinities" else "float16"
@@ -199,56 +214,6 @@ def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
         yield Roi(whole.begin + Coordinate(index) * shape, shape)
 
 
-def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
-    """The voxels of `roi`, which may reach outside: there the volume is mirrored at its border voxels."""
-    index = reflected(roi, shape)
-    low = Coordinate(int(places.min()) for places in index)
-    high = Coordinate(int(places.max()) + 1 for places in index)
-    data = read(volume, Roi(low, high - low))
-    for axis, places in enumerate(index):
-        if roi.begin[axis] != low[axis] or roi.end[axis] != high[axis]:
-            data = data.take(places - low[axis], axis)
-    return np.ascontiguousarray(data)
-
-
-def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:
-    """What becomes 0 and 1 in raw; reads all of it once."""
-    described = info(raw)
-    sections, y, x = described.spatial
-    depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize)
-
-    def slab(low: int, high: int) -> np.ndarray:
-        values = read(raw, Roi((low, 0, 0), (high - low, y, x)))
-        check_finite(values, f"{raw.path}, sections {low} to {high - 1}", (low, 0, 0))
-        return values[None]
-
-    levels = measure(slab, sections, wanted, depth)
-    if np.all(levels.values[..., 0] == levels.values[..., 1]):
-        log.warning("%s: raw has no contrast: between the percentiles there is one value only", raw.path)
-    return levels
-
-
-def array_levels(raw: np.ndarray, wanted: Percentiles) -> Levels:
-    """What becomes 0 and 1 in an array (z, y, x)."""
-    depth = slab_depth(64, raw[0].nbytes)  # as chunks of a stored volume are deep
-    return measure(lambda low, high: raw[None, low:high], len(raw), wanted, depth)
-
-
-def reflected(roi: Roi, shape: Voxels) -> list[np.ndarray]:
-    """The voxels along z, y, x that stand for those of `roi`, which may reach outside of a volume of that shape."""
-    return [reflect(begin, end, size) for begin, end, size in zip(roi.begin, roi.end, shape, strict=True)]
-
-
-def reflect(begin: int, end: int, size: int) -> np.ndarray:
-    """Positions begin..end-1 folded into 0..size-1, mirrored at the first and the last."""
-    if size == 1:
-        return np.zeros(end - begin, np.int64)
-    period = 2 * (size - 1)
-    place = np.abs(np.arange(begin, end, dtype=np.int64)) % period
-    folded: np.ndarray = np.minimum(place, period - place)
-    return folded
-
-
 @lru_cache(maxsize=2)
 def cached_predictor(checkpoint: Path, weights: str, output: str, device: str, precision: str) -> Predictor:
     """The loaded network, once a worker; refuses a checkpoint that changed since the run was planned."""
@@ -295,5 +260,6 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
         needs_gpu=on_gpu,
         percentiles=predictor.percentiles,
+        norm_factor=predictor.norm_factor,
         foreground=foreground,
     )

@@ -20,7 +20,8 @@ from contraband.experiments.train import train_contrastive, train_seg
 from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
-from contraband.volumes.predict import read_reflected, reflect, tiles
+from contraband.volumes.predict import tiles
+from contraband.volumes.reading import read_reflected, reflect
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
