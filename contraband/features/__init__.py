@@ -1,0 +1,1 @@
+"""Features of voxels that need no training."""
