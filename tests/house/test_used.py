@@ -24,7 +24,7 @@ LOADED_BY_NAME = {
 }
 """Runtime dependencies that no file of the packages imports, and who needs them."""
 
-MODULES = {"connected-components-3d": "cc3d", "pillow": "PIL", "pyyaml": "yaml"}
+MODULES = {"connected-components-3d": "cc3d", "pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
 """Where the package is not called as the module is."""
 
 REQUIRED = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
