@@ -97,7 +97,8 @@ def _sorted_out(
     """What lies in the output: made by the run, or not. written: what the store says that its stages wrote."""
     foreground = settings.fragments.foreground
     given = [value for _, value in settings.volume]
-    given += [settings.affinities, foreground and foreground.volume, settings.model and settings.model.checkpoint]
+    given += [settings.affinities, foreground and foreground.volume]
+    given += [settings.model.checkpoint, settings.model.head] if settings.model else []
     inputs = [path.resolve() for path in given if path is not None]
     made: list[Path] = []
     others: list[Path] = []

@@ -1,4 +1,4 @@
-"""Predict affinities or embeddings blockwise: the one stage that needs torch.
+"""Predict affinities or embeddings blockwise: the one stage that needs torch, if a network predicts.
 
 Every tile has the same shape and its place is a multiple of that shape, counted from the first voxel of the
 volume. So each voxel is computed from the same numbers in the same order whatever the blocks are.
@@ -7,9 +7,8 @@ volume. So each voxel is computed from the same numbers in the same order whatev
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
@@ -22,6 +21,7 @@ from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles
 from contraband.volumes.output import Output
+from contraband.volumes.predictors import Predicting, cached_predictor, load_predicting
 from contraband.volumes.reading import (
     array_levels,
     brightness_remarks,
@@ -32,18 +32,18 @@ from contraband.volumes.reading import (
 )
 from contraband.volumes.settings import Blocks, Model, VolumeSettings
 
-if TYPE_CHECKING:
-    from contraband.models.predictor import Predictor
-
 
 class Predict(Overlapping):
-    """Run a network over the volume; affinities are stored as uint8, embeddings as float16."""
+    """Run a network or a quick head over the volume; affinities are stored as uint8, embeddings as float16."""
 
     raw: Volume
     target: Volume
     checkpoint: Path
+    """Of a network, or the file of a quick head."""
+    is_head: bool = False
+    """Which of the two."""
     weights: str
-    """sha256 of the network's weights."""
+    """sha256 of the weights."""
     output: Literal["affinities", "embeddings"]
     device: str
     precision: str
@@ -59,8 +59,8 @@ class Predict(Overlapping):
     """Where the last channel goes if the network also predicts foreground; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
-    norm_factor: float = 1.0
-    """What the network multiplies raw by; part of `weights`, and here to tell users of raw that does not fit."""
+    norm_factor: float | None = None
+    """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
 
@@ -81,6 +81,7 @@ class Predict(Overlapping):
     def parameters(self) -> dict[str, object]:
         aside = {
             "checkpoint",
+            "is_head",
             "foreground",
             "norm_factor",
             "needs_gpu",
@@ -105,7 +106,8 @@ class Predict(Overlapping):
             check_whole_shards(volume, self.block)
 
     def notes(self) -> Iterator[str]:
-        return iter(()) if self.percentiles else brightness_remarks(self.raw, self.norm_factor)
+        if self.percentiles is None and self.norm_factor is not None:
+            yield from brightness_remarks(self.raw, self.norm_factor)
 
     def prepare(self, store: Store) -> None:
         dtype = "uint8" if self.output == "affinities" else "float16"
@@ -141,7 +143,8 @@ class Predict(Overlapping):
 
     def predict(self, roi: Roi, loaded: np.ndarray) -> np.ndarray:
         """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
-        predictor = cached_predictor(self.checkpoint, self.weights, self.output, self.device, self.precision)
+        how = (self.device, self.precision)
+        predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, self.output, how)
         origin = self._hull(roi).begin
         return predict_tiles(predictor, roi, self.tile, lambda region: loaded[(region - origin).to_slices()])
 
@@ -156,7 +159,7 @@ class Predict(Overlapping):
         return covering(roi, self.tile).grow(Coordinate(self.context), Coordinate(self.context))
 
 
-def predict_tiles(predictor: Predictor, roi: Roi, tile: Voxels, take: Callable[[Roi], np.ndarray]) -> np.ndarray:
+def predict_tiles(predictor: Predicting, roi: Roi, tile: Voxels, take: Callable[[Roi], np.ndarray]) -> np.ndarray:
     """(C, z, y, x) of a region as it is stored: affinities as uint8, embeddings as float16; foreground comes last.
 
     take: gives raw of a region, which may reach outside of the volume: of each tile with what is around it.
@@ -173,7 +176,7 @@ def predict_tiles(predictor: Predictor, roi: Roi, tile: Voxels, take: Callable[[
     return result
 
 
-def predict_array(predictor: Predictor, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
+def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
     """What a run with the usual blocks would store for a volume in memory, (z, y, x).
 
     told: gets how many tiles are done, and how many there are. Raises BadInput for an array that is no such volume.
@@ -214,33 +217,14 @@ def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
         yield Roi(whole.begin + Coordinate(index) * shape, shape)
 
 
-@lru_cache(maxsize=2)
-def cached_predictor(checkpoint: Path, weights: str, output: str, device: str, precision: str) -> Predictor:
-    """The loaded network, once a worker; refuses a checkpoint that changed since the run was planned."""
-    from contraband.models.predictor import load_predictor
-
-    predictor = load_predictor(checkpoint, output, device=device, precision=precision)
-    if predictor.fingerprint != weights:
-        raise BadInput(
-            checkpoint,
-            "the checkpoint changed while the run was going on",
-            got=predictor.fingerprint[:12],
-            wanted=weights[:12],
-            todo="start the run again",
-        )
-    return predictor
-
-
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
-    """The stage that predicts for a volume; loads the checkpoint on this machine to learn what it needs."""
-    from contraband.models.checkpoints import latest_checkpoint
-    from contraband.models.predictor import load_predictor
-
+    """The stage that predicts for a volume; loads the network or head on this machine to learn what it needs."""
     model: Model = settings.model  # type: ignore[assignment]
-    on_gpu = settings.cluster.gpus > 0
-    device = "cuda" if on_gpu and model.device == "auto" else model.device
-    checkpoint = latest_checkpoint(model.checkpoint)
-    predictor = load_predictor(checkpoint, model.output, device="cpu" if on_gpu else device)
+    is_head = model.head is not None
+    on_gpu = settings.cluster.gpus > 0 and not is_head
+    device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
+    checkpoint = model.head or _newest(model.checkpoint)  # type: ignore[arg-type]
+    predictor = load_predicting(checkpoint, is_head, model.output, "cpu" if on_gpu else device)
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     foreground = Output(settings.output).foreground if predictor.has_foreground else None
@@ -248,10 +232,11 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         raw=Volume(path=raw),
         target=Output(settings.output).array(model.output),
         checkpoint=checkpoint,
+        is_head=is_head,
         weights=predictor.fingerprint,
         output=model.output,
         device=device,
-        precision=model.precision,
+        precision="float32" if is_head else model.precision,
         shape=shape,
         block=block,
         tile=tile,
@@ -263,3 +248,9 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         norm_factor=predictor.norm_factor,
         foreground=foreground,
     )
+
+
+def _newest(checkpoint: Path) -> Path:
+    from contraband.models.checkpoints import latest_checkpoint
+
+    return latest_checkpoint(checkpoint)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
@@ -35,10 +35,12 @@ class Source(Settings):
 
 
 class Model(Settings):
-    """The network that predicts."""
+    """What predicts: a network, or a quick head."""
 
-    checkpoint: Place
+    checkpoint: Place | None = None
     """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken."""
+    head: Place | None = None
+    """Instead: the file of a quick head, as `contraband label` writes it. It needs neither torch nor a GPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
     tile: tuple[Positive, Positive, Positive] | None = None
@@ -48,6 +50,13 @@ class Model(Settings):
     """auto: bfloat16 where the processor has it."""
     output: Literal["affinities", "embeddings"] = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there."""
+
+    @model_validator(mode="after")
+    def one_of_two(self) -> Self:
+        if (self.checkpoint is None) == (self.head is None):
+            given = "neither is" if self.checkpoint is None else "both are"
+            raise ValueError(f"needs a checkpoint or a head, and {given} given")
+        return self
 
 
 class Blocks(Settings):

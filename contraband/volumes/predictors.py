@@ -1,0 +1,76 @@
+"""What predicts for a volume: a trained network, or a quick head; the stage does not know which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from blockwise.errors import BadInput
+from blockwise.grid import Voxels
+from contraband.models.normalise import Percentiles
+
+
+class Predicting(Protocol):
+    """What the stage needs. All shapes are (z, y, x) in voxels."""
+
+    kind: Any
+    """affinities or embeddings."""
+    channels: Any
+    context: Voxels
+    """Voxels of raw needed around a tile on each side."""
+    fingerprint: str
+
+    @property
+    def offsets(self) -> list[list[int]]:
+        """The neighbour that each affinity channel joins a voxel with; none for embeddings."""
+
+    @property
+    def has_foreground(self) -> bool:
+        """Whether the last channel says how sure it is that a voxel is foreground."""
+
+    @property
+    def percentiles(self) -> Percentiles | None:
+        """How raw is stretched before it is shown."""
+
+    @property
+    def norm_factor(self) -> float | None:
+        """What raw is multiplied by before it is shown; None: by nothing that is known."""
+
+    def fit_output(self, shape: Sequence[int]) -> Voxels:
+        """The tile for which it can be asked that is most like this."""
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """(C, z, y, x) float32 of a tile, without the context that raw has around it."""
+
+    def quantised(self, raw: np.ndarray) -> np.ndarray:
+        """Affinities as uint8."""
+
+
+def load_predicting(path: Path, is_head: bool, kind: str, device: str, precision: str = "float32") -> Predicting:
+    """The network or the quick head of a file, ready to predict; raises BadInput if it holds none."""
+    if is_head:
+        from contraband.quick.predictor import load_quick_predictor
+
+        return load_quick_predictor(path, kind)
+    from contraband.models.predictor import load_predictor
+
+    return load_predictor(path, kind, device=device, precision=precision)
+
+
+@lru_cache(maxsize=2)
+def cached_predictor(path: Path, is_head: bool, weights: str, kind: str, how: tuple[str, str]) -> Predicting:
+    """The same, once a worker; refuses a file that changed since the run was planned. how: device and precision."""
+    predictor = load_predicting(path, is_head, kind, *how)
+    if predictor.fingerprint != weights:
+        raise BadInput(
+            path,
+            f"the {'head' if is_head else 'checkpoint'} changed while the run was going on",
+            got=predictor.fingerprint[:12],
+            wanted=weights[:12],
+            todo="start the run again",
+        )
+    return predictor
