@@ -1,0 +1,92 @@
+"""The image of a labelling session: its features, computed where they are looked at and kept while there is room."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+from numpy.typing import NDArray
+
+from blockwise.arrays.volume import Volume, info
+from blockwise.errors import BadInput
+from blockwise.grid import Voxels, as_voxels
+from contraband.quick.file import Recipe
+from contraband.volumes.predict import read_reflected, reflected
+
+TILES: dict[int, Voxels] = {2: (1, 256, 256), 3: (32, 128, 128)}
+"""Voxels whose features are computed at once."""
+KEPT_BYTES = 2 << 30
+"""Of features."""
+
+
+class FeatureImage:
+    """An image and its features: every voxel has those that a run will compute for it."""
+
+    def __init__(self, raw: Volume | NDArray[Any], recipe: Recipe) -> None:
+        """raw: (z, y, x), on disk or in memory. Raises BadInput if it is no image."""
+        self._raw = raw
+        self.recipe = recipe
+        shape, kind = (raw.shape, raw.dtype) if isinstance(raw, np.ndarray) else (info(raw).shape, info(raw).dtype)
+        if len(shape) != 3 or kind.kind not in "buif" or not all(shape):
+            where = "raw" if isinstance(raw, np.ndarray) else raw.path
+            raise BadInput(where, "is no image", got=f"{tuple(shape)} {kind}", wanted="(z, y, x) numbers")
+        self.shape: Voxels = as_voxels(shape)
+        self._tile = as_voxels(min(one, size) for one, size in zip(TILES[recipe.dims], self.shape, strict=True))
+        self._kept: OrderedDict[Voxels, NDArray[np.float32]] = OrderedDict()
+        self._lock = Lock()
+        self.threads = len(os.sched_getaffinity(0))
+
+    def features_at(self, voxel: Voxels) -> NDArray[np.float32]:
+        """(F,) of one voxel."""
+        one: NDArray[np.float32] = self._compute(Roi(voxel, (1, 1, 1))).reshape(-1)
+        return one
+
+    def features(self, box: Roi) -> NDArray[np.float32]:
+        """(F, z, y, x) of a small region inside of the image, which is not kept."""
+        return self._compute(box)
+
+    def tiles(self, box: Roi) -> list[Roi]:
+        """The tiles that a region touches, cut off at its edges, those nearest to its middle first."""
+        step = Coordinate(self._tile)
+        begin, end = box.begin // step, -(-box.end // step)
+        middle = np.array(box.center)
+        every = [Roi((begin + Coordinate(at)) * step, step).intersect(box) for at in np.ndindex(*(end - begin))]
+        return sorted(every, key=lambda tile: float(np.abs(np.array(tile.center) - middle).sum()))
+
+    def over_tiles(self, box: Roi, use: Any) -> Iterator[tuple[Roi, Any]]:
+        """Each tile of a region with what `use(features)` makes of its features (F, z, y, x); several at once."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            tiles = self.tiles(box)
+            yield from zip(tiles, pool.map(lambda tile: use(self._of_tile(tile)), tiles), strict=True)
+
+    def _of_tile(self, piece: Roi) -> NDArray[np.float32]:
+        """The features of a piece of a tile; the whole tile is kept."""
+        step = Coordinate(self._tile)
+        begin = piece.begin // step * step
+        key = as_voxels(begin)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+        if found is None:
+            found = self._compute(Roi(begin, step).intersect(Roi((0, 0, 0), self.shape)))
+            with self._lock:
+                self._kept[key] = found
+                while sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
+                    self._kept.popitem(last=False)
+        return found[(slice(None), *(piece - begin).to_slices())]
+
+    def _compute(self, box: Roi) -> NDArray[np.float32]:
+        around = Coordinate(self.recipe.gaussian.halo(self.recipe.dims))
+        hull = box.grow(around, around)
+        if isinstance(self._raw, np.ndarray):
+            raw = self._raw[np.ix_(*reflected(hull, self.shape))]
+        else:
+            raw = read_reflected(self._raw, hull, self.shape)
+        return self.recipe.gaussian.within(raw, self.recipe.dims)
