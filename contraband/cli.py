@@ -17,7 +17,7 @@ import typer
 
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, settings, training, upkeep, volumes
+from contraband.commands import data, labelling, settings, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -37,6 +37,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": data.demo,
     "import": data.import_volume,
     "points": training.points,
+    "label": labelling.label,
     "train": training.train,
     "embed": training.embed,
     "validate": training.validate,

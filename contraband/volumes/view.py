@@ -89,6 +89,12 @@ def close_viewer() -> None:
 
 def local_volume(volume: Volume, is_image: bool) -> Any:
     """A volume as neuroglancer asks for it, piece by piece, at its place and with its voxel size."""
+    found = info(volume)
+    return served(LazyArray(volume, found, is_image), found, is_image)
+
+
+def served(array: Any, found: Info, is_image: bool) -> Any:
+    """Anything with shape, type and slices, (z, y, x) or (channel, z, y, x), at the place of a volume."""
     import neuroglancer
     from neuroglancer.local_volume import MeshesNotSupportedForVolume
 
@@ -99,15 +105,14 @@ def local_volume(volume: Volume, is_image: bool) -> Any:
             mesh: bytes = super().get_object_mesh(object_id)
             return mesh
 
-    found = info(volume)
-    extra = len(found.shape) - 3
+    extra = len(array.shape) - 3
     space = neuroglancer.CoordinateSpace(
         names=["c^"] * extra + ["z", "y", "x"],
         units=[""] * extra + [UNITS.get(unit, "") for unit in found.units],
         scales=[1] * extra + list(found.voxel_size),
     )
     return Served(
-        LazyArray(volume, found, is_image),
+        array,
         space,
         volume_type="image" if is_image else "segmentation",
         voxel_offset=[0] * extra + [round(at / size) for at, size in zip(found.offset, found.voxel_size, strict=True)],

@@ -1,0 +1,81 @@
+"""`contraband label`: from a volume's settings to a page, and from its points to settings that run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+
+from blockwise.arrays.volume import Volume, info
+from blockwise.errors import BadInput
+from blockwise.files.whole import write_text
+from contraband.label.page import LabelPage
+from contraband.label.record import PointsRecord
+from contraband.label.session import LabelSession, LabelSettings
+from contraband.volumes.settings import VolumeSettings, volume_shape
+from contraband.volumes.view import close_viewer, open_viewer
+
+CONTAINERS = (".zarr", ".n5")
+
+
+def label(
+    settings_file: Path, data: Mapping[str, Any], settings: LabelSettings, points: Path | None, address: tuple[str, int]
+) -> None:
+    """Serve a page on which a volume is labelled, until interrupted; then write what `contraband run` needs.
+
+    data: the plain content of the settings file. points: the CSV; None: beside the volume. address: host and port.
+    Raises BadInput before anything is written.
+    """
+    volume = VolumeSettings.parse(data, settings_file)
+    shape = volume_shape(volume.model_copy(update={"affinities": None}))
+    raw = Volume(path=volume.volume.raw)  # type: ignore[arg-type]
+    LabelSession(raw, volume, settings)  # refuses what is no image before there is a page
+    record = PointsRecord(points or points_beside(raw.path), shape)
+    with record:
+        session = LabelSession(raw, volume, settings, record)
+
+        def write() -> str:
+            return f"to segment the volume: contraband run {write_run(settings_file, data, session, record)}"
+
+        page = LabelPage(open_viewer({"raw": raw}, *address), info(raw), session, write)
+        try:
+            typer.echo(f"{page.viewer.get_viewer_url()}  (Ctrl-C ends)")
+            page.run()
+        except KeyboardInterrupt:
+            close_viewer()
+        typer.echo(f"points: {record.path if record.path.exists() else 'none'}")
+        if session.is_ready:
+            typer.echo(write())
+
+
+def points_beside(raw: Path) -> Path:
+    """The points of a volume, in the folder of its container: `vol.raw.points.csv` for `vol.zarr/raw`."""
+    container = next((one for one in (raw, *raw.parents) if one.suffix in CONTAINERS), raw)
+    inner = raw.relative_to(container).parts
+    return container.parent / ".".join([container.stem, *inner, "points.csv"])
+
+
+def write_run(settings_file: Path, data: Mapping[str, Any], session: LabelSession, record: PointsRecord) -> Path:
+    """Write the head, and beside the settings file one more that predicts by it; its path.
+
+    Raises BadInput if there are no labels of two classes.
+    """
+    record.settle()
+    head = record.path.with_name(record.path.name.removesuffix(".csv").removesuffix(".points") + ".head.npz")
+    target = settings_file.with_name(f"{settings_file.stem}-labelled.yaml")
+    if target == settings_file:
+        raise BadInput(target, "would be replaced by the settings that are written")
+    session.save_head(head)
+    content = {key: value for key, value in data.items() if key not in ("affinities", "model")}
+    rules = session.volume().fragments
+    fragments = {"per_section": rules.per_section} | (
+        {} if rules.background is None else {"background": rules.background}
+    )
+    content["fragments"] = {**(content.get("fragments") or {}), **fragments}
+    content["model"] = {"head": str(head)}
+    VolumeSettings.parse(content, target)
+    write_text(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    return target

@@ -1,0 +1,188 @@
+"""The page without a browser: what its keys do, and what the viewer would be given to show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import neuroglancer
+import numpy as np
+import pytest
+import yaml
+from funlib.geometry import Roi
+
+from blockwise.arrays.info import Info
+from blockwise.arrays.volume import Volume, create, info, write
+from contraband.cli import call
+from contraband.label.labelling import points_beside, write_run
+from contraband.label.page import LabelPage
+from contraband.label.record import PointsRecord
+from contraband.label.session import LabelSession
+from contraband.models.classes import CLASSES
+from contraband.samples.points import read_points
+from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view import close_viewer, open_viewer
+from tests.support.labelled import drawn, labelled_image
+
+SHAPE = (3, 70, 80)
+OFFSET = (80, 8, 0)
+VOXEL = (40, 4, 4)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder with a volume that lies elsewhere in the world, and its settings."""
+    monkeypatch.chdir(tmp_path)
+    raw = labelled_image(SHAPE, spacing=9)[0]
+    like = Info(SHAPE, np.dtype("uint8"), VOXEL, OFFSET, ("nm",) * 3, (), (), (), None, {})
+    create(Volume(path=tmp_path / "vol.zarr" / "raw"), SHAPE, "uint8", (3, 70, 80), like=like)
+    write(Volume(path=tmp_path / "vol.zarr" / "raw"), Roi((0, 0, 0), SHAPE), raw)
+    content = {
+        "volume": {"raw": "vol.zarr/raw"},
+        "output": "out.zarr",
+        "fragments": {"per_section": True},
+        "cluster": {"kind": "none"},
+    }
+    (tmp_path / "vol.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+@pytest.fixture
+def page(place: Path):
+    """A page on a free port, its points kept beside the volume."""
+    raw = Volume(path=place / "vol.zarr" / "raw")
+    data = yaml.safe_load((place / "vol.yaml").read_text())
+    volume = VolumeSettings.parse(data, "test")
+    with PointsRecord(points_beside(Path("vol.zarr/raw")), SHAPE) as record:
+        session = LabelSession(raw, volume, None, record)
+        viewer = open_viewer({"raw": raw}, "127.0.0.1", 0)
+        made = LabelPage(viewer, info(raw), session, lambda: str(write_run(Path("vol.yaml"), data, session, record)))
+        made.step(0)
+        yield made
+        close_viewer()
+
+
+def press(page: LabelPage, action: str, voxel=None) -> None:
+    """What the browser sends when a key is pressed while the mouse is over a voxel of the image."""
+    state = {"viewerState": {"dimensions": {axis: [1e-9, "m"] for axis in "zyx"}}}
+    if voxel is not None:
+        state["mousePosition"] = [at + first / size + 0.4 for at, first, size in zip(voxel, OFFSET, VOXEL, strict=True)]
+    page.viewer.actions.invoke(action, state)
+    page.step(0)
+
+
+def status(page: LabelPage) -> str:
+    """The line below the image."""
+    return page.viewer.config_state.state.status_messages["label"]
+
+
+def annotated(page: LabelPage, label: int) -> list[list[float]]:
+    """Places of the points drawn of a class."""
+    return [list(one.point) for one in page.viewer.state.layers[f"{CLASSES[label]} points"].layer.annotations]
+
+
+def test_keys_label_what_the_mouse_points_at(page):
+    """1 and 2 label the voxel under the mouse: it is in the file and drawn; with two classes there is a prediction."""
+    assert "label voxels of two classes" in status(page)
+    press(page, "label-inside", (1, 20, 30))
+    assert read_points(Path("vol.raw.points.csv")).positions.tolist() == [[1, 20, 30]]
+    assert annotated(page, 1) == [[1 + 2 + 0.5, 20 + 2 + 0.5, 30.5]]
+    press(page, "label-boundary", (1, 40, 50))
+    press(page, "label-again", (1, 41, 50))
+    assert read_points(Path("vol.raw.points.csv")).labels.tolist() == [1, 2, 2]
+    assert "1 inside, 2 boundary" in status(page)
+    shown = page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))]
+    assert shown.sum(axis=0).min() >= 254
+    assert page._prediction.source.change_count > 0
+    press(page, "undo-label")
+    press(page, "undo-label")
+    assert read_points(Path("vol.raw.points.csv")).labels.tolist() == [1]
+    assert annotated(page, 2) == []
+    assert not page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))].any()
+
+
+def test_what_is_beside_the_image_is_refused(page):
+    """A key pressed over nothing, or over a place outside of the volume, labels nothing, and the page says so."""
+    press(page, "label-inside")
+    assert "point at a voxel" in status(page)
+    press(page, "label-inside", (1, 20, 80))
+    assert "outside the volume" in status(page)
+    press(page, "next-proposal")
+    assert "all of one class" in status(page)
+    press(page, "write-settings")
+    assert "all of one class" in status(page)
+    assert not Path("vol.raw.points.csv").exists()
+    assert not Path("vol-labelled.yaml").exists()
+
+
+def test_the_view_is_followed(page):
+    """What is predicted is the section that is looked at; `n` jumps to a proposal in another place."""
+    classes = labelled_image(SHAPE, spacing=9)[1]
+    for voxel, label in zip(*drawn(classes[1:2], 3), strict=True):
+        press(page, f"label-{CLASSES[label]}", (1, *voxel[1:]))
+    assert page._segments[(slice(1, 2), slice(0, 70), slice(0, 80))].any()
+    with page.viewer.txn() as state:
+        state.dimensions = neuroglancer.CoordinateSpace(names=["z", "y", "x"], units="nm", scales=list(VOXEL))
+        state.position = [2 + 2.5, 30, 30]
+    page.step(0)
+    assert page._segments[(slice(2, 3), slice(0, 70), slice(0, 80))].any()
+    assert not page._segments[(slice(1, 2), slice(0, 70), slice(0, 80))].any()
+    press(page, "next-proposal")
+    assert "taken for" in status(page)
+    position = page.viewer.state.position
+    assert all(
+        0 <= at - first / size < whole for at, first, size, whole in zip(position, OFFSET, VOXEL, SHAPE, strict=True)
+    )
+
+
+def test_the_settings_written_run(page, capsys):
+    """`w` writes settings by which `contraband run` segments the volume, with the rules that were seen."""
+    classes = labelled_image(SHAPE, spacing=9)[1]
+    for voxel, label in zip(*drawn(classes, 6), strict=True):
+        press(page, f"label-{CLASSES[label]}", voxel)
+    press(page, "write-settings")
+    assert "vol-labelled.yaml" in status(page)
+    written = yaml.safe_load(Path("vol-labelled.yaml").read_text())
+    assert written["model"] == {"head": "vol.raw.head.npz"}
+    assert written["fragments"] == {"per_section": True}
+    assert call(["run", "vol-labelled.yaml"]) == 0
+    assert Path("out.zarr/segments/0.5").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nosuch.yaml"], "no such file"),
+        (["vol.yaml", "--set", "volume.raw=nosuch"], "no such volume"),
+        (["vol.yaml", "--set", "volume.raw=null"], "is needed"),
+        (["vol.yaml", "--set", "volume.raw=bad.csv"], "bad.csv"),
+        (["vol.yaml", "--points", "bad.csv"], "line 2"),
+        (["vol.yaml", "--points", "outside.csv"], "outside the volume"),
+        (["vol.yaml", "--points", "no/such.csv"], "folder is not there"),
+        (["vol.yaml", "--head", "tree"], "tree"),
+        (["vol.yaml", "--bind", "203.0.113.7"], "cannot listen"),
+        (["vol.yaml", "--set", "unknown=1"], "unknown key"),
+    ],
+)
+def test_bad_input_is_one_line(place, capsys, arguments, words):
+    """What cannot work is refused before there is a page: one line, exit 2, nothing written."""
+    (place / "bad.csv").write_text("z,y,x,label\n1,1\n")
+    (place / "outside.csv").write_text("z,y,x,label\n1,1,80,1\n")
+    before = {path.name for path in place.iterdir() if not path.name.endswith(".lock")}
+    assert call(["label", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert {path.name for path in place.iterdir() if not path.name.endswith(".lock")} == before
+
+
+@pytest.mark.parametrize(
+    ("raw", "points"),
+    [
+        ("data/vol.zarr/raw", "data/vol.raw.points.csv"),
+        ("vol.zarr/a/b", "vol.a.b.points.csv"),
+        ("vol.zarr", "vol.points.csv"),
+        ("folder/raw", "folder/raw.points.csv"),
+    ],
+)
+def test_points_lie_beside_the_volume(raw, points):
+    """The file of points is named for the volume, and never lies inside of its container."""
+    assert points_beside(Path(raw)) == Path(points)
