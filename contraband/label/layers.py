@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.info import Info
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.classes import CLASSES
+from contraband.label.record import Point
 from contraband.volumes.view import served
 
 BOX: dict[int, Voxels] = {2: (1, 512, 512), 3: (128, 256, 256)}
 """Voxels around the middle of the view that are predicted and segmented after each click."""
 
-COLOURS = ("#4080ff", "#30e060", "#ff4040")
-"""Of the classes, for points and prediction."""
+COLOURS = ("#60a0ff", "#40ff70", "#ff5050")
+"""Of the classes, where points are marked."""
+
+ARM = 2
+"""Voxels from the middle of a mark to the ends of its cross."""
 
 SHADER = """void main() {
   float background = toNormalized(getDataValue(0));
@@ -64,46 +67,72 @@ class Shown:
         return result
 
 
+class Marks:
+    """A layer of points: a cross of the number of its class and 1 for each, in its section; everywhere else 0."""
+
+    dtype = np.dtype("uint64")
+
+    def __init__(self, shape: Voxels) -> None:
+        self.shape = shape
+        self._points: Sequence[Point] = ()
+        self.source: Any = None
+
+    def show(self, points: Sequence[Point]) -> None:
+        """These, and no others."""
+        self._points = points
+
+    def __getitem__(self, region: tuple[Any, ...]) -> NDArray[np.uint64]:
+        """The voxels of one piece."""
+        begin = [one.start for one in region]
+        result = np.zeros([one.stop - one.start for one in region], np.uint64)
+        for point in self._points:
+            z, y, x = (at - first for at, first in zip(point.voxel, begin, strict=True))
+            if 0 <= z < result.shape[0]:
+                rows, columns = slice(max(0, y - ARM), max(0, y + ARM + 1)), slice(max(0, x - ARM), max(0, x + ARM + 1))
+                if 0 <= x < result.shape[2]:
+                    result[z, rows, x] = point.label + 1
+                if 0 <= y < result.shape[1]:
+                    result[z, y, columns] = point.label + 1
+        return result
+
+
 def place_of(found: Info) -> Voxels:
     """Where the first voxel of a volume lies, in voxels of the viewer."""
     return as_voxels(round(at / size) for at, size in zip(found.offset, found.voxel_size, strict=True))
 
 
-def prepare(viewer: Any, found: Info, dims: int, shown: Mapping[str, Shown]) -> None:
+def prepare(viewer: Any, found: Info, prediction: Shown, segments: Shown, marks: Marks) -> None:
     """Add prediction, segments and points to a viewer with raw in it, and lay out its panels: XY is large."""
     import neuroglancer
 
-    for name, layer in shown.items():
-        layer.source = served(layer, found, is_image=name == "prediction")
+    for layer in (prediction, segments, marks):
+        layer.source = served(layer, found, is_image=layer is prediction)
+    colours = {number + 1: colour for number, colour in enumerate(COLOURS)}
+    layers = {
+        "prediction": neuroglancer.ImageLayer(source=prediction.source, shader=SHADER, opacity=0.35),
+        "segments": neuroglancer.SegmentationLayer(source=segments.source, selected_alpha=0.4),
+        "points": neuroglancer.SegmentationLayer(source=marks.source, selected_alpha=1, segment_colors=colours),
+    }
+    middle = [first + size // 2 + 0.5 for first, size in zip(place_of(found), segments.shape, strict=True)]
     with viewer.txn() as state:
-        source = neuroglancer.ImageLayer(source=shown["prediction"].source, shader=SHADER, opacity=0.35)
-        state.layers.append(name="prediction", layer=source)
-        state.layers.append(
-            name="segments", layer=neuroglancer.SegmentationLayer(source=shown["segments"].source, selected_alpha=0.4)
-        )
-        space = neuroglancer.CoordinateSpace(
-            names=["z", "y", "x"],
-            units=["nm"] * 3 if all(unit == "nm" for unit in found.units) else [""] * 3,
-            scales=list(found.voxel_size),
-        )
-        for name, colour in zip(CLASSES, COLOURS, strict=True):
-            points = neuroglancer.LocalAnnotationLayer(dimensions=space, annotation_color=colour)
-            state.layers.append(name=f"{name} points", layer=points)
+        for name, layer in layers.items():
+            state.layers.append(name=name, layer=layer)
         for layer in state.layers:
             layer.visible = True
-        state.layout = panels(dims)
-        state.show_slices = False
+        state.dimensions = segments.source.dimensions
+        state.position = middle
+        state.show_axis_lines = False
+        state.show_default_annotations = False
+        state.layout = panels(segments.shape[0] == 1)
 
 
-def panels(dims: int) -> Any:
-    """Image with prediction, and with segments beside it; in 3D also another plane."""
+def panels(is_flat: bool) -> Any:
+    """Image with prediction, and with segments beside it; another plane unless there is one section only."""
     import neuroglancer
 
-    points = [f"{name} points" for name in CLASSES]
-    predicted = ["raw", "prediction", *points]
-    segmented = ["raw", "segments", *points]
+    predicted, segmented = ["raw", "prediction", "points"], ["raw", "segments", "points"]
     view = neuroglancer.LayerGroupViewer
-    if dims == 2:
-        return neuroglancer.row_layout([view(layers=predicted, layout="xy"), view(layers=segmented, layout="xy")])
-    side = neuroglancer.column_layout([view(layers=segmented, layout="xy"), view(layers=predicted, layout="xz")])
-    return neuroglancer.row_layout([view(layers=predicted, layout="xy", flex=2), side])
+    side = view(layers=segmented, layout="xy")
+    if not is_flat:
+        side = neuroglancer.column_layout([side, view(layers=predicted, layout="xz")])
+    return neuroglancer.row_layout([view(layers=predicted, layout="xy", flex=1 if is_flat else 2), side])

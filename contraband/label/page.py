@@ -17,8 +17,8 @@ from funlib.geometry import Roi
 from blockwise.arrays.info import Info
 from blockwise.errors import BlockwiseError
 from blockwise.grid import Voxels, as_voxels
-from contraband.label.layers import BOX, Shown, place_of, prepare
-from contraband.label.record import Point, latest
+from contraband.label.layers import BOX, Marks, Shown, place_of, prepare
+from contraband.label.record import latest
 from contraband.label.session import LabelSession
 from contraband.models.classes import CLASSES
 
@@ -47,13 +47,12 @@ class LabelPage:
         self._write = write
         self._events: SimpleQueue[tuple[str, Voxels | None]] = SimpleQueue()
         self._label = CLASSES.index("inside")
-        self._note = HELP
         self._box: Roi | None = None
         self._is_stale = True
-        dims = session.image.recipe.dims
         self._prediction = Shown((len(CLASSES), *session.shape), "uint8")
         self._segments = Shown(session.shape, "uint64")
-        prepare(viewer, found, dims, {"prediction": self._prediction, "segments": self._segments})
+        self._marks = Marks(session.shape)
+        prepare(viewer, found, self._prediction, self._segments, self._marks)
         for action in KEYS.values():
             viewer.actions.add(action, lambda state, action=action: self._events.put((action, self._voxel(state))))
         with viewer.config_state.txn() as state:
@@ -63,6 +62,7 @@ class LabelPage:
                     state.input_event_bindings.viewer[key] = action
         viewer.shared_state.add_changed_callback(lambda: self._events.put(("look", None)))
         self._draw_points()
+        self._say(HELP, "keys")
 
     def run(self) -> None:
         """Work on what comes from the browser until KeyboardInterrupt."""
@@ -137,8 +137,8 @@ class LabelPage:
             self._prediction.clear()
             self._segments.clear()
             self._refresh()
-            missing = "label voxels of two classes to see a prediction"
-            self._say(f"{self._note}; {missing}" if missing not in self._note else self._note)
+            self._say("label voxels of two classes to see a prediction", "score")
+            self.session.warm(box)
             return
         begin = time.perf_counter()
         self.session.head()
@@ -151,7 +151,8 @@ class LabelPage:
         spans = np.diff([begin, fitted, predicted, segmented]) * 1000
         took = "fit {:.0f}, prediction {:.0f}, segments {:.0f} ms".format(*spans)
         log.info("look: %s, %s", took, box)
-        self._say(f"{self._note} | {self._scored()} | {took}")
+        if self._events.empty():  # a score takes as long as five fits, for which no click should wait
+            self._say(f"{took}; {self._scored()}", "score")
 
     def _scored(self) -> str:
         counts = np.bincount([point.label for point in latest(self.session.points)], minlength=len(CLASSES))
@@ -195,30 +196,15 @@ class LabelPage:
 
     def _draw_points(self) -> None:
         """All points as they are on the disk."""
-        import neuroglancer
-
-        begin = place_of(self._info)
-        with self.viewer.txn() as state:
-            for label, name in enumerate(CLASSES):
-                meant = [point for point in latest(self.session.points) if point.label == label]
-                state.layers[f"{name} points"].layer.annotations = [
-                    neuroglancer.PointAnnotation(
-                        id=_name(point), point=[at + first + 0.5 for at, first in zip(point.voxel, begin, strict=True)]
-                    )
-                    for point in meant
-                ]
+        self._marks.show(latest(self.session.points))
+        self._marks.source.invalidate()
 
     def _refresh(self) -> None:
         """Let the browser ask for both layers again."""
         for shown in (self._prediction, self._segments):
             shown.source.invalidate()
 
-    def _say(self, note: str) -> None:
-        """Show a line below the image."""
-        self._note = note.partition(" | ")[0]
+    def _say(self, note: str, key: str = "label") -> None:
+        """Show a line below the image; there is one for each key."""
         with self.viewer.config_state.txn() as state:
-            state.status_messages["label"] = note
-
-
-def _name(point: Point) -> str:
-    return ",".join(map(str, point.voxel))
+            state.status_messages[key] = note

@@ -98,6 +98,18 @@ class LabelSession:
         """Whether there are labels of two classes, which is all that a prediction needs."""
         return len({point.label for point in latest(self._points)}) > 1
 
+    def warm(self, box: Roi) -> None:
+        """Do ahead of the first click what it would wait for: the features of a box, and code that is loaded once."""
+        self._check_box(box)
+        for _ in self.image.over_tiles(box, len):
+            pass
+        pool = self._pool()
+        if self._head is None and not self.is_ready:
+            taught = np.arange(len(pool.features)) % 2 + 1
+            fit(self.kind, pool.features[:8], taught[:8], self._seed).probabilities(pool.features)
+            offsets = self.image.recipe.offsets
+            segment_box(np.full((len(offsets), *box.shape[:1], 8, 8), 99, np.uint8), offsets, self.volume())
+
     def click(self, voxel: Sequence[int], label: int) -> Point:
         """Label a voxel; its file has the point when this returns. BadInput for one outside, or an unknown class."""
         z, y, x = (int(at) for at in voxel)

@@ -74,6 +74,7 @@ def open_viewer(layers: Mapping[str, Volume], bind: str, port: int) -> Any:
                 state.layers.append(name=name, layer=neuroglancer.ImageLayer(source=source))
             else:
                 state.layers.append(name=name, layer=neuroglancer.ImageLayer(source=source, shader=COLOURS))
+        state.display_dimensions = ["x", "y", "z"]  # else the first axis, z, would run from left to right
         # Ids cover what is below them; the last segmentation is what people come for.
         for layer in list(state.layers)[:-1]:
             layer.visible = layer.name == "raw"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import neuroglancer
 import numpy as np
 import pytest
 import yaml
@@ -26,6 +25,7 @@ from tests.support.labelled import drawn, labelled_image
 SHAPE = (3, 70, 80)
 OFFSET = (80, 8, 0)
 VOXEL = (40, 4, 4)
+ARMS = ((0, 0, 2), (0, 0, -2), (0, 2, 0), (0, -2, 0))
 
 
 @pytest.fixture
@@ -70,33 +70,37 @@ def press(page: LabelPage, action: str, voxel=None) -> None:
     page.step(0)
 
 
-def status(page: LabelPage) -> str:
-    """The line below the image."""
-    return page.viewer.config_state.state.status_messages["label"]
+def status(page: LabelPage, key: str = "label") -> str:
+    """A line below the image."""
+    return page.viewer.config_state.state.status_messages[key]
 
 
-def annotated(page: LabelPage, label: int) -> list[list[float]]:
-    """Places of the points drawn of a class."""
-    return [list(one.point) for one in page.viewer.state.layers[f"{CLASSES[label]} points"].layer.annotations]
+def marked(page: LabelPage, label: int) -> list[list[int]]:
+    """The voxels in the middle of the crosses that are drawn for a class."""
+    drawn = page._marks[tuple(slice(0, size) for size in SHAPE)] == label + 1
+    crosses = [voxel for voxel in np.argwhere(drawn) if all(drawn[tuple(voxel + arm)] for arm in ARMS)]
+    return [voxel.tolist() for voxel in crosses]
 
 
 def test_keys_label_what_the_mouse_points_at(page):
     """1 and 2 label the voxel under the mouse: it is in the file and drawn; with two classes there is a prediction."""
-    assert "label voxels of two classes" in status(page)
+    assert "label voxels of two classes" in status(page, "score")
     press(page, "label-inside", (1, 20, 30))
     assert read_points(Path("vol.raw.points.csv")).positions.tolist() == [[1, 20, 30]]
-    assert annotated(page, 1) == [[1 + 2 + 0.5, 20 + 2 + 0.5, 30.5]]
+    assert marked(page, 1) == [[1, 20, 30]]
+    assert page._marks.source.voxel_offset.tolist() == [2, 2, 0]
     press(page, "label-boundary", (1, 40, 50))
     press(page, "label-again", (1, 41, 50))
     assert read_points(Path("vol.raw.points.csv")).labels.tolist() == [1, 2, 2]
-    assert "1 inside, 2 boundary" in status(page)
+    assert "1 inside, 2 boundary" in status(page, "score")
+    assert marked(page, 2) == [[1, 40, 50], [1, 41, 50]]
     shown = page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))]
     assert shown.sum(axis=0).min() >= 254
     assert page._prediction.source.change_count > 0
     press(page, "undo-label")
     press(page, "undo-label")
     assert read_points(Path("vol.raw.points.csv")).labels.tolist() == [1]
-    assert annotated(page, 2) == []
+    assert marked(page, 2) == []
     assert not page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))].any()
 
 
@@ -121,7 +125,6 @@ def test_the_view_is_followed(page):
         press(page, f"label-{CLASSES[label]}", (1, *voxel[1:]))
     assert page._segments[(slice(1, 2), slice(0, 70), slice(0, 80))].any()
     with page.viewer.txn() as state:
-        state.dimensions = neuroglancer.CoordinateSpace(names=["z", "y", "x"], units="nm", scales=list(VOXEL))
         state.position = [2 + 2.5, 30, 30]
     page.step(0)
     assert page._segments[(slice(2, 3), slice(0, 70), slice(0, 80))].any()
