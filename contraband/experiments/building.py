@@ -30,7 +30,15 @@ from contraband.samples.sources import VolumeReader, ZarrVolume, check_values, r
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 from contraband.training.targets import margin_for
-from contraband.training.tasks import ContrastiveTask, DenseTask, EmbeddingTask, SparseTask, Task, affinity_target
+from contraband.training.tasks import (
+    Contrast,
+    ContrastiveTask,
+    DenseTask,
+    EmbeddingTask,
+    SparseTask,
+    Task,
+    affinity_target,
+)
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +49,11 @@ FEWEST_POINTS = 2
 def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loader: bool) -> Task:
     """Two views of raw and the network that has to recognise points in them."""
     torch.manual_seed(sub_seed(settings.seed, 0))
-    network = ContrastiveVolumeNet(model)
+    network = ContrastiveVolumeNet(model, settings.levels)
     shape, output = network_shapes(network.base, model)
-    pairs = _ready(contrastive_pairs(settings), settings, output, model)
+    pairs = contrastive_pairs(settings)
+    voxel_size = _voxel_size(pairs) if settings.exclusion else (1.0, 1.0, 1.0)
+    pairs = _ready(pairs, settings, output, model)
     augmenter = Augmenter(settings, shape)
     count = max(FEWEST_POINTS, round(settings.point_density * int(np.prod(output))))
     if count == FEWEST_POINTS:
@@ -53,7 +63,8 @@ def contrastive_task(model: ModelSettings, settings: ContrastiveSettings, in_loa
             count,
         )
     drawing = Drawing(pairs, settings.seed, augmenter, in_loader, output, norm_factor(settings, pairs[0]))
-    return ContrastiveTask(network, ContrastiveSamples(drawing, count), augmenter, output, count, settings.temperature)
+    contrast = Contrast(count, settings.temperature, settings.exclusion, voxel_size)
+    return ContrastiveTask(network, ContrastiveSamples(drawing, count), augmenter, output, contrast)
 
 
 def seg_task(
@@ -75,7 +86,7 @@ def seg_task(
 def _seg_network(model: ModelSettings, settings: SegSettings, base: dict[str, Any] | None) -> SegmentationNet:
     torch.manual_seed(sub_seed(settings.seed, 0))
     outputs = len(settings.offsets_for(model.dims)) + settings.has_background
-    network = SegmentationNet(model, settings.seg_head, outputs)
+    network = SegmentationNet(model, settings.seg_head, outputs, settings.levels)
     if base is not None:
         network.base.load_state_dict(base)
     if settings.freeze_base:
@@ -109,9 +120,13 @@ def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings:
     offsets = settings.offsets_for(network.base.dims)
     points = labelled_points(settings)
     features = embeddings_at(ZarrVolume(str(embeddings), "embeddings"), points)
-    if features.shape[1] != network.embedding_channels:
+    if features.shape[1] != network.feature_channels:
         raise BadInput(
-            embeddings, "has the wrong number of channels", got=features.shape[1], wanted=network.embedding_channels
+            embeddings,
+            "has the wrong number of channels",
+            got=features.shape[1],
+            wanted=network.feature_channels,
+            todo="give save_embs as many levels as the head has, and run --mode emb again",
         )
     if _teaches_affinities(settings):
         margin = margin_for(offsets, settings.grow_boundary, 3)
@@ -192,6 +207,17 @@ def contrastive_pairs(settings: ContrastiveSettings) -> list[Pair]:
     """Raw of each dataset in each data file."""
     volumes = itertools.product(settings.data_file, settings.dataset)
     return [Pair(ZarrVolume(file, dataset)) for file, dataset in volumes]
+
+
+def _voxel_size(pairs: list[Pair]) -> tuple[float, float, float]:
+    """That of all volumes, in their unit; BadInput if they differ, for a distance would mean different things."""
+    sizes = {pair.raw.where: pair.raw.voxel_size() for pair in pairs}
+    first, *others = sizes
+    for other in others:
+        if sizes[other] != sizes[first]:
+            what = f"is a distance, and {other} has other voxels than {first}"
+            raise BadInput("contrastive.exclusion", what, got=list(sizes[other]), wanted=list(sizes[first]))
+    return sizes[first]
 
 
 def contrastive_base(experiment: Experiment, combination: Combination, checkpoint: int) -> dict[str, Any]:

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from blockwise.errors import BadInput
 from blockwise.fields import PlaceText
 from blockwise.settings import Settings, explain, likely, read_yaml
 from contraband.experiments.migration import migrated
 from contraband.models.settings import ModelSettings
-from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
+from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings, check_levels
 
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
@@ -46,6 +46,9 @@ class SaveEmbs(Settings):
 
     data_file: tuple[PlaceText, ...] = Field(min_length=1)
     """Zarr containers."""
+
+    levels: PositiveInt = 1
+    """Decoder levels that are stored, the finest first, all on the voxels of raw; heads of as many levels read them."""
 
 
 class Combination(Settings):
@@ -88,6 +91,10 @@ class Params(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for option, model in itertools.product(self.contrastive, self.model):
+            option.check_model(model)
+        for model in self.model:
+            check_levels(1 if self.save_embs is None else self.save_embs.levels, model)
         for settings in self.seg:
             for model in self.model:
                 settings.check_model(model)

@@ -40,7 +40,7 @@ def train_contrastive(params: Params, experiment: Experiment, index: int, progre
     header = {
         "kind": "contrastive",
         "model": combination.model.model_dump(mode="json"),
-        "head": {"projection_channels": combination.model.projection_channels},
+        "head": {"projection_channels": combination.model.projection_channels, "levels": settings.levels},
         "offsets": [],
         "norm_factor": norm_factor(used, contrastive_pairs(used)[0]),
         "percentiles": used.percentiles and used.percentiles.model_dump(mode="json"),
@@ -101,7 +101,11 @@ def _train_one_seg(
     header = {
         "kind": "segmentation",
         "model": combination.model.model_dump(mode="json"),
-        "head": {"seg_head": settings.seg_head, "out_channels": len(offsets) + settings.has_background},
+        "head": {
+            "seg_head": settings.seg_head,
+            "out_channels": len(offsets) + settings.has_background,
+            "levels": settings.levels,
+        },
         "offsets": [list(offset) for offset in offsets],
         "norm_factor": norm_factor(used, seg_pairs(used)[0]),
         "percentiles": used.percentiles and used.percentiles.model_dump(mode="json"),

@@ -53,7 +53,11 @@ def embed(
                 output = experiment.embeddings(index, checkpoint, dataset)
                 settings = VolumeSettings(
                     volume=Source(raw=Path(container) / dataset),
-                    model=Model(checkpoint=experiment.contrastive(index).require(checkpoint), output="embeddings"),
+                    model=Model(
+                        checkpoint=experiment.contrastive(index).require(checkpoint),
+                        output="embeddings",
+                        levels=wanted.levels,
+                    ),
                     output=output,
                     blocks=_blocks(dims),
                     cluster=_cluster(Path(container) / dataset, _blocks(dims)),

@@ -17,7 +17,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.quick.file import Recipe
-from contraband.volumes.predict import read_reflected, reflected
+from contraband.volumes.reflection import read_reflected, reflected
 
 TILES: dict[int, Voxels] = {2: (1, 256, 256), 3: (32, 128, 128)}
 """Voxels whose features are computed at once."""

@@ -30,7 +30,7 @@ Shape3 = tuple[int, int, int]
 class Predictor:
     """A loaded network. All shapes are (z, y, x) in voxels; a 2D network predicts each section by itself."""
 
-    def __init__(self, content: dict[str, Any], kind: str, hardware: Hardware) -> None:
+    def __init__(self, content: dict[str, Any], kind: str, hardware: Hardware, levels: int = 1) -> None:
         settings = ModelSettings.parse(content["model"], "checkpoint: model")
         self._network: SegmentationNet | ContrastiveVolumeNet = _network(content, settings)
         self._network.load_state_dict(averaged(content))
@@ -46,7 +46,9 @@ class Predictor:
         self.stride: Shape3 = _three((1,) * (3 - settings.dims), self._base.step)
         """Tiles starting at multiples of this give the same values as the whole volume."""
         self.offsets: list[list[int]] = [] if kind == "embeddings" else content["offsets"]
-        self.channels = settings.embedding_channels if kind == "embeddings" else content["head"]["out_channels"]
+        self.levels = levels if kind == "embeddings" else int(content["head"].get("levels", 1))
+        """Decoder levels that embeddings consist of, or that the head looks at."""
+        self.channels = settings.channels_of(levels) if kind == "embeddings" else content["head"]["out_channels"]
         self.has_foreground = kind == "affinities" and self.channels == len(self.offsets) + 1
         """Whether the last channel says how sure it is that a voxel is foreground."""
         """The neighbour (z, y, x) each affinity channel joins a voxel with."""
@@ -54,7 +56,7 @@ class Predictor:
         self.percentiles = Percentiles.parse(found, "checkpoint") if (found := content.get("percentiles")) else None
         """How raw has to be stretched before it is given to the network; None where it is taken as it is stored."""
         self.step = int(content["step"])
-        self.fingerprint = _fingerprint(content, kind)
+        self.fingerprint = _fingerprint(content, kind, self.levels)
         """sha256 over the weights and everything else that changes what is predicted."""
 
     def fit_output(self, shape: Sequence[int]) -> Shape3:
@@ -95,11 +97,11 @@ class Predictor:
         return result[0] if not self._flat else result.transpose(0, 1)
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
-        embeddings: torch.Tensor = self._base(batch)
+        levels = self._base.decoded(batch, self.levels)
         if self.kind == "embeddings":
-            return embeddings
+            return self._base.aligned(levels)
         assert isinstance(self._network, SegmentationNet)
-        return self._network.from_embeddings(embeddings).float().sigmoid()
+        return self._network.from_levels(levels).float().sigmoid()
 
 
 def quantise(affinities: torch.Tensor) -> torch.Tensor:
@@ -107,11 +109,14 @@ def quantise(affinities: torch.Tensor) -> torch.Tensor:
     return affinities.clamp(0, 1).mul_(255).round_().to(torch.uint8)
 
 
-def load_predictor(checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32") -> Predictor:
+def load_predictor(
+    checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32", levels: int = 1
+) -> Predictor:
     """The network in a checkpoint file, or in the newest checkpoint of a folder, ready to predict.
 
     precision: float32, bfloat16, or auto (bfloat16 where the processor has it); only float32 keeps tiles equal to the
-    whole to 1e-5. Affinities need a segmentation checkpoint; embeddings come from either kind.
+    whole to 1e-5. Affinities need a segmentation checkpoint; embeddings come from either kind, and are those of the
+    `levels` finest decoder levels.
     """
     path = latest_checkpoint(checkpoint)
     content = load_checkpoint(path)
@@ -121,19 +126,25 @@ def load_predictor(checkpoint: Path, kind: str, device: str = "auto", precision:
         raise BadInput(path, "predicts no affinities", got=content["kind"], wanted="a segmentation checkpoint")
     if precision not in ("auto", "float32", "bfloat16"):
         raise BadInput("precision", "is not known", got=precision, wanted="auto, float32 or bfloat16")
+    most = ModelSettings.parse(content["model"], "checkpoint: model").most_levels
+    if not 1 <= levels <= most:
+        raise BadInput("levels", "the network has not so many", got=levels, wanted=f"1 to {most}")
     where = choose_device(device)
-    return Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)))
+    return Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)), levels)
 
 
 def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNet | ContrastiveVolumeNet:
+    head = content["head"]
+    levels = int(head.get("levels", 1))  # checkpoints from before there were several do not say it
     if content["kind"] == "contrastive":
-        return ContrastiveVolumeNet(settings)
-    return SegmentationNet(settings, content["head"]["seg_head"], content["head"]["out_channels"])
+        return ContrastiveVolumeNet(settings, levels)
+    return SegmentationNet(settings, head["seg_head"], head["out_channels"], levels)
 
 
-def _fingerprint(content: dict[str, Any], kind: str) -> str:
+def _fingerprint(content: dict[str, Any], kind: str, levels: int) -> str:
     shaping = [kind, content["model"], content["offsets"], content["norm_factor"]]
     shaping += [found] if (found := content.get("percentiles")) else []
+    shaping += [f"{levels} levels"] if levels > 1 else []
     digest = hashlib.sha256(repr(tuple(shaping)).encode())
     for name, weight in sorted(averaged(content).items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

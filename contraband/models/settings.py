@@ -70,6 +70,16 @@ class ModelSettings(Settings):
         """Channels of the projection."""
         return self.contrastive_out_channels or self.embedding_channels
 
+    def channels_of(self, levels: int) -> int:
+        """Channels of the `levels` finest decoder levels together; the coarsest there is is the bottom of the U."""
+        maps = [self.num_fmaps * int(self.fmap_inc_factors**level) for level in range(1, levels)]
+        return self.embedding_channels + sum(maps)
+
+    @property
+    def most_levels(self) -> int:
+        """Decoder levels there are, the bottom of the U counted."""
+        return len(self.factors) + 1
+
     @property
     def factors(self) -> tuple[tuple[int, ...], ...]:
         """Pooling factors, one tuple between two levels."""

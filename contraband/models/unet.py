@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from blockwise.errors import BadInput
+from contraband.models.heads import gather_points
 from contraband.models.settings import ModelSettings
 
 Shape = tuple[int, ...]
@@ -60,12 +61,25 @@ class UNet(nn.Module):
             for i, factor in enumerate(self.factors)
         )
         self.constant_upsample = settings.constant_upsample
-        self.step: Shape = tuple(prod(factor[d] for factor in self.factors) for d in range(self.dims))
+        self.scales: list[Shape] = [
+            tuple(prod(factor[d] for factor in self.factors[:level]) for d in range(self.dims))
+            for level in range(len(self.factors) + 1)
+        ]
+        """Voxels of the output along an axis that a voxel of each level covers."""
+        self.step: Shape = self.scales[-1]
         self.crops, self.context = self._plan()
 
     def forward(self, raw: Tensor) -> Tensor:
         """Embeddings `h` of raw (B, C, ...); the input extents must be valid (see `valid_input`)."""
-        skipped = []
+        return self.decoded(raw, 1)[0]
+
+    def decoded(self, raw: Tensor, levels: int) -> list[Tensor]:
+        """The `levels` finest decoder levels of raw (B, C, ...), the finest, `h`, first; each on voxels of its own.
+
+        `aligned` brings them to the voxels of the output, `sampled` to points of it.
+        """
+        skipped: list[Tensor] = []
+        found: list[Tensor] = []
         features = raw
         for level, factor in enumerate(self.factors):
             features = self.down[level](features)
@@ -73,13 +87,41 @@ class UNet(nn.Module):
             pool = functional.max_pool3d if self.dims == 3 else functional.max_pool2d
             features = pool(features, factor)
         features = self.down[-1](features)
+        if levels > len(self.factors):
+            found.append(features)
         for level in reversed(range(len(self.factors))):
             features = self._upsampled(features, level)
             shape = [n - c for n, c in zip(features.shape[2:], self.crops[level], strict=True)]
             features = torch.cat([crop(skipped[level], shape), crop(features, shape)], dim=1)
             features = self.up[level](features)
-        embeddings: Tensor = features
-        return embeddings
+            if level < levels:
+                found.append(features)
+        return found[::-1]
+
+    def aligned(self, levels: Sequence[Tensor]) -> Tensor:
+        """Decoder levels, the finest first, on the voxels of the output (B, C, ...).
+
+        A voxel of a coarser level stands for all voxels of the output inside it, so a shift of the input by whole steps
+        shifts them all and changes none.
+        """
+        if len(levels) == 1:
+            return levels[0]
+        shape = levels[0].shape[2:]
+        coarser = zip(levels[1:], self.scales[1:], strict=False)
+        upsampled = (functional.interpolate(found, scale_factor=tuple(map(float, by))) for found, by in coarser)
+        return torch.cat([levels[0], *(crop(found, shape) for found in upsampled)], dim=1)
+
+    def sampled(self, levels: Sequence[Tensor], points_BPD: Tensor) -> Tensor:
+        """The same (B, P, C) at whole voxels (B, P, D) of the output, without a coarse level made large."""
+        shape = levels[0].shape[2:]
+        found = [gather_points(levels[0], points_BPD)]
+        for features, scale in zip(levels[1:], self.scales[1:], strict=False):
+            extents = zip(features.shape[2:], scale, shape, strict=True)
+            # every level is cropped by as much on either side, so all share their centre
+            beyond = torch.tensor([(n * by - inner) // 2 for n, by, inner in extents], device=points_BPD.device)
+            by = torch.tensor(scale, device=points_BPD.device)
+            found.append(gather_points(features, (points_BPD + beyond).div(by, rounding_mode="floor")))
+        return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
 
     def output_shape(self, input_shape: Sequence[int]) -> Shape:
         """Output extents for input extents; BadInput if they do not fit the network."""

@@ -13,7 +13,7 @@ from contraband.samples.base import PLACE, RAW, Drawing, Samples, chained, float
 from contraband.samples.nodes import CPU, Normalise, around, centred
 from contraband.samples.views import two_views
 
-VIEW_KEYS = ("raw_0", "raw_1", "points_0", "points_1", "valid")
+VIEW_KEYS = ("raw_0", "raw_1", "points_0", "points_1", "valid", "places")
 
 
 class TwoViews(gp.BatchFilter):
@@ -26,7 +26,7 @@ class TwoViews(gp.BatchFilter):
         self.keys = {name: gp.ArrayKey(name.upper()) for name in VIEW_KEYS}
 
     def setup(self) -> None:
-        """Announce the five arrays."""
+        """Announce the arrays."""
         for key in self.keys.values():
             self.provides(key, gp.ArraySpec(nonspatial=True))
 
@@ -49,7 +49,7 @@ class TwoViews(gp.BatchFilter):
 
 
 class ContrastiveSamples(Samples):
-    """Two views (raw_0, raw_1, points_0, points_1, valid), or raw for views to be made on the device."""
+    """Two views (raw_0, raw_1, points_0, points_1, valid, places), or raw for views to be made on the device."""
 
     def __init__(self, drawing: Drawing, count: int) -> None:
         """count: points that pair the two views."""

@@ -17,6 +17,7 @@ import zarr
 from numpy.typing import NDArray
 
 from blockwise.arrays.values import check_finite
+from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from contraband.models.normalise import SLAB_BYTES, Levels, Percentiles, measure, slab_depth
 from contraband.samples.points import Points, as_labels, is_mask
@@ -58,6 +59,11 @@ class ZarrVolume:
     def shape(self) -> tuple[int, int, int]:
         """Extents (z, y, x); z is 1 for a single image."""
         z, y, x = (1, *self.open().shape)[-3:]
+        return z, y, x
+
+    def voxel_size(self) -> tuple[float, float, float]:
+        """Size of a voxel along z, y, x in the unit of the data; 1 where nothing is said of it."""
+        z, y, x = info(Volume(path=Path(self.container) / self.dataset)).voxel_size
         return z, y, x
 
     def dtype(self) -> np.dtype[Any]:

@@ -24,19 +24,22 @@ def two_views(
 ) -> dict[str, Tensor]:
     """Two augmented views of source raw (B, C, Z, Y, X), and points in the network's output, which is centred in them.
 
-    Returns raw_0, raw_1 (B, C, Z, Y, X), points_0, points_1 (B, count, 3) int64 voxels of the output, valid (B, count).
+    Returns raw_0, raw_1 (B, C, Z, Y, X), points_0, points_1 (B, count, 3) int64 voxels of the output, valid (B, count),
+    and places (B, count, 3) float32: where the points lie in the source, in its voxels, from its centre.
     """
     maps = [augmenter.draw(seeds, source.device, view) for view in (0, 1)]
     low, high = augmenter.zoom_interval
     # a second view that is zoomed in sees the squared ratio of the first
     candidates = math.ceil(SPARE * count * (high / low) ** 2)
     first, second, valid = _pairs(maps[0], maps[1], seeds, output_shape, (count, candidates))
+    places = maps[0].to_source(to_relative(first.float(), output_shape))
     return {
         "raw_0": augmenter.raw(source, maps[0], seeds, 0),
         "raw_1": augmenter.raw(source, maps[1], seeds, 1),
         "points_0": first,
         "points_1": second,
         "valid": valid,
+        "places": places,
     }
 
 

@@ -1,10 +1,11 @@
 """NT-Xent over pairs of points, and affinity loss balanced between the two classes. Always in float32 or finer.
 
-Shape letters: N views of points (both views one after the other), C channels.
+Shape letters: N views of points (both views one after the other), C channels, B samples of P points each.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +17,50 @@ ROWS_AT_ONCE = 1000
 """Above twice this many rows the similarity matrix is made in blocks of rows, and again in the backward pass."""
 
 
-def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Tensor | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Candidates:
+    """Which views a view is compared with, itself apart."""
+
+    valid: Tensor | None
+    """(N,): False for padding; None: all are valid."""
+
+    near: Tensor | None
+    """(B, P, P): True where two points of a sample are too near each other for negatives; None: none. N is 2 B P."""
+
+    def leave(self, similarity: Tensor, rows: slice) -> None:
+        """Make the similarity of `rows` to all views -inf, in place, where one is no candidate."""
+        if self.valid is not None:  # rows of padding are dropped afterwards; they only have to stay finite
+            similarity.masked_fill_(~self.valid[None, :] & self.valid[rows, None], -torch.inf)
+        if self.near is not None:
+            samples, count = self.near.shape[:2]
+            points = torch.arange(rows.start, rows.start + len(similarity), device=similarity.device)
+            points = points % (samples * count)  # of either view
+            sample = points // count
+            # only the columns of a row's own sample are looked at: 2 P of N
+            own = similarity.view(-1, 2, samples, count)
+            each = torch.arange(len(similarity), device=similarity.device)
+            near = self.near[sample, points % count]
+            own[each, :, sample] = own[each, :, sample].masked_fill(near[:, None], -torch.inf)
+
+
+def near_each_other(places_BPD: Tensor, distance: float) -> Tensor:
+    """(B, P, P): True for two different points of one sample less than `distance` apart, in the units of the places."""
+    near = torch.cdist(places_BPD, places_BPD, compute_mode="donot_use_mm_for_euclid_dist") < distance
+    near.diagonal(dim1=1, dim2=2).fill_(False)
+    return near
+
+
+def nt_xent(
+    first_PC: Tensor,
+    second_PC: Tensor,
+    temperature: float,
+    valid_P: Tensor | None = None,
+    near_BPP: Tensor | None = None,
+) -> Tensor:
     """Mean over all 2 P views of -log softmax(cosine similarity / temperature) at the partner.
 
-    Row i of `first_PC` and of `second_PC` are the same point in two views. All other valid views are negatives.
+    Row i of `first_PC` and of `second_PC` are the same point in two views. All other valid views are negatives, but for
+    those that `near_BPP` names, see `near_each_other`; rows are then the points of B samples one after the other.
     valid_P: False for padding, which does not count; 0 if fewer than two pairs are valid.
     """
     z_NC = functional.normalize(_at_least_float32(torch.cat([first_PC, second_PC])), dim=1)
@@ -27,9 +68,10 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
     rows = torch.arange(2 * count, device=z_NC.device)
     partner_N = (rows + count) % (2 * count)
     valid_N = None if valid_P is None else valid_P.repeat(2)
+    candidates = Candidates(valid_N, near_BPP)
     total: Tensor
     if len(rows) <= 2 * ROWS_AT_ONCE:
-        total = _row_losses(z_NC, slice(0, len(rows)), partner_N, valid_N, temperature)
+        total = _row_losses(z_NC, slice(0, len(rows)), partner_N, candidates, temperature)
     else:
         # recomputing a block in the backward pass costs less than keeping the whole matrix
         total = sum(
@@ -39,7 +81,7 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
                     z_NC,
                     slice(begin, begin + ROWS_AT_ONCE),
                     partner_N,
-                    valid_N,
+                    candidates,
                     temperature,
                     use_reentrant=False,
                 )
@@ -50,9 +92,10 @@ def nt_xent(first_PC: Tensor, second_PC: Tensor, temperature: float, valid_P: Te
     return total / (max(1, len(rows)) if valid_N is None else valid_N.sum().clamp(min=1))
 
 
-def _row_losses(z_NC: Tensor, rows: slice, partner_N: Tensor, valid_N: Tensor | None, temperature: float) -> Tensor:
-    """Summed loss of the valid views among `rows`; None: all are valid."""
-    losses: Tensor = _SoftmaxLoss.apply(z_NC, rows, partner_N[rows], valid_N, temperature)
+def _row_losses(z_NC: Tensor, rows: slice, partner_N: Tensor, candidates: Candidates, temperature: float) -> Tensor:
+    """Summed loss of the valid views among `rows`."""
+    valid_N = candidates.valid
+    losses: Tensor = _SoftmaxLoss.apply(z_NC, rows, partner_N[rows], candidates, temperature)
     return losses.sum() if valid_N is None else torch.where(valid_N[rows], losses, 0.0).sum()
 
 
@@ -65,13 +108,12 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z_NC: Tensor, rows: slice, partners: Tensor, valid_N: Tensor | None, temperature: float
+        ctx: Any, z_NC: Tensor, rows: slice, partners: Tensor, candidates: Candidates, temperature: float
     ) -> Tensor:
         with torch.autocast(z_NC.device.type, enabled=False):
             similarity = (z_NC[rows] / temperature) @ z_NC.T
             similarity.diagonal(rows.start).fill_(-torch.inf)
-            if valid_N is not None:  # rows of padding are dropped afterwards; they only have to stay finite
-                similarity.masked_fill_(~valid_N[None, :] & valid_N[rows, None], -torch.inf)
+            candidates.leave(similarity, rows)
             # The largest power is 1 then, so none overflows. The partner's similarity is lowered alike, so the loss is
             # the same.
             similarity -= similarity.amax(1, keepdim=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     BeforeValidator,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -24,6 +25,12 @@ DatasetNames = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(a
 Files = Annotated[tuple[PlaceText, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 """Relative to the working folder; ~ and ${NAME} are replaced."""
 Offset = tuple[int, int, int]
+
+
+def check_levels(levels: int, model: ModelSettings) -> None:
+    """Raise ValueError if a network has fewer decoder levels."""
+    if levels > model.most_levels:
+        raise ValueError(f"levels is {levels}, but the network has {model.most_levels}, the bottom counted")
 
 
 class TrainSettings(Augmentations):
@@ -121,6 +128,16 @@ class ContrastiveSettings(TrainSettings):
     temperature: PositiveFloat = 0.05
     """Of the contrastive loss: a lower one weighs the nearest of the other points more."""
 
+    levels: PositiveInt = 1
+    """Decoder levels, the finest ones, whose features at a point are compared together; the bottom counts as one."""
+
+    exclusion: NonNegativeFloat = 0.0
+    """Points of one sample nearer to each other than this are no negatives; in units of the data's voxel size."""
+
+    def check_model(self, model: ModelSettings) -> None:
+        """Raise ValueError if the network has not so many levels."""
+        check_levels(self.levels, model)
+
 
 class RawAndLabels(Settings):
     """A pair of datasets in a data file."""
@@ -153,6 +170,9 @@ class SegSettings(TrainSettings):
 
     baseline: bool = False
     """Train end to end, without a contrastive checkpoint."""
+
+    levels: PositiveInt = 1
+    """Decoder levels, the finest ones, that the head looks at; the bottom of the network counts as one."""
 
     freeze_base: bool = False
     """Leave the base encoder as it is and train the head only."""
@@ -200,7 +220,8 @@ class SegSettings(TrainSettings):
         return self.offsets or nearest[3 - dims :]
 
     def check_model(self, model: ModelSettings) -> None:
-        """Raise ValueError if the channels and the dimensions do not go together."""
+        """Raise ValueError if the channels, the dimensions and the levels do not go together."""
+        check_levels(self.levels, model)
         offsets = self.offsets_for(model.dims)
         if self.seg_out_channels is not None and self.seg_out_channels != len(offsets):
             raise ValueError(

@@ -6,6 +6,7 @@ A task joins a network, its samples and its loss; `contraband.training.loop` run
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from contraband.models.heads import gather_points
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.samples.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
 from contraband.samples.views import two_views
-from contraband.training.losses import nt_xent, segmentation_loss
+from contraband.training.losses import near_each_other, nt_xent, segmentation_loss
 from contraband.training.pictures import principal_colours
 from contraband.training.targets import Offset, affinities, foreground, grow_boundary
 
@@ -44,6 +45,18 @@ class Task(Protocol):
         """Arrays by name that show what the network saw and said."""
 
 
+@dataclass(frozen=True)
+class Contrast:
+    """Which points are compared, and how."""
+
+    count: int
+    """Points of a sample."""
+    temperature: float
+    exclusion: float = 0.0
+    """Points of a sample that are nearer to each other are no negatives; in units of `voxel_size`."""
+    voxel_size: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
 class ContrastiveTask:
     """Points look alike in two views of the same place."""
 
@@ -53,15 +66,13 @@ class ContrastiveTask:
         samples: Dataset[Batch],
         augmenter: Augmenter,
         output_shape: Shape3,
-        count: int,
-        temperature: float,
+        contrast: Contrast,
     ) -> None:
         self.network = network
         self.samples = samples
         self.augmenter = augmenter
         self.output_shape = output_shape
-        self.count = count
-        self.temperature = temperature
+        self.contrast = contrast
 
     def loss(self, batch: Batch) -> Tensor:
         """NT-Xent over the points of all samples together."""
@@ -71,11 +82,15 @@ class ContrastiveTask:
             self.network(spatial(views[f"raw_{view}"], dims), views[f"points_{view}"][..., 3 - dims :]).flatten(0, 1)
             for view in (0, 1)
         )
-        return nt_xent(first, second, self.temperature, views["valid"].flatten())
+        near = None
+        if self.contrast.exclusion:
+            places = views["places"] * torch.tensor(self.contrast.voxel_size, device=views["places"].device)
+            near = near_each_other(places, self.contrast.exclusion)
+        return nt_xent(first, second, self.contrast.temperature, views["valid"].flatten(), near)
 
     def pictures(self, batch: Batch) -> Pictures:
         """Both views, their points, and what the encoder says of both, in the same colours."""
-        views = {name: value for name, value in self._views(batch).items() if name != "seed"}
+        views = {name: value for name, value in self._views(batch).items() if name not in ("seed", "places")}
         dims = self.network.base.dims
         found = torch.cat([self.network.base(spatial(views[f"raw_{view}"], dims)) for view in (0, 1)])
         colours = volumetric(principal_colours(found)).chunk(2)
@@ -86,7 +101,7 @@ class ContrastiveTask:
         if "raw_0" in batch:
             return batch
         seeds = batch["seed"].tolist()
-        return two_views(self.augmenter, batch["raw"], seeds, self.output_shape, self.count)
+        return two_views(self.augmenter, batch["raw"], seeds, self.output_shape, self.contrast.count)
 
 
 class DenseTask:
@@ -212,9 +227,9 @@ class EmbeddingTask:
 
 def _said(network: SegmentationNet, raw: Tensor) -> Batch:
     """Embeddings in colours and the prediction, both (B, C, z, y, x)."""
-    embeddings = network.base(spatial(raw, network.base.dims))
-    prediction = network.from_embeddings(embeddings).float().sigmoid()
-    return {"embeddings": volumetric(principal_colours(embeddings)), "prediction": volumetric(prediction)}
+    levels = network.base.decoded(spatial(raw, network.base.dims), network.levels)
+    prediction = network.from_levels(levels).float().sigmoid()
+    return {"embeddings": volumetric(principal_colours(levels[0])), "prediction": volumetric(prediction)}
 
 
 def affinity_target(offsets: Sequence[Offset], margin: Offset, steps: int, has_foreground: bool = False) -> Target:

@@ -20,16 +20,10 @@ from blockwise.grid import Block, Grid, Voxels, as_voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles
+from contraband.volumes.brightness import array_levels, brightness_remarks, volume_levels
 from contraband.volumes.output import Output
-from contraband.volumes.predictors import Predicting, cached_predictor, load_predicting
-from contraband.volumes.reading import (
-    array_levels,
-    brightness_remarks,
-    read_reflected,
-    reflect,
-    reflected,
-    volume_levels,
-)
+from contraband.volumes.predictors import Predicting, PredictorChoice, cached_predictor, load_predicting
+from contraband.volumes.reflection import read_reflected, reflect, reflected
 from contraband.volumes.settings import Blocks, Model, VolumeSettings
 
 
@@ -61,6 +55,8 @@ class Predict(Overlapping):
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     norm_factor: float | None = None
     """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
+    levels: int = 1
+    """Decoder levels that embeddings consist of."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
 
@@ -87,6 +83,8 @@ class Predict(Overlapping):
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
         }
+        if self.levels == 1:  # so that what was stored before there were several is kept
+            aside.add("levels")
         return {key: value for key, value in super().parameters().items() if key not in aside}
 
     def resources(self) -> dict[str, float]:
@@ -143,8 +141,8 @@ class Predict(Overlapping):
 
     def predict(self, roi: Roi, loaded: np.ndarray) -> np.ndarray:
         """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
-        how = (self.device, self.precision)
-        predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, self.output, how)
+        choice = PredictorChoice(self.output, self.device, self.precision, self.levels)
+        predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, choice)
         origin = self._hull(roi).begin
         return predict_tiles(predictor, roi, self.tile, lambda region: loaded[(region - origin).to_slices()])
 
@@ -224,7 +222,9 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     on_gpu = settings.cluster.gpus > 0 and not is_head
     device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
     checkpoint = model.head or _newest(model.checkpoint)  # type: ignore[arg-type]
-    predictor = load_predicting(checkpoint, is_head, model.output, "cpu" if on_gpu else device)
+    predictor = load_predicting(
+        checkpoint, is_head, PredictorChoice(model.output, "cpu" if on_gpu else device, levels=model.levels)
+    )
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     foreground = Output(settings.output).foreground if predictor.has_foreground else None
@@ -246,6 +246,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         needs_gpu=on_gpu,
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
+        levels=model.levels,
         foreground=foreground,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,21 +51,33 @@ class Predicting(Protocol):
         """Affinities as uint8."""
 
 
-def load_predicting(path: Path, is_head: bool, kind: str, device: str, precision: str = "float32") -> Predicting:
+@dataclass(frozen=True)
+class PredictorChoice:
+    """What is to be predicted, and how."""
+
+    kind: str
+    """affinities or embeddings."""
+    device: str = "auto"
+    precision: str = "float32"
+    levels: int = 1
+    """Decoder levels that embeddings consist of."""
+
+
+def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predicting:
     """The network or the quick head of a file, ready to predict; raises BadInput if it holds none."""
     if is_head:
         from contraband.quick.predictor import load_quick_predictor
 
-        return load_quick_predictor(path, kind)
+        return load_quick_predictor(path, choice.kind)
     from contraband.models.predictor import load_predictor
 
-    return load_predictor(path, kind, device=device, precision=precision)
+    return load_predictor(path, choice.kind, device=choice.device, precision=choice.precision, levels=choice.levels)
 
 
 @lru_cache(maxsize=2)
-def cached_predictor(path: Path, is_head: bool, weights: str, kind: str, how: tuple[str, str]) -> Predicting:
-    """The same, once a worker; refuses a file that changed since the run was planned. how: device and precision."""
-    predictor = load_predicting(path, is_head, kind, *how)
+def cached_predictor(path: Path, is_head: bool, weights: str, choice: PredictorChoice) -> Predicting:
+    """The same, once a worker; refuses a file that changed since the run was planned."""
+    predictor = load_predicting(path, is_head, choice)
     if predictor.fingerprint != weights:
         raise BadInput(
             path,

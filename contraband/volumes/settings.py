@@ -50,6 +50,8 @@ class Model(Settings):
     """auto: bfloat16 where the processor has it."""
     output: Literal["affinities", "embeddings"] = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there."""
+    levels: Positive = 1
+    """Decoder levels that embeddings consist of, the finest first; coarser ones are repeated to the voxels of raw."""
 
     @model_validator(mode="after")
     def one_of_two(self) -> Self:

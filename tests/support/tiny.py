@@ -28,7 +28,9 @@ FEW = {
 }
 
 
-def tiny_experiment(folder: Path, dims: int = 2, pipeline: str = "standard", **seg: Any) -> tuple[Experiment, Params]:
+def tiny_experiment(
+    folder: Path, dims: int = 2, pipeline: str = "standard", save_embs: dict[str, Any] | None = None, **seg: Any
+) -> tuple[Experiment, Params]:
     """An experiment with contrastive settings and one seg combination; cells brighter than their borders."""
     rng = np.random.default_rng(0)
     cells = np.kron(rng.integers(1, 200, (5, 5, 5)), np.ones((8, 8, 8))).astype(np.uint16)
@@ -40,6 +42,7 @@ def tiny_experiment(folder: Path, dims: int = 2, pipeline: str = "standard", **s
     head = {"dataset": [{"train": {"raw": "raw", "gt": "labels"}}], "seg_head": ["Sparse"], "batch_size": [2]}
     content = {
         "pipeline": pipeline,
+        "save_embs": save_embs,
         "model": [MODELS[dims]],
         "contrastive": FEW | data | {"dataset": [["raw"]], "batch_size": [2]},
         "seg": FEW | data | head | {key: [value] for key, value in seg.items()},
@@ -48,3 +51,9 @@ def tiny_experiment(folder: Path, dims: int = 2, pipeline: str = "standard", **s
     experiment.path.mkdir(parents=True)
     experiment.param_dict.write_text(json.dumps(content))
     return experiment, load_params(experiment.param_dict)
+
+
+def changed(params: Params, section: str, **values: Any) -> Params:
+    """The same with other values in the one combination of `contrastive` or `seg`."""
+    (settings,) = getattr(params, section)
+    return params.model_copy(update={section: (settings.model_copy(update=values),)})

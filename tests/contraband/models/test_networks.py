@@ -146,3 +146,75 @@ def test_networks_take_volumes_and_points():
     assert seg(raw, points).shape == (2, 5, 2)
     torch.testing.assert_close(seg(raw, points)[1, 2], everywhere[1, :, *points[1, 2]])
     assert ContrastiveVolumeNet(model)(raw, points).shape == (2, 5, 3)
+
+
+def with_levels(dims, constant=True):
+    """A U-Net of three levels and a raw whose output is two steps wide."""
+    factors = [[2] * dims, [1, 3, 2][3 - dims :]]
+    torch.manual_seed(3)
+    net = UNet(
+        settings(
+            in_shape=[64] * dims, num_fmaps=3, h_channels=5, downsample_factors=factors, constant_upsample=constant
+        )
+    )
+    return net, torch.rand(2, 1, *net.valid_input([2 * step for step in net.step]))
+
+
+@pytest.mark.parametrize("constant", [True, False])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_several_levels_in_tiles_equal_the_whole(dims, constant):
+    """A shift of the input by whole steps shifts every level, brought to the output's voxels, by the same."""
+    net, raw = with_levels(dims, constant)
+    with torch.no_grad():
+        whole = net.aligned(net.decoded(raw, 3))
+        assert whole.shape[1] == 5 + 6 + 12
+        assert torch.equal(whole[:, :5], net(raw))
+        for corner in itertools.product(*((0, step) for step in net.step)):
+            sides = list(zip(corner, net.step, net.context, strict=True))
+            found = net.aligned(net.decoded(raw[(..., *(slice(c, c + t + lost) for c, t, lost in sides))], 3))
+            wanted = whole[(..., *(slice(c, c + t) for c, t, _ in sides))]
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_coarse_level_lies_where_its_voxels_do(dims):
+    """Whatever lies in the middle of raw changes each level most in the middle of the output."""
+    net, raw = with_levels(dims)
+    raw = torch.zeros_like(raw[:1])
+    lit = raw.clone()
+    lit[(..., *(slice(n // 2 - 1, n // 2 + 1) for n in raw.shape[2:]))] = 1
+    with torch.no_grad():
+        changed = [(net.aligned(net.decoded(one, 3))) for one in (raw, lit)]
+    difference = (changed[1] - changed[0]).abs()[0]
+    for level in (difference[:5], difference[5:11], difference[11:]):
+        total = level.sum(0)
+        assert total.sum() > 0
+        for axis, extent in enumerate(total.shape):
+            places = torch.arange(extent) + 0.5 - extent / 2
+            others = [other for other in range(dims) if other != axis]
+            centre = (total.sum(others) * places).sum() / total.sum()
+            assert abs(centre) < net.step[axis] / 2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_levels_at_points_are_those_of_the_volume(dims):
+    """Sampling points from coarse levels gives the very numbers that the aligned volume has there."""
+    net, raw = with_levels(dims)
+    levels = net.decoded(raw, 3)
+    whole = net.aligned(levels)
+    voxels = torch.stack(torch.meshgrid(*map(torch.arange, whole.shape[2:]), indexing="ij"), -1).reshape(1, -1, dims)
+    points = voxels.expand(2, -1, -1)
+    assert torch.equal(net.sampled(levels, points), gather_points(whole, points))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_networks_look_at_several_levels(dims):
+    """A head and a projection on three levels take as many channels; a head says the same of points and volumes."""
+    model = settings(in_shape=[64] * dims, num_fmaps=3, downsample_factors=[[2] * dims] * 2, contrastive_out_channels=7)
+    seg = SegmentationNet(model, "Sparse", 2, levels=3)
+    raw = torch.rand(1, 1, *seg.base.valid_input([8] * dims))
+    points = torch.randint(0, 8, (1, 5, dims))
+    assert seg.feature_channels == 3 + 6 + 12
+    everywhere = seg(raw)
+    torch.testing.assert_close(seg(raw, points)[0, 2], everywhere[(0, slice(None), *points[0, 2])])
+    assert ContrastiveVolumeNet(model, levels=3)(raw, points).shape == (1, 5, 7)

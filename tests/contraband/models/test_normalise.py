@@ -14,8 +14,8 @@ from contraband.experiments.train import train_seg
 from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
+from contraband.volumes.brightness import volume_levels
 from contraband.volumes.line import stages
-from contraband.volumes.reading import volume_levels
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment

@@ -9,7 +9,7 @@ import zarr
 from torch.utils.data import DataLoader
 
 from blockwise.errors import BadInput
-from contraband.samples.augment import Augmenter
+from contraband.samples.augment import Augmenter, to_relative
 from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.points import Points, generate_points
@@ -17,6 +17,7 @@ from contraband.samples.segmentation import SegmentationSamples
 from contraband.samples.settings import Augmentations
 from contraband.samples.sources import VolumeReader, ZarrVolume
 from contraband.samples.sparse import SparseSamples, embeddings_at, labels_around
+from contraband.samples.views import two_views
 
 DIMS = {2: ((1, 32, 32), (1, 16, 16), (1, 18, 18)), 3: ((20, 24, 24), (8, 12, 12), (10, 14, 14))}
 ALL = {
@@ -207,3 +208,24 @@ def test_volumes_that_do_not_fit_are_refused(tmp_path, raw, labels, part):
         Pair(ZarrVolume(container, raw), ZarrVolume(container, labels) if labels else None).check((4, 4, 4), 1)
     with pytest.raises(BadInput, match="no such zarr"):
         ZarrVolume(str(tmp_path / "no.zarr"), "raw").open()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("in_loader", [True, False])
+def test_places_of_points_are_those_in_the_volume(dims, in_loader, volume):
+    """However the views are turned and zoomed, two points are as far from each other as in the volume."""
+    params = {"jitter_sigma": [0, 0, 0], "rotation_interval": [0, "2 * pi"], "scale_interval": [0.7, 1.5]}
+    plain = {"blur": False, "noise": False, "intensity": False}
+    made = samples("contrastive", volume, dims, in_loader, simple=False, elastic_params=params, **plain)
+    batch = next(iter(DataLoader(made, batch_size=3, sampler=range(3))))
+    views = (
+        batch
+        if in_loader
+        else two_views(made.drawing.augmenter, batch["raw"], batch["seed"].tolist(), made.drawing.output_shape, 10)
+    )
+    geometry = made.drawing.augmenter.draw(batch["seed"].tolist(), torch.device("cpu"))
+    first = to_relative(views["points_0"].float(), DIMS[dims][1])
+    torch.testing.assert_close(views["places"], geometry.to_source(first), atol=1e-4, rtol=0)
+    shrink = torch.tensor(geometry.shrink)[:, None]
+    apart = (first[:, :1, 1:] - first[:, 1:, 1:]).norm(dim=-1) * shrink
+    torch.testing.assert_close((views["places"][:, :1, 1:] - views["places"][:, 1:, 1:]).norm(dim=-1), apart)

@@ -8,16 +8,18 @@ import pytest
 import torch
 
 from contraband.training import losses
-from contraband.training.losses import affinity_loss, nt_xent, segmentation_loss
+from contraband.training.losses import affinity_loss, near_each_other, nt_xent, segmentation_loss
 
 
-def slow_nt_xent(first, second, temperature, valid) -> float:
+def slow_nt_xent(first, second, temperature, valid, too_near=lambda i, j: False) -> float:
     views = [row / row.norm() for row in torch.cat([first, second])]
     count, alive = len(first), [*valid, *valid]
     total, terms = 0.0, 0
     for i, view in enumerate(views):
         if alive[i]:
-            scores = {j: float(view @ other) / temperature for j, other in enumerate(views) if j != i and alive[j]}
+            others = {j: other for j, other in enumerate(views) if j != i and alive[j]}
+            others = {j: other for j, other in others.items() if not too_near(i % count, j % count)}
+            scores = {j: float(view @ other) / temperature for j, other in others.items()}
             largest = max(scores.values())
             total -= scores[(i + count) % (2 * count)] - largest
             total += math.log(sum(math.exp(score - largest) for score in scores.values()))
@@ -36,6 +38,40 @@ def test_nt_xent_equals_the_loop(temperature, padded, rows, monkeypatch):
     valid = torch.arange(13) < 13 - padded
     found = nt_xent(first, second, temperature, valid)
     assert float(found) == pytest.approx(slow_nt_xent(first, second, temperature, valid.tolist()), abs=1e-12)
+
+
+@pytest.mark.parametrize("padded", [0, 4])
+@pytest.mark.parametrize("rows", [1000, 7])
+def test_near_points_of_a_sample_are_no_negatives(padded, rows, monkeypatch):
+    """As in the sum over pairs that leaves them out; points of other samples and the partner always stay."""
+    monkeypatch.setattr(losses, "ROWS_AT_ONCE", rows)
+    torch.manual_seed(0)
+    samples, count, distance = 3, 6, 5.0
+    first, second = torch.randn(2, samples * count, 4, dtype=torch.float64)
+    places = torch.randint(0, 9, (samples, count, 3)).double()
+    valid = torch.arange(samples * count) < samples * count - padded
+
+    def too_near(i, j) -> bool:
+        apart = (places.flatten(0, 1)[i] - places.flatten(0, 1)[j]).norm()
+        return i != j and i // count == j // count and bool(apart < distance)
+
+    near = near_each_other(places, distance)
+    assert 0 < near.sum() < near.numel() - samples * count
+    found = nt_xent(first, second, 0.1, valid, near)
+    assert float(found) == pytest.approx(slow_nt_xent(first, second, 0.1, valid.tolist(), too_near), abs=1e-12)
+    assert float(found) < float(nt_xent(first, second, 0.1, valid))
+    assert float(nt_xent(first, second, 0.1, valid, near & False)) == float(nt_xent(first, second, 0.1, valid))
+
+
+@pytest.mark.parametrize("rows", [1000, 3])
+def test_the_gradient_without_near_points_is_that_of_the_loss(rows, monkeypatch):
+    """As small steps show, in one piece or in blocks of rows."""
+    monkeypatch.setattr(losses, "ROWS_AT_ONCE", rows)
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 6, 3, dtype=torch.float64, requires_grad=True)
+    near = near_each_other(torch.randint(0, 4, (2, 3, 2)).double(), 2.5)
+    assert near.any()
+    assert torch.autograd.gradcheck(lambda one, other: nt_xent(one, other, 0.2, None, near), (first, second))
 
 
 def test_blocks_of_rows_have_the_same_gradient(monkeypatch):

@@ -21,7 +21,7 @@ from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
 from contraband.volumes.predict import tiles
-from contraband.volumes.reading import read_reflected, reflect
+from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.settings import VolumeSettings
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
