@@ -14,6 +14,7 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.experiments.folders import Experiment
+from contraband.experiments.labels import labelled_points, lesson_of, points_about, seg_pairs
 from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.checkpoints import averaged, check_same_settings, load_checkpoint
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
@@ -23,13 +24,11 @@ from contraband.samples.augment import Augmenter, Shape3
 from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
 from contraband.samples.nodes import sub_seed
-from contraband.samples.points import Points, generate_points, read_points
 from contraband.samples.ranges import is_in_range
 from contraband.samples.segmentation import SegmentationSamples
-from contraband.samples.sources import VolumeReader, ZarrVolume, check_values, raw_levels
+from contraband.samples.sources import ZarrVolume, check_values, raw_levels
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
-from contraband.training.targets import margin_for
 from contraband.training.tasks import (
     Contrast,
     ContrastiveTask,
@@ -37,7 +36,6 @@ from contraband.training.tasks import (
     EmbeddingTask,
     SparseTask,
     Task,
-    affinity_target,
 )
 
 log = logging.getLogger(__name__)
@@ -79,14 +77,13 @@ def seg_task(
     network = _seg_network(model, settings, base)
     if embeddings is not None:
         network.base.requires_grad_(False)
-        return _embedding_task(network, settings, embeddings)
+        return _embedding_task(network, model, settings, embeddings)
     return _volume_task(params, model, settings, in_loader, network)
 
 
 def _seg_network(model: ModelSettings, settings: SegSettings, base: dict[str, Any] | None) -> SegmentationNet:
     torch.manual_seed(sub_seed(settings.seed, 0))
-    outputs = len(settings.offsets_for(model.dims)) + settings.has_background
-    network = SegmentationNet(model, settings.seg_head, outputs, settings.levels)
+    network = SegmentationNet(model, settings.seg_head, settings.outputs_for(model.dims), settings.levels)
     if base is not None:
         network.base.load_state_dict(base)
     if settings.freeze_base:
@@ -100,24 +97,23 @@ def _volume_task(
     """What is trained on raw: on labels everywhere, or at a few points."""
     shape, output = network_shapes(network.base, model)
     pairs = _ready(seg_pairs(settings), settings, output, model)
+    is_sparse = params.pipeline != "standard"
+    if is_sparse and settings.teaches == "classes":
+        pairs = [replace(pair, labels=None) for pair in pairs]  # a point says its class itself
     augmenter = Augmenter(settings, shape)
     drawing = Drawing(pairs, settings.seed, augmenter, in_loader, output, norm_factor(settings, pairs[0]))
     later = None if in_loader else augmenter
-    offsets = settings.offsets_for(model.dims)
-    margin = margin_for(offsets, settings.grow_boundary, output[0])
+    lesson, margin = lesson_of(settings, model.dims, output[0])
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
-    target = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)
-    if params.pipeline == "standard":
-        dense = SegmentationSamples(drawing, label_shape, settings.min_labelled)
-        return DenseTask(network, dense, later, label_shape, target, len(offsets))
-    sparse = SparseSamples(labelled_points(settings), drawing, label_shape)
-    wants_affinities = _teaches_affinities(settings)
-    shapes = (output, label_shape)
-    return SparseTask(network, sparse, later, shapes, target if wants_affinities else None, len(offsets))
+    if is_sparse:
+        sparse = SparseSamples(labelled_points(settings), drawing, label_shape)
+        return SparseTask(network, sparse, later, (output, label_shape), lesson)
+    about = points_about(settings) if settings.draws_about_labels else None
+    dense = SegmentationSamples(drawing, label_shape, settings.min_labelled, about, settings.teaches == "classes")
+    return DenseTask(network, dense, later, label_shape, lesson)
 
 
-def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings: Path) -> Task:
-    offsets = settings.offsets_for(network.base.dims)
+def _embedding_task(network: SegmentationNet, model: ModelSettings, settings: SegSettings, embeddings: Path) -> Task:
     points = labelled_points(settings)
     features = embeddings_at(ZarrVolume(str(embeddings), "embeddings"), points)
     if features.shape[1] != network.feature_channels:
@@ -128,15 +124,14 @@ def _embedding_task(network: SegmentationNet, settings: SegSettings, embeddings:
             wanted=network.feature_channels,
             todo="give save_embs as many levels as the head has, and run --mode emb again",
         )
-    if _teaches_affinities(settings):
-        margin = margin_for(offsets, settings.grow_boundary, 3)
+    lesson, margin = lesson_of(settings, model.dims, depth=3)  # sections beside a point are there, also in 2D
+    if lesson.of_volume is not None and settings.teaches != "classes":
         labels = labels_around(seg_pairs(settings)[0].labels, points, margin)  # type: ignore[arg-type]
-        targets, known = affinity_target(offsets, margin, settings.grow_boundary, settings.has_background)(labels)
-        targets, known = targets.flatten(1), known.flatten(1)
+        targets, known = (found.flatten(1) for found in lesson.of_volume(labels))
     else:
-        targets = torch.from_numpy(points.labels > 0).float()[:, None].expand(-1, network.out_channels)
+        targets = lesson.of_points(torch.from_numpy(points.labels))
         known = torch.ones_like(targets, dtype=torch.bool)
-    return EmbeddingTask(network, EmbeddedPoints(features, targets, known), len(offsets))
+    return EmbeddingTask(network, EmbeddedPoints(features, targets, known), lesson)
 
 
 def network_shapes(base: UNet, model: ModelSettings) -> tuple[Shape3, Shape3]:
@@ -149,33 +144,6 @@ def network_shapes(base: UNet, model: ModelSettings) -> tuple[Shape3, Shape3]:
         raise BadInput("model.in_shape", "does not fit the network", got=list(model.in_shape), wanted=list(shape))
     flat = (1,) * (3 - model.dims)
     return (*flat, *shape), (*flat, *base.output_shape(shape))  # type: ignore[return-value]
-
-
-def seg_pairs(settings: SegSettings) -> list[Pair]:
-    """Raw and labels of each data file."""
-    train = settings.dataset.train
-    return [
-        Pair(ZarrVolume(file, train.raw), ZarrVolume(file, train.gt) if train.gt else None)
-        for file in settings.data_file
-    ]
-
-
-def labelled_points(settings: SegSettings) -> Points:
-    """The points of the CSV, or `num_points` drawn from the labels, half of them foreground."""
-    pairs = seg_pairs(settings)
-    if len(pairs) != 1:
-        raise BadInput("seg.data_file", "a sparse pipeline reads one volume", got=len(pairs), wanted=1)
-    labels = pairs[0].labels
-    if settings.points is not None:
-        points = read_points(Path(settings.points))
-        volume = labels or pairs[0].raw
-        points.check_inside(volume.shape(), settings.points)
-        return points
-    assert labels is not None  # the settings ask for one of the two
-    reader = VolumeReader(labels)
-    return generate_points(
-        reader.labels((0, 0, 0), reader.shape), settings.num_points // 2, settings.seed, labels.where
-    )
 
 
 def norm_factor(settings: TrainSettings, pair: Pair) -> float:
@@ -231,13 +199,6 @@ def contrastive_base(experiment: Experiment, combination: Combination, checkpoin
     }
     check_same_settings(content, wanted, path)
     return {k.removeprefix("base."): v for k, v in averaged(content).items() if k.startswith("base.")}
-
-
-def _teaches_affinities(settings: SegSettings) -> bool:
-    has_labels = settings.dataset.train.gt is not None
-    if settings.sparse_target == "affinity" and not has_labels:
-        raise BadInput("seg.sparse_target", "affinities need dataset.train.gt", todo="use foreground")
-    return has_labels if settings.sparse_target == "auto" else settings.sparse_target == "affinity"
 
 
 def _ready(pairs: list[Pair], settings: TrainSettings, output: Shape3, model: ModelSettings) -> list[Pair]:

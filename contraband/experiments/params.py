@@ -154,6 +154,8 @@ def _hashed(settings: Settings) -> dict[str, Any]:
     plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True)
     if isinstance(settings, SegSettings):
         plain["dataset"] = settings.dataset.train.model_dump(mode="json")
+        if settings.points is not None and len(settings.points) == 1:
+            plain["points"] = settings.points[0]  # as it was written before there could be several
     return plain
 
 

@@ -14,11 +14,11 @@ from contraband.experiments.building import (
     contrastive_task,
     norm_factor,
     ranged,
-    seg_pairs,
     seg_task,
 )
 from contraband.experiments.folders import Experiment
 from contraband.experiments.grid import Training, heads
+from contraband.experiments.labels import seg_pairs
 from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.hardware import choose_hardware
 from contraband.training.loop import train
@@ -103,8 +103,10 @@ def _train_one_seg(
         "model": combination.model.model_dump(mode="json"),
         "head": {
             "seg_head": settings.seg_head,
-            "out_channels": len(offsets) + settings.has_background,
+            "out_channels": settings.outputs_for(combination.model.dims),
             "levels": settings.levels,
+            "says": "classes" if settings.teaches == "classes" else "affinities",
+            "foreground": settings.has_background,
         },
         "offsets": [list(offset) for offset in offsets],
         "norm_factor": norm_factor(used, seg_pairs(used)[0]),

@@ -127,7 +127,8 @@ def _fragments(checkpoint: Path, has_background: bool, dims: int) -> FragmentSet
     if not has_background:
         return FragmentSettings(per_section=dims == 2)
     content = load_checkpoint(checkpoint)
-    if content["head"]["out_channels"] > len(content["offsets"]):
+    head = content["head"]
+    if head.get("foreground", head["out_channels"] > len(content["offsets"])):
         return FragmentSettings(per_section=dims == 2, foreground=ForegroundSettings())
     return FragmentSettings(per_section=dims == 2, background=BACKGROUND)
 

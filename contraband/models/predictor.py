@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from contraband.models.checkpoints import averaged, latest_checkpoint, load_checkpoint
+from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.normalise import Percentiles
@@ -46,12 +47,18 @@ class Predictor:
         self.stride: Shape3 = _three((1,) * (3 - settings.dims), self._base.step)
         """Tiles starting at multiples of this give the same values as the whole volume."""
         self.offsets: list[list[int]] = [] if kind == "embeddings" else content["offsets"]
+        """The neighbour (z, y, x) each affinity channel joins a voxel with."""
         self.levels = levels if kind == "embeddings" else int(content["head"].get("levels", 1))
         """Decoder levels that embeddings consist of, or that the head looks at."""
+        says_classes = kind == "affinities" and content["head"].get("says") == "classes"
+        self._margin: Shape3 | None = self._reach() if says_classes else None
         self.channels = settings.channels_of(levels) if kind == "embeddings" else content["head"]["out_channels"]
         self.has_foreground = kind == "affinities" and self.channels == len(self.offsets) + 1
         """Whether the last channel says how sure it is that a voxel is foreground."""
-        """The neighbour (z, y, x) each affinity channel joins a voxel with."""
+        if self._margin is not None:
+            self.context = _three((), (c + more for c, more in zip(self.context, self._margin, strict=True)))
+            self.has_foreground = bool(content["head"]["foreground"])
+            self.channels = len(self.offsets) + self.has_foreground
         self.norm_factor = float(content["norm_factor"])
         self.percentiles = Percentiles.parse(found, "checkpoint") if (found := content.get("percentiles")) else None
         """How raw has to be stretched before it is given to the network; None where it is taken as it is stored."""
@@ -94,14 +101,30 @@ class Predictor:
         batch = values[None] if not self._flat else values.transpose(0, 1)
         with self._hardware.autocast():
             result = self._forward(batch).float()
-        return result[0] if not self._flat else result.transpose(0, 1)
+        result = result[0] if not self._flat else result.transpose(0, 1)
+        return result if self._margin is None else self._affinities(result, self._margin)
+
+    def _affinities(self, classes: torch.Tensor, margin: Shape3) -> torch.Tensor:
+        """Affinities (K, z, y, x) from the probabilities of classes, and foreground after them, without the margin."""
+        found = affinities_of(classes[INSIDE].cpu().numpy(), self.offsets)
+        values = [torch.from_numpy(found).to(classes.device)]
+        if self.has_foreground:
+            values.append(1 - classes[CLASSES.index("background")][None])
+        kept = (slice(edge, n - edge) for edge, n in zip(margin, classes.shape[1:], strict=True))
+        return torch.cat(values)[(slice(None), *kept)]
+
+    def _reach(self) -> Shape3:
+        """Whole strides to either side that hold the neighbours of every voxel."""
+        far = (max(abs(offset[axis]) for offset in self.offsets) for axis in range(3))
+        return _three((), (-(-n // step) * step for n, step in zip(far, self.stride, strict=True)))
 
     def _forward(self, batch: torch.Tensor) -> torch.Tensor:
         levels = self._base.decoded(batch, self.levels)
         if self.kind == "embeddings":
             return self._base.aligned(levels)
         assert isinstance(self._network, SegmentationNet)
-        return self._network.from_levels(levels).float().sigmoid()
+        logits = self._network.from_levels(levels).float()
+        return logits.sigmoid() if self._margin is None else logits.softmax(dim=1)
 
 
 def quantise(affinities: torch.Tensor) -> torch.Tensor:
@@ -145,6 +168,8 @@ def _fingerprint(content: dict[str, Any], kind: str, levels: int) -> str:
     shaping = [kind, content["model"], content["offsets"], content["norm_factor"]]
     shaping += [found] if (found := content.get("percentiles")) else []
     shaping += [f"{levels} levels"] if levels > 1 else []
+    head = content["head"]
+    shaping += [CLASSES, head["foreground"]] if head.get("says") == "classes" else []
     digest = hashlib.sha256(repr(tuple(shaping)).encode())
     for name, weight in sorted(averaged(content).items()):
         digest.update(f"{name}{tuple(weight.shape)}".encode())

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from blockwise.arrays.placement import Placement, in_words, place_in
+from blockwise.arrays.volume import info
 from blockwise.errors import BadInput
 from contraband.models.normalise import Levels
 from contraband.samples.augment import Augmenter, Shape3
@@ -49,6 +51,7 @@ class Pair:
             )
         if self.labels is not None and self.labels.dtype().kind not in "iub":
             raise BadInput(self.labels.where, "does not hold whole numbers", got=self.labels.dtype(), wanted="labels")
+        self._check_place()
         if any(n < m for n, m in zip(shape, needed, strict=True)):
             raise BadInput(
                 self.raw.where,
@@ -56,6 +59,22 @@ class Pair:
                 got=list(shape),
                 wanted=list(needed),
                 todo="lower model.in_shape",
+            )
+
+    def _check_place(self) -> None:
+        """Raise BadInput if both volumes say where they lie, and say different things."""
+        volumes = [one.volume() for one in (self.raw, self.labels) if one is not None and one.open().ndim > 2]
+        told = [one for one in volumes if (info(one).voxel_size, info(one).offset) != ((1.0,) * 3, (0.0,) * 3)]
+        if len(told) < 2:
+            return
+        raw, labels = told
+        if place_in(labels, raw) != Placement():
+            raise BadInput(
+                labels.path,
+                "lies elsewhere than raw",
+                got=in_words(info(labels)),
+                wanted=in_words(info(raw)),
+                todo="correct the attributes of one of them, or import it with the place it has",
             )
 
 

@@ -110,9 +110,11 @@ class Augment(gp.BatchFilter):
 class Redraw(gp.BatchFilter):
     """Draw a sample again, with another seed, while too few of its voxels are labelled."""
 
-    def __init__(self, labels: gp.ArrayKey, min_labelled: float) -> None:
+    def __init__(self, labels: gp.ArrayKey, min_labelled: float, least: int = 1) -> None:
+        """least: the least number that counts as labelled."""
         self.labels = labels
         self.min_labelled = min_labelled
+        self.least = least
 
     def provide(self, request: gp.BatchRequest) -> gp.Batch:
         """The first good sample, or the last of many."""
@@ -120,7 +122,7 @@ class Redraw(gp.BatchFilter):
             again = request.copy()
             again._random_seed = sub_seed(request.random_seed, attempt)
             batch = self.get_upstream_provider().request_batch(again)
-            if (batch[self.labels].data > 0).mean() >= self.min_labelled:
+            if (batch[self.labels].data >= self.least).mean() >= self.min_labelled:
                 break
         return batch
 

@@ -1,12 +1,14 @@
 """Labelled points: drawing them from a label volume, and the CSV file they live in.
 
 A CSV has a header line, columns `z,y,x,label` (or `y,x,label` for one section), whole voxels from 0, label 0 =
-background. The labels of drawn points are those of the volume.
+background. The labels of drawn points are those of the volume. `class` is another name for the column `label`, where
+labels are the numbers of `contraband.models.classes`.
 """
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.values import unlabelled
 from blockwise.errors import BadInput
+from contraband.models.classes import CLASSES, INSIDE
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,34 @@ class Points:
             raise BadInput(
                 where, f"point {outside[0] + 1} lies outside the volume", got=got, wanted=f"below {list(shape)}"
             )
+
+    def check_classes(self, where: object) -> None:
+        """Raise BadInput at the first point whose label is no class."""
+        strange = np.flatnonzero((self.labels < 0) | (self.labels >= len(CLASSES)))
+        if len(strange):
+            got = int(self.labels[strange[0]])
+            raise BadInput(where, f"point {strange[0] + 1} is of no known class", got=got, wanted=classes_in_words())
+
+
+def together(several: Sequence[Points]) -> Points:
+    """The points of several files, one after the other."""
+    return Points(np.concatenate([one.positions for one in several]), np.concatenate([one.labels for one in several]))
+
+
+def classes_in_words() -> str:
+    """The classes and their numbers, to be read."""
+    return ", ".join(f"{number} {name}" for number, name in enumerate(CLASSES))
+
+
+def check_present(labels: NDArray[np.int64], where: object) -> None:
+    """Raise BadInput unless the labelled classes are enough to learn from: inside, and one that is not."""
+    found = [int(number) for number in np.unique(labels[labels >= 0])]
+    strange = [number for number in found if number >= len(CLASSES)]
+    if strange:
+        raise BadInput(where, "holds a number that is no class", got=strange[0], wanted=classes_in_words())
+    if INSIDE not in found or len(found) < 2:
+        got = ", ".join(CLASSES[number] for number in found) or "none"
+        raise BadInput(where, "labels too few classes", got=got, wanted="inside, and background or boundary")
 
 
 def as_labels(stored: NDArray[Any], masked: bool) -> NDArray[np.int64]:
@@ -76,6 +107,26 @@ def generate_points(labels: NDArray[np.integer], count: int, seed: int = 0, wher
     return Points(positions, volume.ravel()[flat].astype(np.int64))
 
 
+def generate_class_points(classes: NDArray[np.int64], count: int, seed: int = 0, where: object = "labels") -> Points:
+    """`count` voxels of (z, y, x) classes, each class that is there equally often, each voxel at most once.
+
+    Where `count` is no multiple, the first classes get one more. The same input gives the same points; BadInput if a
+    class has too few voxels.
+    """
+    random = np.random.default_rng(np.random.SeedSequence([seed, 0x636C6173]))
+    found = [int(number) for number in np.unique(classes) if number >= 0]
+    chosen = []
+    for place, number in enumerate(found):
+        wanted = count // len(found) + (place < count % len(found))
+        candidates = np.flatnonzero(classes == number)
+        if len(candidates) < wanted:
+            raise BadInput(where, f"has too few {CLASSES[number]} voxels", got=len(candidates), wanted=wanted)
+        chosen.append(np.sort(random.choice(candidates, wanted, replace=False)))
+    flat = np.concatenate(chosen)
+    positions = np.stack(np.unravel_index(flat, classes.shape), axis=1).astype(np.int64)
+    return Points(positions, classes.ravel()[flat])
+
+
 def write_points(points: Points, path: Path) -> None:
     """Write `z,y,x,label` rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,8 +146,9 @@ def read_points(path: Path) -> Points:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(path, f"cannot be read ({error})") from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
+    header = ["label" if name == "class" else name for name in header]
     if sorted(header) not in (sorted(["z", "y", "x", "label"]), sorted(["y", "x", "label"])):
-        raise BadInput(path, "has no usable header", got=",".join(header), wanted="z,y,x,label or y,x,label")
+        raise BadInput(path, "has no usable header", got=",".join(header), wanted="z,y,x,label or y,x,label (or class)")
     table = [_row(row, header, f"{path}, line {line}") for line, row in enumerate(rows[1:], start=2) if row]
     if not table:
         raise BadInput(path, "holds no points")

@@ -38,6 +38,10 @@ class ZarrVolume:
 
     container: str
     dataset: str
+    unknown: int = UNKNOWN
+    """This number in labels means that nothing is known, beside what `as_labels` knows of."""
+    holds_classes: bool = False
+    """Whether its labels are numbers of classes, so that 255 in bytes is none."""
 
     @property
     def where(self) -> str:
@@ -63,8 +67,12 @@ class ZarrVolume:
 
     def voxel_size(self) -> tuple[float, float, float]:
         """Size of a voxel along z, y, x in the unit of the data; 1 where nothing is said of it."""
-        z, y, x = info(Volume(path=Path(self.container) / self.dataset)).voxel_size
+        z, y, x = info(self.volume()).voxel_size
         return z, y, x
+
+    def volume(self) -> Volume:
+        """The same array, with the place that its attributes tell."""
+        return Volume(path=Path(self.container) / self.dataset)
 
     def dtype(self) -> np.dtype[Any]:
         """The type the values are stored in."""
@@ -94,6 +102,7 @@ class VolumeReader:
 
     def __init__(self, volume: ZarrVolume, levels: Levels | None = None) -> None:
         self.levels = levels
+        self.volume = volume
         self.where = volume.where
         array = volume.open()
         self.array = array[:] if array.nbytes < KEPT_BYTES else array
@@ -131,8 +140,15 @@ class VolumeReader:
         high = [min(max(e, 0), n) for e, n in zip(end, self.shape, strict=True)]
         data = np.full([e - b for b, e in zip(begin, end, strict=True)], UNKNOWN, dtype=np.int64)
         inside = tuple(slice(lo - b, hi - b) for lo, hi, b in zip(low, high, begin, strict=True))
-        data[inside] = as_labels(self._read(low, high), self.is_mask)
+        data[inside] = self._as_labels(self._read(low, high))
         return data
+
+    def _as_labels(self, stored: NDArray[Any]) -> NDArray[np.int64]:
+        masked = not self.volume.holds_classes and self.is_mask
+        labels = as_labels(stored, masked)
+        if self.volume.unknown != UNKNOWN:
+            labels[stored == self.volume.unknown] = UNKNOWN
+        return labels
 
     def _read(self, low: list[int], high: list[int]) -> NDArray[Any]:
         region = tuple(slice(lo, hi) for lo, hi in zip(low, high, strict=True))

@@ -16,10 +16,10 @@ from contraband.samples.augment import Shape3
 from contraband.samples.base import LABELS, RAW, Drawing, chained, float_tensor, volume_branch
 from contraband.samples.nodes import Augment, Normalise, centred
 from contraband.samples.points import Points
-from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.segmentation import NEAR, SegmentationSamples
 from contraband.samples.sources import PointSource, VolumeReader, ZarrVolume
 
-POINTS, NEAR = gp.GraphKey("POINTS"), gp.GraphKey("NEAR")
+POINTS = gp.GraphKey("POINTS")
 
 
 class SparseSamples(SegmentationSamples):
@@ -56,15 +56,8 @@ class SparseSamples(SegmentationSamples):
             request[LABELS] = gp.ArraySpec(roi=self.label_roi())
         sight = self.drawing.output_shape if self.drawing.in_loader else self.drawing.raw_shape
         request[POINTS] = gp.GraphSpec(roi=centred(sight), directed=False)
-        request[NEAR] = gp.GraphSpec(roi=centred(self._middle()), directed=False)
+        request[NEAR] = gp.GraphSpec(roi=centred(self.middle()), directed=False)
         return request
-
-    def _middle(self) -> tuple[int, ...]:
-        """Extents of the middle half of the output, as seen by the largest zoom."""
-        zoom = max(1.0, self.drawing.augmenter.zoom_interval[1])
-        output = self.drawing.output_shape
-        halves = (n // 4 * 2 if axis == 0 else int(n // 4 / zoom) * 2 for axis, n in enumerate(output))
-        return tuple(max(half, 1) for half in halves)
 
     def tensors(self, batch: gp.Batch) -> dict[str, Tensor]:
         """Raw, labels and padded points; positions count from voxel 0 of the region of points."""

@@ -175,5 +175,22 @@ def segmentation_loss(logits: Tensor, targets: Tensor, mask: Tensor, affinities:
     return loss
 
 
+def class_loss(logits: Tensor, targets: Tensor, mask: Tensor, channels: int = 1) -> Tensor:
+    """Softmax cross entropy in which every class present in the batch weighs the same; 0 if nothing is known.
+
+    logits: a class for each channel of the axis `channels`; targets: the number of the class, int64, with one channel;
+    mask: as targets, True where the class is known.
+    """
+    logits = _at_least_float32(logits).movedim(channels, 1)
+    known = mask.select(channels, 0)
+    wanted = torch.where(known, targets.select(channels, 0), 0)
+    with torch.autocast(logits.device.type, enabled=False):
+        losses = functional.cross_entropy(logits, wanted, reduction="none")
+        each = [(wanted == number) & known for number in range(logits.shape[1])]
+        means = [(losses * one).sum() / one.sum().clamp(min=1) for one in each]
+        present = sum((one.any() for one in each), start=losses.new_zeros(()))
+    return torch.stack(means).sum() / present.clamp(min=1)
+
+
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()

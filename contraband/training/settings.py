@@ -17,6 +17,7 @@ from pydantic import (
 
 from blockwise.fields import PlaceText
 from blockwise.settings import Settings
+from contraband.models.classes import CLASSES
 from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
 from contraband.samples.settings import Augmentations, as_tuple
@@ -192,14 +193,21 @@ class SegSettings(TrainSettings):
     min_labelled: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Patches with a smaller share of labelled voxels are drawn again."""
 
+    draw: Literal["auto", "anywhere", "labelled"] = "auto"
+    """Where patches lie: anywhere in the volume, or about labelled voxels; auto: `labelled` for classes only."""
+
+    unknown: int = -1
+    """This number in `gt` is not labelled, and never background; -1 and the largest unsigned number never are."""
+
     num_points: PositiveInt = 32
-    """Labelled voxels of a sparse pipeline, half of them foreground."""
+    """Labelled voxels of a sparse pipeline, half of them foreground, or each class as often."""
 
-    points: PlaceText | None = None
-    """CSV file of labelled points; left out: drawn from `gt` with `seed`."""
+    points: Files | None = None
+    """CSV file of labelled points, or a list of such, taken together; left out: drawn from `gt` with `seed`."""
 
-    sparse_target: Literal["auto", "affinity", "foreground"] = "auto"
-    """What a labelled point teaches: its affinities (needs `gt`), or its label in all channels."""
+    sparse_target: Literal["auto", "affinity", "foreground", "classes"] = "auto"
+    """What labels teach: affinities (needs `gt`); of points, their label in all channels; or `classes`: 0 background, 1
+    inside, 2 boundary, in points or `gt`, from which affinities are predicted. auto: affinities where there is `gt`."""
 
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5,)
     """Agglomeration thresholds to score in validation."""
@@ -214,10 +222,26 @@ class SegSettings(TrainSettings):
             raise ValueError(f"num_points must be even (half are foreground), got {num_points}")
         return num_points
 
+    @property
+    def teaches(self) -> Literal["affinity", "foreground", "classes"]:
+        """What labels teach, with `auto` decided."""
+        if self.sparse_target != "auto":
+            return self.sparse_target
+        return "foreground" if self.dataset.train.gt is None else "affinity"
+
+    @property
+    def draws_about_labels(self) -> bool:
+        """Whether patches lie about labelled voxels."""
+        return self.draw == "labelled" or (self.draw == "auto" and self.teaches == "classes")
+
     def offsets_for(self, dims: int) -> tuple[Offset, ...]:
         """The neighbour of each affinity channel, (z, y, x) in voxels."""
         nearest: tuple[Offset, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
         return self.offsets or nearest[3 - dims :]
+
+    def outputs_for(self, dims: int) -> int:
+        """Channels of the network's output."""
+        return len(CLASSES) if self.teaches == "classes" else len(self.offsets_for(dims)) + self.has_background
 
     def check_model(self, model: ModelSettings) -> None:
         """Raise ValueError if the channels, the dimensions and the levels do not go together."""

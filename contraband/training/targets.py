@@ -36,8 +36,13 @@ def affinities(labels: Tensor, offsets: Sequence[Offset], margin: Offset) -> tup
 
 def foreground(labels: Tensor, margin: Offset) -> tuple[Tensor, Tensor]:
     """Foreground (B, 1, z, y, x) float32 in {0, 1} and where it is known (bool), without the margin on each side."""
-    here = _window(labels, (0, 0, 0), margin)[:, None]
+    here = inner(labels, margin)
     return (here > 0).float(), here != -1
+
+
+def inner(labels: Tensor, margin: Offset) -> Tensor:
+    """Labels (B, 1, z, y, x) without the margin on each side."""
+    return _window(labels, (0, 0, 0), margin)[:, None]
 
 
 def grow_boundary(labels: Tensor, steps: int) -> Tensor:

@@ -5,7 +5,6 @@ A task joins a network, its samples and its loss; `contraband.training.loop` run
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,13 +17,12 @@ from contraband.models.heads import gather_points
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.samples.augment import Augmenter, Geometry, Shape3, move, to_relative, to_voxels
 from contraband.samples.views import two_views
-from contraband.training.losses import near_each_other, nt_xent, segmentation_loss
+from contraband.training.lessons import Lesson
+from contraband.training.losses import near_each_other, nt_xent
 from contraband.training.pictures import principal_colours
-from contraband.training.targets import Offset, affinities, foreground, grow_boundary
 
 Batch = dict[str, Tensor]
 Pictures = dict[str, np.ndarray]
-Target = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class Task(Protocol):
@@ -105,7 +103,7 @@ class ContrastiveTask:
 
 
 class DenseTask:
-    """Affinities everywhere, from labelled volumes."""
+    """Affinities or classes everywhere, from labelled volumes."""
 
     def __init__(
         self,
@@ -113,41 +111,41 @@ class DenseTask:
         samples: Dataset[Batch],
         augmenter: Augmenter | None,
         label_shape: Shape3,
-        target: Target,
-        affinities: int,
+        lesson: Lesson,
     ) -> None:
         self.network = network
-        self.affinities = affinities
         self.samples = samples
         self.augmenter = augmenter
         self.label_shape = label_shape
-        self.target = target
+        self.lesson = lesson
 
     def loss(self, batch: Batch) -> Tensor:
-        """Balanced binary cross entropy of the affinities that are known, and of foreground where it is predicted."""
-        raw, targets, known = self._inputs(batch)
-        dims = self.network.base.dims
-        logits = volumetric(self.network(spatial(raw, dims)))
-        return segmentation_loss(logits, targets, known, self.affinities)
+        """The loss of the lesson wherever something is known."""
+        raw, targets, known = self.inputs(batch)
+        logits = self.network(spatial(raw, self.network.base.dims))
+        return self.lesson.loss(volumetric(logits), targets, known, 1)
 
     def pictures(self, batch: Batch) -> Pictures:
-        """Raw, affinities wanted and predicted, and the embeddings in colours."""
-        raw, targets, known = self._inputs(batch)
-        arrays = {"raw": raw, "affinities": targets, "known": known.byte()} | _said(self.network, raw)
+        """Raw, what is wanted and predicted, and the embeddings in colours."""
+        raw, targets, known = self.inputs(batch)
+        wanted = "affinities" if targets.shape[1] == self.network.out_channels else "classes"
+        arrays = {"raw": raw, wanted: targets, "known": known.byte()} | _said(self.network, self.lesson, raw)
         return {name: value.cpu().numpy() for name, value in arrays.items()}
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw, and targets and which are known (B, K, z, y, x)."""
         raw, labels = batch["raw"], batch["labels"]
         if self.augmenter is not None:
             seeds = batch["seed"].tolist()
             geometry = self.augmenter.draw(seeds, raw.device)
             raw = self.augmenter.raw(raw, geometry, seeds)
             labels = move(labels[:, None], geometry, self.label_shape)[:, 0]
-        return (raw, *self.target(labels))
+        assert self.lesson.of_volume is not None  # the settings see to it
+        return (raw, *self.lesson.of_volume(labels))
 
 
 class SparseTask:
-    """Affinities, or foreground, at a few labelled points of raw, end to end."""
+    """Affinities, foreground or classes at a few labelled points of raw, end to end."""
 
     def __init__(
         self,
@@ -155,32 +153,29 @@ class SparseTask:
         samples: Dataset[Batch],
         augmenter: Augmenter | None,
         shapes: tuple[Shape3, Shape3],
-        target: Target | None,
-        affinities: int,
+        lesson: Lesson,
     ) -> None:
         self.network = network
-        self.affinities = affinities
         self.samples = samples
         self.augmenter = augmenter
         self.output_shape, self.label_shape = shapes
-        self.target = target
-        self.channels = network.out_channels
+        self.lesson = lesson
 
     def loss(self, batch: Batch) -> Tensor:
-        """Balanced binary cross entropy at the points in sight."""
-        raw, points, targets, known = self._inputs(batch)
+        """The loss of the lesson at the points in sight."""
+        raw, points, targets, known = self.inputs(batch)
         dims = self.network.base.dims
         logits = self.network(spatial(raw, dims), points[..., 3 - dims :])
-        return segmentation_loss(logits, targets, known, self.affinities, channels=2)
+        return self.lesson.loss(logits, targets, known, 2)
 
     def pictures(self, batch: Batch) -> Pictures:
         """Raw, the points, what they teach, and what the network says everywhere."""
-        raw, points, targets, known = self._inputs(batch)
+        raw, points, targets, known = self.inputs(batch)
         arrays = {"raw": raw, "points": points, "targets": targets, "known": known.byte()}
-        arrays |= _said(self.network, raw)
+        arrays |= _said(self.network, self.lesson, raw)
         return {name: value.cpu().numpy() for name, value in arrays.items()}
 
-    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def inputs(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Raw, points (B, P, 3), targets and known (B, P, K)."""
         raw = batch["raw"]
         points = batch["points"]
@@ -192,10 +187,10 @@ class SparseTask:
             points, valid = self._moved(points, valid, geometry)
             raw = self.augmenter.raw(raw, geometry, seeds)
             labels = None if labels is None else move(labels[:, None], geometry, self.label_shape)[:, 0]
-        if self.target is None or labels is None:
-            targets = (batch["point_labels"] > 0).float()[..., None].expand(-1, -1, self.channels)
+        if self.lesson.of_volume is None or labels is None:
+            targets = self.lesson.of_points(batch["point_labels"])
             return raw, points, targets, valid[..., None].expand_as(targets)
-        dense, known = self.target(labels)
+        dense, known = self.lesson.of_volume(labels)
         return raw, points, gather_points(dense, points), gather_points(known, points) & valid[..., None]
 
     def _moved(self, points: Tensor, valid: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
@@ -208,42 +203,28 @@ class SparseTask:
 class EmbeddingTask:
     """The head alone, on stored embeddings of labelled points."""
 
-    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], affinities: int) -> None:
+    def __init__(self, network: SegmentationNet, samples: Dataset[Batch], lesson: Lesson) -> None:
         self.network = network
         self.samples = samples
-        self.affinities = affinities
+        self.lesson = lesson
 
     def loss(self, batch: Batch) -> Tensor:
-        """Balanced binary cross entropy over all points."""
+        """The loss of the lesson over all points."""
         logits = self.network.head(batch["features"].flatten(0, 1))
         targets = batch["targets"].flatten(0, 1)
         known = batch["known"].flatten(0, 1)
-        return segmentation_loss(logits, targets, known, self.affinities)
+        return self.lesson.loss(logits, targets, known, 1)
 
     def pictures(self, batch: Batch) -> Pictures:
         """Nothing to look at."""
         return {}
 
 
-def _said(network: SegmentationNet, raw: Tensor) -> Batch:
+def _said(network: SegmentationNet, lesson: Lesson, raw: Tensor) -> Batch:
     """Embeddings in colours and the prediction, both (B, C, z, y, x)."""
     levels = network.base.decoded(spatial(raw, network.base.dims), network.levels)
-    prediction = network.from_levels(levels).float().sigmoid()
+    prediction = lesson.probabilities(network.from_levels(levels).float())
     return {"embeddings": volumetric(principal_colours(levels[0])), "prediction": volumetric(prediction)}
-
-
-def affinity_target(offsets: Sequence[Offset], margin: Offset, steps: int, has_foreground: bool = False) -> Target:
-    """From labels to affinities and which are known, boundaries grown by `steps` first; foreground may come last."""
-
-    def target(labels: Tensor) -> tuple[Tensor, Tensor]:
-        wanted = affinities(grow_boundary(labels, steps), offsets, margin)
-        if not has_foreground:
-            return wanted
-        joined = zip(wanted, foreground(labels, margin), strict=True)
-        values, known = (torch.cat(pair, dim=1) for pair in joined)
-        return values, known
-
-    return target
 
 
 def spatial(raw: Tensor, dims: int) -> Tensor:

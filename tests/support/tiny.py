@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import Params, load_params
@@ -57,3 +58,22 @@ def changed(params: Params, section: str, **values: Any) -> Params:
     """The same with other values in the one combination of `contrastive` or `seg`."""
     (settings,) = getattr(params, section)
     return params.model_copy(update={section: (settings.model_copy(update=values),)})
+
+
+def class_volume(folder: Path) -> NDArray[np.int8]:
+    """The classes of a tiny experiment's cells beside its data: all of them, and those of a few scribbles only.
+
+    Dark half-cells are background, so that all three classes can be told apart.
+    """
+    group = zarr.open_group(str(folder / "data.zarr"), mode="a")
+    rng = np.random.default_rng(1)
+    classes = np.ones((40, 40, 40), np.int8)
+    classes[:, :, ::8] = classes[:, ::8] = 2
+    empty = np.kron(rng.random((5, 5, 5)) < 0.4, np.ones((8, 8, 8), bool)) & (classes == 1)
+    classes[empty] = 0
+    raw = np.choose(classes, [20, 200, 110]) + rng.integers(0, 30, classes.shape)
+    scribbles = np.full_like(classes, -1)
+    scribbles[3::9, 4:36, 4:36] = classes[3::9, 4:36, 4:36]
+    for name, values in (("raw", raw.astype(np.uint8)), ("all classes", classes), ("classes", scribbles)):
+        group.create_array(name, data=values, overwrite=True)
+    return classes

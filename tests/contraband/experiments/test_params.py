@@ -13,6 +13,7 @@ from blockwise.errors import BadInput
 from blockwise.settings import read_yaml
 from contraband.experiments.params import load_params, parse_params, settings_hash
 from contraband.samples.arithmetic import parse_number
+from contraband.training.settings import SegSettings
 from tests.house.sources import tracked
 from tests.support.paths import ROOT
 
@@ -197,3 +198,11 @@ def test_a_missing_file_is_bad_input(tmp_path: Path):
         load_params(tmp_path / "binary")
     (tmp_path / "good.json").write_text(json.dumps({"model": [MODEL]}))
     assert load_params(tmp_path / "good.json").seg == ()
+
+
+def test_one_file_of_points_has_the_hash_it_always_had():
+    """So a training from before there could be several files goes on; two files are another training."""
+    data = {"data_file": ["d.zarr"], "dataset": {"train": {"raw": "raw"}}}
+    hashes = [settings_hash(SegSettings.parse(data | {"points": files}, "test")) for files in ("a.csv", ["a.csv", "b"])]
+    assert hashes[0] == "5be6c274998d37d8"
+    assert hashes[1] != hashes[0]

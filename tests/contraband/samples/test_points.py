@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.samples.points import as_labels, generate_points, is_mask, read_points, write_points
+from contraband.samples.points import (
+    as_labels,
+    check_present,
+    generate_class_points,
+    generate_points,
+    is_mask,
+    read_points,
+    write_points,
+)
 
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 20, 30)).astype(np.uint32)
 
@@ -90,3 +98,46 @@ def test_a_mask_of_0_and_255_is_labelled():
     mask = np.array([[[0, 255]]], np.uint8)
     assert as_labels(mask, is_mask(mask)).tolist() == [[[0, 255]]]
     assert not is_mask(np.array([[[0, 1, 255]]], np.uint8))
+
+
+def test_drawn_classes_are_there_equally_often():
+    """Each class that is labelled, the first ones once more where it does not divide; unknown is never drawn."""
+    classes = np.full((2, 9, 9), -1)
+    classes[0, :3] = 1
+    classes[1, :2] = 2
+    drawn = generate_class_points(classes, 11, seed=4)
+    assert np.bincount(drawn.labels).tolist() == [0, 6, 5]
+    assert (classes[tuple(drawn.positions.T)] == drawn.labels).all()
+    assert len(np.unique(drawn.positions, axis=0)) == 11
+    again = generate_class_points(classes, 11, seed=4)
+    assert (again.positions == drawn.positions).all()
+    with pytest.raises(BadInput, match="too few boundary voxels; got 18, wanted 20"):
+        generate_class_points(classes, 40)
+
+
+def test_a_column_may_be_called_class(tmp_path):
+    """As files of classes have it; both columns at once are refused."""
+    (tmp_path / "p.csv").write_text("y,x,class\n3,4,2\n")
+    assert read_points(tmp_path / "p.csv").labels.tolist() == [2]
+    (tmp_path / "p.csv").write_text("y,x,class,label\n3,4,2,2\n")
+    with pytest.raises(BadInput, match="header"):
+        read_points(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"),
+    [
+        ([0, 1], None),
+        ([1, 2, -1], None),
+        ([0, 2], "got background, boundary"),
+        ([1], "got inside"),
+        ([1, 2, 5], "got 5"),
+    ],
+)
+def test_classes_that_teach_nothing_are_refused(found, wanted):
+    """Inside and one that is not must be there, and no number that is no class."""
+    if wanted is None:
+        check_present(np.array(found), "p.csv")
+        return
+    with pytest.raises(BadInput, match=wanted):
+        check_present(np.array(found), "p.csv")

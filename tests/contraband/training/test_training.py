@@ -23,7 +23,7 @@ from contraband.models import checkpoints
 from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.models.predictor import load_predictor
-from contraband.training.tasks import affinity_target
+from contraband.training.lessons import affinity_target
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment
 
@@ -142,11 +142,11 @@ def test_points_teach_the_affinities_of_their_voxel(tmp_path, dims, in_loader):
     _, params = baseline_points(tmp_path, dims)
     task = seg_task(params, params.model[0], params.seg[0], in_loader, None, None)
     batch = next(iter(DataLoader(task.samples, batch_size=3, sampler=range(3))))
-    _, points, targets, known = task._inputs(batch)
+    _, points, targets, known = task.inputs(batch)
     assert targets.shape == known.shape == (3, 32, dims)
     assert 0 < targets[known].mean() < 1
     if in_loader:
-        dense, _ = task.target(batch["labels"])
+        dense, _ = task.lesson.of_volume(batch["labels"])
         for b, p in batch["valid"].nonzero().tolist():
             assert torch.equal(targets[b, p], dense[b, :, *points[b, p]])
             if batch["point_labels"][b, p] == 0 and not params.seg[0].elastic:
@@ -164,7 +164,7 @@ import torch
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
 from contraband.models.predictor import load_predictor
-from contraband.training.tasks import affinity_target
+from contraband.training.lessons import affinity_target
 from contraband.experiments.train import train_seg
 torch.set_num_threads(1)
 experiment = Experiment(Path(sys.argv[1]))
