@@ -23,11 +23,13 @@ from contraband.models.unet import UNet
 from contraband.samples.augment import Augmenter, Shape3
 from contraband.samples.base import Drawing, Pair
 from contraband.samples.contrastive import ContrastiveSamples
+from contraband.samples.joint import JointSamples, RawSamples
 from contraband.samples.nodes import sub_seed
 from contraband.samples.ranges import is_in_range
 from contraband.samples.segmentation import SegmentationSamples
 from contraband.samples.sources import ZarrVolume, check_values, raw_levels
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, embeddings_at, labels_around
+from contraband.training.joint import JointTask
 from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 from contraband.training.tasks import (
     Contrast,
@@ -83,7 +85,9 @@ def seg_task(
 
 def _seg_network(model: ModelSettings, settings: SegSettings, base: dict[str, Any] | None) -> SegmentationNet:
     torch.manual_seed(sub_seed(settings.seed, 0))
-    network = SegmentationNet(model, settings.seg_head, settings.outputs_for(model.dims), settings.levels)
+    network = SegmentationNet(
+        model, settings.seg_head, settings.outputs_for(model.dims), settings.levels, settings.joint is not None
+    )
     if base is not None:
         network.base.load_state_dict(base)
     if settings.freeze_base:
@@ -107,10 +111,25 @@ def _volume_task(
     label_shape: Shape3 = (output[0] + 2 * margin[0], output[1] + 2 * margin[1], output[2] + 2 * margin[2])
     if is_sparse:
         sparse = SparseSamples(labelled_points(settings), drawing, label_shape)
-        return SparseTask(network, sparse, later, (output, label_shape), lesson)
+        task = SparseTask(network, sparse, later, (output, label_shape), lesson)
+        return _joined(task, drawing, settings, model)
     about = points_about(settings) if settings.draws_about_labels else None
     dense = SegmentationSamples(drawing, label_shape, settings.min_labelled, about, settings.teaches == "classes")
-    return DenseTask(network, dense, later, label_shape, lesson)
+    return _joined(DenseTask(network, dense, later, label_shape, lesson), drawing, settings, model)
+
+
+def _joined(task: DenseTask | SparseTask, drawing: Drawing, settings: SegSettings, model: ModelSettings) -> Task:
+    """The task with self-supervision in the same steps, where that is asked for."""
+    joint = settings.joint
+    if joint is None:
+        return task
+    named = [Pair(ZarrVolume(one.file, one.dataset)) for one in joint.unlabelled]
+    raw = [replace(pair, labels=None) for pair in drawing.pairs]
+    pairs = _ready(named, settings, drawing.output_shape, model) if named else raw
+    seed = sub_seed(settings.seed, 2)  # other places than those of the labels
+    unlabelled = replace(drawing, pairs=pairs, seed=seed, norm_factor=norm_factor(settings, pairs[0]))
+    samples = JointSamples(task.samples, RawSamples(unlabelled), settings.batch_size, settings.planned_steps)
+    return JointTask(task, samples, task.augmenter, joint.denoise)
 
 
 def _embedding_task(network: SegmentationNet, model: ModelSettings, settings: SegSettings, embeddings: Path) -> Task:

@@ -26,6 +26,7 @@ Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
 _NOT_IN_HASH = {
     "num_iterations",
+    "schedule_steps",
     "save_every",
     "snapshot_every",
     "keep_checkpoints",
@@ -102,6 +103,8 @@ class Params(Settings):
                 raise ValueError("the pipeline baseline_sparse_sh trains baselines; set seg.baseline to [true]")
             if self.pipeline == "sparse_sh" and settings.baseline:
                 raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
+            if self.pipeline == "sparse_sh" and settings.joint is not None:
+                raise ValueError("joint trains an encoder on raw, and the pipeline sparse_sh reads stored embeddings")
         return self
 
 
@@ -144,19 +147,26 @@ def named_settings(**sections: Settings | None) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for section, settings in sections.items():
         if settings is not None:
-            plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH)
+            plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH) | _schedule(settings)
             found |= {f"{section}.{key}": value for key, value in plain.items()}
     return found
 
 
 def _hashed(settings: Settings) -> dict[str, Any]:
     # without defaults, so that a setting that is new one day does not separate a training from its checkpoints
-    plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True)
+    plain = settings.model_dump(mode="json", exclude=_NOT_IN_HASH, exclude_defaults=True) | _schedule(settings)
     if isinstance(settings, SegSettings):
         plain["dataset"] = settings.dataset.train.model_dump(mode="json")
         if settings.points is not None and len(settings.points) == 1:
             plain["points"] = settings.points[0]  # as it was written before there could be several
     return plain
+
+
+def _schedule(settings: Settings) -> dict[str, Any]:
+    """The length of a training, where its steps depend on it: then a longer one is another."""
+    if isinstance(settings, TrainSettings) and settings.changes_over_time:
+        return {"schedule_steps": settings.planned_steps}
+    return {}
 
 
 def _section[Kind: TrainSettings](kind: type[Kind], section: object, where: str) -> tuple[Kind, ...]:

@@ -107,6 +107,7 @@ def _train_one_seg(
             "levels": settings.levels,
             "says": "classes" if settings.teaches == "classes" else "affinities",
             "foreground": settings.has_background,
+            "restores": settings.joint is not None,
         },
         "offsets": [list(offset) for offset in offsets],
         "norm_factor": norm_factor(used, seg_pairs(used)[0]),

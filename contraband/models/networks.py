@@ -32,7 +32,10 @@ class ContrastiveVolumeNet(nn.Module):
 class SegmentationNet(nn.Module):
     """Base encoder and segmentation head."""
 
-    def __init__(self, settings: ModelSettings, seg_head: str, out_channels: int, levels: int = 1) -> None:
+    def __init__(
+        self, settings: ModelSettings, seg_head: str, out_channels: int, levels: int = 1, restores: bool = False
+    ) -> None:
+        """restores: also has an output that tells raw, for training alone."""
         super().__init__()
         kind = {"Simple": SimpleSegHead, "Sparse": SparseSegHead}[seg_head]
         self.base = UNet(settings)
@@ -40,6 +43,8 @@ class SegmentationNet(nn.Module):
         self.feature_channels = settings.channels_of(levels)
         self.out_channels = out_channels
         self.head: PointwiseMLP = kind(self.feature_channels, out_channels)
+        # made last, so that all other weights begin as without it
+        self.restoring = PointwiseMLP([self.feature_channels, settings.in_channels]) if restores else None
 
     def forward(self, raw: Tensor, points_BPD: Tensor | None = None) -> Tensor:
         """Logits of raw (B, C, ...): everywhere (B, out, ...), or at whole voxels (B, P, out) of the output."""

@@ -161,7 +161,7 @@ def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNe
     levels = int(head.get("levels", 1))  # checkpoints from before there were several do not say it
     if content["kind"] == "contrastive":
         return ContrastiveVolumeNet(settings, levels)
-    return SegmentationNet(settings, head["seg_head"], head["out_channels"], levels)
+    return SegmentationNet(settings, head["seg_head"], head["out_channels"], levels, bool(head.get("restores")))
 
 
 def _fingerprint(content: dict[str, Any], kind: str, levels: int) -> str:

@@ -21,6 +21,7 @@ from contraband.models.classes import CLASSES
 from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
 from contraband.samples.settings import Augmentations, as_tuple
+from contraband.training.joint_settings import JointSettings
 
 DatasetNames = Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 Files = Annotated[tuple[PlaceText, ...], Field(min_length=1), BeforeValidator(as_tuple)]
@@ -54,6 +55,12 @@ class TrainSettings(Augmentations):
 
     batch_size: PositiveInt = 1
     """Samples of a step; for contrastive training, pairs of views."""
+
+    cooldown: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the steps, the last ones, over which the rate falls evenly towards 0; 0: it does not."""
+
+    schedule_steps: PositiveInt | None = None
+    """Steps that `cooldown` and the weight of `joint` are spread over; left out: `num_iterations`."""
 
     seed: NonNegativeInt = 0
     """Of weights, batches and augmentations: the same seed gives the same training."""
@@ -114,7 +121,21 @@ class TrainSettings(Augmentations):
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 1."""
-        return self.lr * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.lr
+        rate = self.lr * min(1.0, step / self.warmup_steps) if self.warmup_steps else self.lr
+        if not self.cooldown:
+            return rate
+        left = max(0, self.planned_steps + 1 - step)
+        return rate * min(1.0, left / (self.cooldown * self.planned_steps + 1))
+
+    @property
+    def planned_steps(self) -> int:
+        """Steps that whatever changes over a training is spread over."""
+        return self.schedule_steps or self.num_iterations
+
+    @property
+    def changes_over_time(self) -> bool:
+        """Whether a step is another in a longer training."""
+        return self.cooldown > 0
 
 
 class ContrastiveSettings(TrainSettings):
@@ -209,6 +230,9 @@ class SegSettings(TrainSettings):
     """What labels teach: affinities (needs `gt`); of points, their label in all channels; or `classes`: 0 background, 1
     inside, 2 boundary, in points or `gt`, from which affinities are predicted. auto: affinities where there is `gt`."""
 
+    joint: JointSettings | None = None
+    """Denoising of labelled and unlabelled samples in the same steps; left out: labels alone."""
+
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5,)
     """Agglomeration thresholds to score in validation."""
 
@@ -221,6 +245,11 @@ class SegSettings(TrainSettings):
         if num_points % 2:
             raise ValueError(f"num_points must be even (half are foreground), got {num_points}")
         return num_points
+
+    @property
+    def changes_over_time(self) -> bool:
+        """Whether a step is another in a longer training."""
+        return self.cooldown > 0 or self.joint is not None
 
     @property
     def teaches(self) -> Literal["affinity", "foreground", "classes"]:
@@ -259,4 +288,6 @@ class SegSettings(TrainSettings):
     def _has_targets(self) -> Self:
         if self.dataset.train.gt is None and self.points is None:
             raise ValueError("dataset.train.gt is missing; give it, or a CSV of points for a sparse pipeline")
+        if self.joint is not None and self.freeze_base:
+            raise ValueError("joint trains the encoder, which freeze_base keeps as it is; leave out one of them")
         return self

@@ -5,6 +5,7 @@ A task joins a network, its samples and its loss; `contraband.training.loop` run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -125,6 +126,10 @@ class DenseTask:
         logits = self.network(spatial(raw, self.network.base.dims))
         return self.lesson.loss(volumetric(logits), targets, known, 1)
 
+    def judged(self, levels: Sequence[Tensor], targets: Tensor, known: Tensor) -> Tensor:
+        """The same from decoder levels, and what `inputs` gives beside raw."""
+        return self.lesson.loss(volumetric(self.network.from_levels(levels)), targets, known, 1)
+
     def pictures(self, batch: Batch) -> Pictures:
         """Raw, what is wanted and predicted, and the embeddings in colours."""
         raw, targets, known = self.inputs(batch)
@@ -166,6 +171,11 @@ class SparseTask:
         raw, points, targets, known = self.inputs(batch)
         dims = self.network.base.dims
         logits = self.network(spatial(raw, dims), points[..., 3 - dims :])
+        return self.lesson.loss(logits, targets, known, 2)
+
+    def judged(self, levels: Sequence[Tensor], points: Tensor, targets: Tensor, known: Tensor) -> Tensor:
+        """The same from decoder levels, and what `inputs` gives beside raw."""
+        logits = self.network.from_levels(levels, points[..., 3 - self.network.base.dims :])
         return self.lesson.loss(logits, targets, known, 2)
 
     def pictures(self, batch: Batch) -> Pictures:
