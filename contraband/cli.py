@@ -17,7 +17,7 @@ import typer
 
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, labelling, settings, training, upkeep, volumes
+from contraband.commands import data, labelling, settings, study, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -42,6 +42,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "embed": training.embed,
     "validate": training.validate,
     "report": training.report,
+    "study": study.study,
     "settings": settings.settings,
     "run": volumes.run,
     "predict-blockwise": volumes.predict_blockwise,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contraband.commands.keys import Key, Section
 
 WIDTH = 110
-FILES = ("volume", "experiment")
+FILES = ("volume", "experiment", "study")
 GRIDS = ("contrastive", "seg")
 """Sections of a param_dict.json in which each key has a list of options."""
 
@@ -27,7 +27,7 @@ def settings(
     which: Annotated[str, typer.Argument(help=f"One of {', '.join(FILES)}.", metavar="FILE")],
     as_tables: Annotated[bool, typer.Option("--markdown", help="As Markdown tables, for a page.")] = False,
 ) -> None:
-    """Print every key of a volume's settings or of an experiment's param_dict.json, with what it means.
+    """Print every key of a volume's settings, of a study's, or of an experiment's param_dict.json, with what it means.
 
     What is printed is a file to begin with: it holds every key at its default, and says which must be given.
 
@@ -44,6 +44,10 @@ def _kind(which: str) -> type[Settings]:
         from contraband.volumes.settings import VolumeSettings
 
         return VolumeSettings
+    if which == "study":
+        from contraband.study.settings import StudySettings
+
+        return StudySettings
     from contraband.experiments.params import Params
 
     return Params
@@ -96,7 +100,7 @@ def commented(which: str) -> Iterator[str]:
 
     kind = _kind(which)
     yield from textwrap.wrap(summary(kind), WIDTH, initial_indent="# ", subsequent_indent="# ")
-    if which == "volume":
+    if which != "experiment":
         yield from _keys(kind, _Style(is_json=False), "")
     else:
         yield from ("{", *_keys(kind, _Style(is_json=True), "  "), "}")

@@ -29,11 +29,13 @@ def made() -> dict[Path, str]:
     """What stands between the marks `settings` on each page that has them."""
     from contraband.commands.settings import markdown
     from contraband.experiments.params import Params
+    from contraband.study.settings import StudySettings
     from contraband.volumes.settings import VolumeSettings
 
     return {
         ROOT / "configs" / "README.md": markdown(VolumeSettings),
         ROOT / "experiments" / "SETTINGS.md": markdown(Params),
+        ROOT / "experiments" / "STUDIES.md": markdown(StudySettings),
     }
 
 

@@ -1,0 +1,85 @@
+"""What networks say of whole images in memory, each by itself, mirrored at its border as in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from contraband.models.hardware import Hardware
+from contraband.models.normalise import Percentiles, measure
+from contraband.models.predictor import Predictor
+
+ON_CPU = Hardware(torch.device("cpu"), bfloat16=False)
+AT_ONCE = 4
+"""Images that a network sees at a time; more need more memory and are no faster on a processor."""
+
+
+def class_predictor(content: Mapping[str, Any]) -> Predictor:
+    """A network that tells classes, as one that tells `inside` and `not background`, from which all three follow.
+
+    The affinity of a voxel with itself is its probability of inside.
+    """
+    head = content["head"] | {"foreground": True}
+    return Predictor({**content, "head": head, "offsets": [[0, 0, 0]]}, "affinities", ON_CPU)
+
+
+def classes_whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32]:
+    """(3, S, y, x): probabilities of classes in images (S, y, x)."""
+    return _all_three(whole(predictor, raw))
+
+
+def classes_at(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(P, 3): the same at pixels (P, 3) of images, (section, y, x)."""
+    return _all_three(at_points(predictor, raw, positions).T).T
+
+
+def _all_three(said: NDArray[np.float32]) -> NDArray[np.float32]:
+    inside, object_ = said
+    return np.stack([1 - object_, inside, np.maximum(object_ - inside, 0)])
+
+
+def stretched(raw: NDArray[Any], percentiles: Percentiles | None) -> NDArray[Any]:
+    """(S, y, x) with its percentiles at 0 and 1; as it is where there are none."""
+    if percentiles is None:
+        return raw
+    levels = measure(lambda begin, end: raw[None, begin:end], len(raw), percentiles, len(raw))
+    return levels.apply(raw, np.arange(len(raw)))
+
+
+def whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32]:
+    """(C, S, y, x) of images (S, y, x) as they are stored."""
+    values = stretched(raw, predictor.percentiles)
+    shape = raw.shape[1:]
+    context, stride = predictor.context[1:], predictor.stride[1:]
+    beyond = [-size % step for size, step in zip(shape, stride, strict=True)]
+    sides = [(margin, margin + more) for margin, more in zip(context, beyond, strict=True)]
+    padded = np.pad(values, ((0, 0), *sides), mode="reflect")
+    pieces = [predictor(padded[begin : begin + AT_ONCE]) for begin in range(0, len(raw), AT_ONCE)]
+    return np.concatenate(pieces, axis=1)[:, :, : shape[0], : shape[1]]
+
+
+def at_points(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(P, C): the same as `whole` at pixels (P, 3) of images, from no more than a network needs to see for each."""
+    values = stretched(raw, predictor.percentiles)
+    tile = predictor.stride
+    need = [size // step * step + step for size, step in zip(raw.shape[1:], tile[1:], strict=True)]
+    margins = predictor.context[1:]
+    beyond = ((margin, margin + more - size) for margin, more, size in zip(margins, need, raw.shape[1:], strict=True))
+    sides = tuple(beyond)
+    extents = predictor.input_shape(tile)[1:]
+    crops = []
+    for section, *place in positions.tolist():
+        padded = np.pad(values[section], sides, mode="reflect")
+        window = tuple(
+            slice(at // step * step, at // step * step + extent)
+            for at, step, extent in zip(place, tile[1:], extents, strict=True)
+        )
+        crops.append(padded[window])
+    said = predictor(np.stack(crops))
+    inside = positions[:, 1:] % np.array(tile[1:])
+    found: NDArray[np.float32] = said[:, np.arange(len(positions)), inside[:, 0], inside[:, 1]].T
+    return found
