@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput, OutOfReach
 from contraband import interface
-from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, place
 from contraband.progress import say
 
 if TYPE_CHECKING:
@@ -194,17 +195,35 @@ def view(
     settings_file: SettingsFile,
     bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
+    png: Annotated[
+        Path | None, typer.Option(help="Write the middle plane as a picture instead.", metavar="FILE", callback=place)
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
-    """Show a run's volumes in the browser (neuroglancer).
+    """Show a run in the browser (neuroglancer), with a slider for the threshold; also while it goes on.
 
     Example: contraband view configs/gala.yaml
     """
-    from contraband.volumes.view import view as show
-
     settings = interface.load_settings(settings_file, assignments or ())
-    given = {"raw": settings.volume.raw, "labels": settings.volume.labels, "affinities": settings.affinities}
-    show(settings.output, {name: path for name, path in given.items() if path}, bind=bind, port=port)
+    if png is None:
+        from contraband.volumes.view.command import view as show
+
+        show(settings, bind=bind, port=port)
+        return
+    from contraband.demo.figures import slices
+    from contraband.volumes.view.picture import panels
+
+    check_picture(png)
+    slices(png, panels(settings))
+    typer.echo(png)
+
+
+def check_picture(path: Path) -> None:
+    """Raise BadInput unless a picture can be written there."""
+    if path.suffix.lower() != ".png":
+        raise BadInput("--png", "is no name of a PNG", got=path, wanted="....png")
+    if not path.absolute().parent.is_dir():
+        raise BadInput("--png", "its folder is not there", got=path, todo=f"mkdir -p {path.parent}")
 
 
 def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True) -> None:

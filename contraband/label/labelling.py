@@ -9,14 +9,14 @@ from typing import Any
 import typer
 import yaml
 
-from blockwise.arrays.volume import Volume, info
+from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text
 from contraband.label.page import LabelPage
 from contraband.label.record import PointsRecord
 from contraband.label.session import LabelSession, LabelSettings
 from contraband.volumes.settings import VolumeSettings, volume_shape
-from contraband.volumes.view import close_viewer, open_viewer
+from contraband.volumes.view.viewer import close_viewer, open_server
 
 CONTAINERS = (".zarr", ".n5")
 
@@ -40,7 +40,7 @@ def label(
         def write() -> str:
             return f"to segment the volume: contraband run {write_run(settings_file, data, session, record)}"
 
-        page = LabelPage(open_viewer({"raw": raw}, *address), info(raw), session, write)
+        page = LabelPage(open_server(*address), raw, session, write)
         try:
             typer.echo(f"{page.viewer.get_viewer_url()}  (Ctrl-C ends)")
             page.run()

@@ -9,10 +9,11 @@ import numpy as np
 from funlib.geometry import Roi
 from numpy.typing import NDArray
 
-from blockwise.arrays.info import Info
-from blockwise.grid import Voxels, as_voxels
+from blockwise.arrays.volume import Volume, info
+from blockwise.grid import Voxels
 from contraband.label.record import Point
-from contraband.volumes.view import served
+from contraband.volumes.view.layers import image_layer, stored_volume
+from contraband.volumes.view.pieces import Factor
 
 BOX: dict[int, Voxels] = {2: (1, 512, 512), 3: (128, 256, 256)}
 """Voxels around the middle of the view that are predicted and segmented after each click."""
@@ -32,15 +33,37 @@ SHADER = """void main() {
 }"""
 
 
-class Shown:
+class Drawn:
+    """Pieces of a layer whose voxels at full size a subclass tells by slices, as numpy would."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    coarsest = 64
+    source: Any = None
+    """What the viewer shows; to be invalidated when the content has changed."""
+
+    def piece(self, begin: NDArray[Any], end: NDArray[Any], factor: Factor) -> NDArray[Any]:
+        """The voxels from `begin` to `end`, both counted in voxels that are `factor` times as large."""
+        ends = zip(begin, end, factor, self.shape, strict=True)
+        region = tuple(slice(int(low * by), int(min(high * by, size)), None) for low, high, by, size in ends)
+        found: NDArray[Any] = self[region][tuple(slice(None, None, by) for by in factor)]
+        return found
+
+    def forget(self) -> None:
+        """Nothing is kept."""
+
+    def __getitem__(self, region: tuple[Any, ...]) -> NDArray[Any]:
+        """The voxels of a region, given by slices."""
+        raise NotImplementedError
+
+
+class Shown(Drawn):
     """A layer of which one box has content, as the server asks for it: everywhere else it is 0."""
 
     def __init__(self, shape: tuple[int, ...], dtype: str) -> None:
         self.shape = shape
         self.dtype = np.dtype(dtype)
         self._content: tuple[Roi, NDArray[Any]] | None = None
-        self.source: Any = None
-        """What the viewer shows; to be invalidated when the content has changed."""
 
     def fill(self, box: Roi, content: NDArray[Any]) -> None:
         """Show (z, y, x) or (channel, z, y, x) in the box; whatever is shown now is gone."""
@@ -67,7 +90,7 @@ class Shown:
         return result
 
 
-class Marks:
+class Marks(Drawn):
     """A layer of points: a cross of the number of its class and 1 for each, in its section; everywhere else 0."""
 
     dtype = np.dtype("uint64")
@@ -75,7 +98,6 @@ class Marks:
     def __init__(self, shape: Voxels) -> None:
         self.shape = shape
         self._points: Sequence[Point] = ()
-        self.source: Any = None
 
     def show(self, points: Sequence[Point]) -> None:
         """These, and no others."""
@@ -96,30 +118,30 @@ class Marks:
         return result
 
 
-def place_of(found: Info) -> Voxels:
-    """Where the first voxel of a volume lies, in voxels of the viewer."""
-    return as_voxels(round(at / size) for at, size in zip(found.offset, found.voxel_size, strict=True))
-
-
-def prepare(viewer: Any, found: Info, prediction: Shown, segments: Shown, marks: Marks) -> None:
-    """Add prediction, segments and points to a viewer with raw in it, and lay out its panels: XY is large."""
+def prepare(viewer: Any, raw: Volume, prediction: Shown, segments: Shown, marks: Marks) -> None:
+    """Show raw, prediction, segments and points in a viewer, and lay out its panels: XY is large."""
     import neuroglancer
 
+    from contraband.volumes.view.source import PieceSource, first_voxel
+
+    found = info(raw)
     for layer in (prediction, segments, marks):
-        layer.source = served(layer, found, is_image=layer is prediction)
+        layer.source = PieceSource(layer, found, is_image=layer is prediction)
     colours = {number + 1: colour for number, colour in enumerate(COLOURS)}
     layers = {
+        "raw": image_layer("raw", raw, stored_volume(raw, is_image=True)),
         "prediction": neuroglancer.ImageLayer(source=prediction.source, shader=SHADER, opacity=0.35),
         "segments": neuroglancer.SegmentationLayer(source=segments.source, selected_alpha=0.4),
         "points": neuroglancer.SegmentationLayer(source=marks.source, selected_alpha=1, segment_colors=colours),
     }
-    middle = [first + size // 2 + 0.5 for first, size in zip(place_of(found), segments.shape, strict=True)]
+    middle = [first + size // 2 + 0.5 for first, size in zip(first_voxel(found), segments.shape, strict=True)]
     with viewer.txn() as state:
         for name, layer in layers.items():
             state.layers.append(name=name, layer=layer)
         for layer in state.layers:
             layer.visible = True
         state.dimensions = segments.source.dimensions
+        state.display_dimensions = ["x", "y", "z"]  # else the first axis, z, would run from left to right
         state.position = middle
         state.show_axis_lines = False
         state.show_default_annotations = False

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.info import Info
+from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BlockwiseError
 from blockwise.grid import Voxels, as_voxels
-from contraband.label.layers import BOX, Marks, Shown, place_of, prepare
+from contraband.label.layers import BOX, Marks, Shown, prepare
 from contraband.label.record import latest
 from contraband.label.session import LabelSession
 from contraband.models.classes import CLASSES
@@ -39,11 +39,13 @@ HELP = "0 background, 1 inside, 2 boundary where the mouse points; ctrl+click: t
 class LabelPage:
     """Shows a session in a viewer until it is stopped."""
 
-    def __init__(self, viewer: Any, found: Info, session: LabelSession, write: Callable[[], str]) -> None:
-        """viewer: neuroglancer's, with raw in it. found: of raw. write: writes settings for a run, and says where."""
+    def __init__(self, viewer: Any, raw: Volume, session: LabelSession, write: Callable[[], str]) -> None:
+        """viewer: neuroglancer's, empty. write: writes settings for a run, and says where."""
+        from contraband.volumes.view.source import first_voxel
+
         self.viewer = viewer
         self.session = session
-        self._info = found
+        self._begin = first_voxel(info(raw))
         self._write = write
         self._events: SimpleQueue[tuple[str, Voxels | None]] = SimpleQueue()
         self._label = CLASSES.index("inside")
@@ -52,7 +54,7 @@ class LabelPage:
         self._prediction = Shown((len(CLASSES), *session.shape), "uint8")
         self._segments = Shown(session.shape, "uint64")
         self._marks = Marks(session.shape)
-        prepare(viewer, found, self._prediction, self._segments, self._marks)
+        prepare(viewer, raw, self._prediction, self._segments, self._marks)
         for action in KEYS.values():
             viewer.actions.add(action, lambda state, action=action: self._events.put((action, self._voxel(state))))
         with viewer.config_state.txn() as state:
@@ -123,7 +125,7 @@ class LabelPage:
     def _jump(self) -> None:
         voxel, label = self.session.propose()
         with self.viewer.txn() as state:
-            state.position = [at + begin + 0.5 for at, begin in zip(voxel, place_of(self._info), strict=True)]
+            state.position = [at + begin + 0.5 for at, begin in zip(voxel, self._begin, strict=True)]
         self._say(f"what is in the middle, {list(voxel)}? taken for {CLASSES[label]} now")
 
     def _look(self) -> None:
@@ -182,7 +184,7 @@ class LabelPage:
         if position is None or len(position) != len(names) or not {"z", "y", "x"} <= set(names):
             return as_voxels(size // 2 for size in self.session.shape)
         found = [position[names.index(axis)] for axis in "zyx"]
-        at = [int(np.floor(one)) - first for one, first in zip(found, place_of(self._info), strict=True)]
+        at = [int(np.floor(one)) - first for one, first in zip(found, self._begin, strict=True)]
         return as_voxels(min(max(0, one), size - 1) for one, size in zip(at, self.session.shape, strict=True))
 
     def _voxel(self, state: Any) -> Voxels | None:
@@ -192,7 +194,7 @@ class LabelPage:
         if position is None or len(position) != len(names) or not np.all(np.isfinite(position)):
             return None
         found = [position[names.index(axis)] for axis in "zyx"]
-        return as_voxels(int(np.floor(one)) - first for one, first in zip(found, place_of(self._info), strict=True))
+        return as_voxels(int(np.floor(one)) - first for one, first in zip(found, self._begin, strict=True))
 
     def _draw_points(self) -> None:
         """All points as they are on the disk."""

@@ -95,7 +95,7 @@ class Result:
             print(len(numpy.unique(segments[:64])))
         """
         grid = self._finished("agglomerate", "fragments").grid
-        stop = float(self._finished("agglomerate").ingredients["agglomerate.stop"])
+        stop = self.stop
         if not stop <= threshold <= 1:
             todo = f"lower agglomerate.stop from {stop:g}, and run again" if 0 <= threshold < stop else ""
             raise BadInput("threshold", "is not available", got=threshold, wanted=f"{stop:g} to 1", todo=todo)
@@ -106,6 +106,11 @@ class Result:
             return relabel(self._named(grid, region), tree.fragment, segment)
 
         return LazyVolume(info(self._output.fragments), load)
+
+    @property
+    def stop(self) -> float:
+        """The score at which merging ended, below which there is no threshold; needs `agglomerate` to be finished."""
+        return float(self._finished("agglomerate").ingredients["agglomerate.stop"])
 
     @property
     def region_graph(self) -> np.ndarray:
@@ -166,6 +171,11 @@ class Result:
     def report(self) -> list[dict[str, Any]]:
         """A row for each stage that has run: what `contraband.run` gives, of the latest run of each."""
         return as_rows(read_json(self._output.report)["stages"])
+
+    def blocks_done(self) -> dict[str, int]:
+        """How many blocks of each stage are done, by the name of the stage."""
+        with opened_store(self._settings, self._identity) as store:
+            return {one.name: store.totals(one.name).done for one in store.stages()}
 
     def _stages(self) -> dict[str, StageInfo]:
         """The finished stages by their names."""

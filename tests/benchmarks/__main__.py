@@ -23,6 +23,7 @@ SECTIONS = {
     "growth": "growth",
     "edges": "stores",
     "agglomeration": "merging",
+    "view": "viewing",
     "engine": "engine",
     "training": "training",
     "quality": "quality",

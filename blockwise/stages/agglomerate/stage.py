@@ -13,6 +13,7 @@ from blockwise.fields import Memory
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram, agglomerate
+from blockwise.kernels.graph.climbing import Ancestry, read_ancestry
 from blockwise.kernels.graph.reference import waterz_dendrogram
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
@@ -115,3 +116,9 @@ def read_dendrogram(group: Volume) -> Dendrogram:
     """The dendrogram stored in `group`."""
     root = zarr.open_group(group.path, mode="r")
     return Dendrogram(*(np.asarray(root[name][:]) for name in ("fragment", "parent", "score")))
+
+
+def read_ancestry_of(group: Volume) -> Ancestry:
+    """The dendrogram stored in `group`, made ready to look up single fragments; never in memory as a whole."""
+    root = zarr.open_group(group.path, mode="r")
+    return read_ancestry(root["fragment"].shape[0], lambda name, rows: np.asarray(root[name][rows]))

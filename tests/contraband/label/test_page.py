@@ -10,7 +10,7 @@ import yaml
 from funlib.geometry import Roi
 
 from blockwise.arrays.info import Info
-from blockwise.arrays.volume import Volume, create, info, write
+from blockwise.arrays.volume import Volume, create, write
 from contraband.cli import call
 from contraband.label.labelling import points_beside, write_run
 from contraband.label.page import LabelPage
@@ -19,7 +19,7 @@ from contraband.label.session import LabelSession
 from contraband.models.classes import CLASSES
 from contraband.samples.points import read_points
 from contraband.volumes.settings import VolumeSettings
-from contraband.volumes.view import close_viewer, open_viewer
+from contraband.volumes.view.viewer import close_viewer, open_server
 from tests.support.labelled import drawn, labelled_image
 
 SHAPE = (3, 70, 80)
@@ -54,8 +54,8 @@ def page(place: Path):
     volume = VolumeSettings.parse(data, "test")
     with PointsRecord(points_beside(Path("vol.zarr/raw")), SHAPE) as record:
         session = LabelSession(raw, volume, None, record)
-        viewer = open_viewer({"raw": raw}, "127.0.0.1", 0)
-        made = LabelPage(viewer, info(raw), session, lambda: str(write_run(Path("vol.yaml"), data, session, record)))
+        viewer = open_server("127.0.0.1", 0)
+        made = LabelPage(viewer, raw, session, lambda: str(write_run(Path("vol.yaml"), data, session, record)))
         made.step(0)
         yield made
         close_viewer()

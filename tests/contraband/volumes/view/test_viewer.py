@@ -14,10 +14,12 @@ import pytest
 from funlib.geometry import Roi
 
 from blockwise.arrays.info import Info
-from blockwise.arrays.volume import Volume, create, info, write
+from blockwise.arrays.volume import Volume, create, write
 from blockwise.errors import BadInput
-from contraband.volumes import view as viewing
-from contraband.volumes.view import close_viewer, find_layers, open_viewer
+from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.layers import find_layers
+from contraband.volumes.view.pieces import StoredPieces
+from contraband.volumes.view.viewer import RunViewer, close_viewer
 
 
 def make(path, shape=(6, 7, 8), dtype="uint64", voxel_size=(40, 4, 4), offset=(80, 8, 0)):
@@ -41,10 +43,15 @@ def run(tmp_path):
     return tmp_path / "out.zarr", {"raw": tmp_path / "in.zarr" / "raw"}, contents
 
 
+def settings_of(run):
+    """Settings of which only the places are used."""
+    return VolumeSettings(output=run[0], volume={"raw": run[1]["raw"]}, model={"checkpoint": run[0]})
+
+
 @pytest.fixture
 def viewer(run):
     """A viewer on a free port of this machine."""
-    yield open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
+    yield RunViewer(settings_of(run), "127.0.0.1", 0).viewer
     close_viewer()
 
 
@@ -85,27 +92,16 @@ def test_pieces_are_the_voxels_of_the_volume(run, viewer):
 
 
 def test_nothing_is_read_before_it_is_looked_at(run, viewer, monkeypatch):
-    """Opening the viewer reads metadata only."""
-    monkeypatch.setattr(viewing.LazyArray, "__getitem__", lambda *_: pytest.fail("read too early"))
-    open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
-
-
-def test_large_volumes_come_without_surfaces(run, viewer, monkeypatch):
-    """A volume that does not fit into memory answers at once that it has no surfaces."""
-    monkeypatch.setattr(viewing, "MESH_VOXELS", 10)
-    layer = next(layer for layer in viewer.state.layers if layer.name == "fragments")
-    key = layer.layer.source[0].url.split("/")[-1]
-    host = viewer.get_viewer_url().split("/v/")[0]
-    for _ in range(2):
-        with pytest.raises(urllib.error.HTTPError, match="405"):
-            fetch(f"{host}/neuroglancer/mesh/{key}/5")
+    """Opening the viewer reads metadata, and no piece of a layer."""
+    monkeypatch.setattr(StoredPieces, "piece", lambda *_: pytest.fail("read too early"))
+    RunViewer(settings_of(run), "127.0.0.1", 0)
 
 
 def test_without_neuroglancer_the_extra_is_named(run, monkeypatch):
     """Where it is not installed, the message says what to install."""
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     with pytest.raises(BadInput, match=r"contraband\[view\]"):
-        open_viewer(find_layers(run[0], run[1]), "127.0.0.1", 0)
+        RunViewer(settings_of(run), "127.0.0.1", 0)
 
 
 def test_nothing_to_show_is_said(tmp_path):
@@ -122,11 +118,33 @@ def test_a_port_in_use_is_said(run, viewer):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(BadInput, match="cannot listen"):
-            open_viewer(find_layers(run[0], run[1]), "127.0.0.1", taken.getsockname()[1])
+            RunViewer(settings_of(run), "127.0.0.1", taken.getsockname()[1])
 
 
 def test_signed_labels_can_be_shown(tmp_path):
     """Segmentations are unsigned for the browser, whatever the file says."""
     make(tmp_path / "a.zarr" / "labels", dtype="int64")
     volume = Volume(path=tmp_path / "a.zarr" / "labels")
-    assert viewing.LazyArray(volume, info(volume), is_image=False).dtype == np.uint64
+    assert StoredPieces(volume, is_image=False).dtype == np.uint64
+
+
+def test_layers_appear_while_a_run_goes_on(run):
+    """What is made later becomes a layer, and takes the place of the one that was switched on; the rest stays."""
+    shown = RunViewer(settings_of(run), "127.0.0.1", 0)
+    with shown.viewer.txn() as state:
+        state.layers["affinities"].visible = True
+    make(run[0] / "segments" / "0.7")
+    shown.refresh()
+    layers = {layer.name: layer.visible for layer in shown.viewer.state.layers}
+    close_viewer()
+    assert layers == {"raw": True, "affinities": True, "fragments": False, "segments/0.5": True, "segments/0.7": False}
+
+
+def test_a_place_outside_is_refused(run):
+    """A link to a voxel that the volume does not have is bad input, and the view stays where it is."""
+    shown = RunViewer(settings_of(run), "127.0.0.1", 0)
+    with pytest.raises(BadInput, match="outside of the volume"):
+        shown.go([0, 0, 99])
+    shown.go([1, 2, 3])
+    assert [float(at) for at in shown.viewer.state.position] == [1 + 2 + 0.5, 2 + 2 + 0.5, 3.5]
+    close_viewer()

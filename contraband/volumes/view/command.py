@@ -1,0 +1,36 @@
+"""`contraband view`: serve a run until it is interrupted."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+
+import typer
+
+from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.page import add_page
+from contraband.volumes.view.viewer import RunViewer, close_viewer
+
+REFRESH_S = 2.0
+
+
+def view(settings: VolumeSettings, bind: str = "127.0.0.1", port: int = 0) -> None:
+    """Serve the run until interrupted; says where. Raises BadInput if there is nothing yet, or no neuroglancer."""
+    viewer = RunViewer(settings, bind, port)
+    address = add_page(viewer)
+    typer.echo(f"{address}  (Ctrl-C ends; add #at=z,y,x for a voxel)")
+    typer.echo(f"from another machine: {tunnel(address)}, then the same address there")
+    try:
+        while True:
+            time.sleep(REFRESH_S)
+            viewer.refresh()
+    except KeyboardInterrupt:
+        close_viewer()
+
+
+def tunnel(address: str) -> str:
+    """The command that brings the port of this machine to the one where the browser is."""
+    place = address.split("/")[2]
+    port = place.rpartition(":")[2]
+    return f"ssh -N -L {port}:{place} {getpass.getuser()}@{socket.getfqdn()}"

@@ -1,0 +1,96 @@
+"""The layers of a run: which arrays there are, how each is served and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from blockwise.arrays.volume import Volume, info
+from blockwise.errors import BadInput
+from contraband.volumes.output import Output
+from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.numbers import LiveNumbers
+from contraband.volumes.view.pieces import StoredPieces
+from contraband.volumes.view.sampling import contrast
+
+IMAGES = ("raw", "affinities")
+TRUTH = "labels"
+LIVE = "segments"
+"""The layer of segments whose threshold can be moved."""
+
+COLOURS = """void main() {
+  emitRGB(vec3(toNormalized(getDataValue(0)), toNormalized(getDataValue(1)), toNormalized(getDataValue(2))));
+}"""
+STRETCHED = """#uicontrol invlerp normalized
+void main() {
+  emitGrayscale(normalized());
+}"""
+
+
+def layers_of(settings: VolumeSettings) -> dict[str, Volume]:
+    """The volumes that a run begins with or has made so far; raises BadInput if there is none."""
+    given = {"raw": settings.volume.raw, TRUTH: settings.volume.labels, "affinities": settings.affinities}
+    return find_layers(settings.output, {name: path for name, path in given.items() if path})
+
+
+def find_layers(output: Path, sources: Mapping[str, Path]) -> dict[str, Volume]:
+    """The volumes that exist, by name, those to be shown below first; raises BadInput if there is none.
+
+    The truth is last: it is compared with, and never taken for a result.
+    """
+    made = Output(output)
+    own = [made.affinities.path, made.fragments.path, *(segments.path for segments in made.all_segments())]
+    named = {
+        "raw": sources.get("raw"),
+        "affinities": sources.get("affinities"),
+        **{str(path.relative_to(output)): path for path in own if path.exists()},
+        **sources,
+    }
+    found = {name: Volume(path=path) for name, path in named.items() if path is not None and path.exists()}
+    if not found:
+        raise BadInput(output, "nothing to show yet", wanted=", ".join(named), todo="run the volume first")
+    return found
+
+
+def chosen_layer(names: list[str], threshold: float) -> str | None:
+    """Which of the layers is switched on over the raw image: live segments, else written ones, else what there is."""
+    written = f"{LIVE}/{threshold:g}"
+    preferred = [LIVE, written, *reversed([one for one in names if one.startswith(f"{LIVE}/")]), "fragments"]
+    return next((one for one in (*preferred, "affinities") if one in names), None)
+
+
+def image_layer(name: str, volume: Volume, source: Any) -> Any:
+    """How an image is shown: raw stretched between percentiles, the first three affinities as colours."""
+    import neuroglancer
+
+    found = info(volume)
+    if name == "affinities" and found.channels not in (None, 1, 2):
+        return neuroglancer.ImageLayer(source=source, shader=COLOURS)
+    if name == "affinities":
+        return neuroglancer.ImageLayer(source=source)
+    low, high = contrast(volume)
+    controls = {"normalized": {"range": [low, high]}}
+    return neuroglancer.ImageLayer(source=source, shader=STRETCHED, shader_controls=controls)
+
+
+def side_by_side(names: Sequence[str]) -> Any:
+    """XY large, 3D beside it, with all layers in both."""
+    import neuroglancer
+
+    plane = neuroglancer.LayerGroupViewer(layers=names, layout="xy", flex=2)
+    return neuroglancer.row_layout([plane, neuroglancer.LayerGroupViewer(layers=names, layout="3d", flex=1)])
+
+
+def stored_volume(volume: Volume, is_image: bool) -> Any:
+    """An array as neuroglancer asks for it, piece by piece, at its place and with its voxel size."""
+    from contraband.volumes.view.source import PieceSource
+
+    return PieceSource(StoredPieces(volume, is_image), info(volume), is_image)
+
+
+def live_volume(live: LiveNumbers, fragments: Volume) -> Any:
+    """Live segments as neuroglancer asks for them, where their fragments lie."""
+    from contraband.volumes.view.source import PieceSource
+
+    return PieceSource(live, info(fragments), is_image=False)

@@ -1,0 +1,59 @@
+"""A plane of a run as panels of a picture, for those without a browser."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from blockwise.arrays.volume import Volume
+from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.layers import LIVE, TRUTH, chosen_layer, layers_of
+from contraband.volumes.view.numbers import open_live
+from contraband.volumes.view.pieces import Pieces, StoredPieces
+from contraband.volumes.view.sampling import contrast
+
+LARGEST_PX = 1024
+"""A larger plane is shown in steps."""
+
+
+def panels(settings: VolumeSettings) -> dict[str, np.ndarray]:
+    """The middle plane of raw, of the chosen segments and of the truth, by their titles; what is not there is left out.
+
+    Raises BadInput if there is nothing yet.
+    """
+    found = layers_of(settings)
+    live = open_live(settings)
+    threshold = live.threshold if live else settings.segment.thresholds[0]
+    chosen = LIVE if live else chosen_layer(list(found), threshold)
+    shown: dict[str, np.ndarray] = {}
+    if "raw" in found:
+        shown["raw"] = _stretched(found["raw"])
+    if live is not None:
+        shown[f"segments at {threshold:g}"] = _plane(live)
+    elif chosen is not None and chosen != "affinities":
+        shown[chosen] = _plane(StoredPieces(found[chosen], is_image=False))
+    elif chosen is not None:
+        shown[chosen] = _plane(StoredPieces(found[chosen], is_image=True))
+    if TRUTH in found:
+        shown["truth"] = _plane(StoredPieces(found[TRUTH], is_image=False)).astype(np.uint64)
+    return shown
+
+
+def _plane(pieces: Pieces) -> np.ndarray:
+    """(y, x), or (y, x, 3) of the first three channels: the plane in the middle of the volume."""
+    channels = len(pieces.shape) - 3
+    depth, height, width = pieces.shape[-3:]
+    step = max(1, -(-max(height, width) // LARGEST_PX))
+    factor = (*(1 for _ in range(channels)), 1, step, step)
+    low = (*(0 for _ in range(channels)), depth // 2, 0, 0)
+    high = (*pieces.shape[:channels], depth // 2 + 1, -(-height // step), -(-width // step))
+    plane = pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :]
+    if not channels:
+        return plane
+    return np.moveaxis(plane[:3], 0, -1) if len(plane) >= 3 else plane[0]
+
+
+def _stretched(volume: Volume) -> np.ndarray:
+    """The plane of an image, between 0 for dark and 1 for bright."""
+    low, high = contrast(volume)
+    plane = _plane(StoredPieces(volume, is_image=True))
+    return np.clip((plane.astype(np.float64) - low) / (high - low), 0, 1)
