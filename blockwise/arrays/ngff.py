@@ -13,6 +13,7 @@ from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 
 KINDS = {"channel": "c", "time": "t"}
+BY_CENTRE = "half a voxel before the centre they give"
 
 
 def images_of(attributes: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -59,7 +60,8 @@ def level_at(image: Mapping[str, Any], where: object, level: int) -> str:
 def space_of_image(attributes: Mapping[str, Any], path: str, where: object) -> Space | None:
     """What a group says of its array at `path`; None if it is in none of its images.
 
-    The standard gives the centre of the first voxel, `Space` its corner. Raises BadInput for transformations that are
+    The standard gives the centre of the first voxel, `Space` its corner; an image that means corners too is told by its
+    levels. Raises BadInput for transformations that are
     more than a scale and a translation.
     """
     for image in images_of(attributes):
@@ -82,10 +84,11 @@ def _space(image: Mapping[str, Any], level: Mapping[str, Any], version: str, whe
     scale, _ = _composed(steps, len(axes), where)
     units = [axis.get("unit") if isinstance(axis, Mapping) else None for axis in axes]
     offset = _offset(image, level, len(axes), where)
+    how = "the corner that all levels share" if _shares_corners(image, len(axes), where) else BY_CENTRE
     return Space(
         axes=Said(tuple(_name(axis) for axis in axes), header) if axes else None,
         voxel_size=Said(scale, header) if steps else None,
-        offset=Said(offset, f"{header}, half a voxel before the centre they give") if offset else None,
+        offset=Said(offset, f"{header}, {how}") if offset else None,
         units=Said(units, header) if any(units) else None,
     )
 
@@ -101,8 +104,23 @@ def _offset(image: Mapping[str, Any], level: Mapping[str, Any], count: int, wher
     if not is_placed and not any(step["type"] == "translation" for step in steps):
         return None
     scale, centre = _composed(steps, count, where)
+    if _shares_corners(image, count, where):
+        return centre
     origin = [0.0] * count if is_placed else [-size / 2 for size in _composed(first, count, where)[0]]
     return [at - size / 2 - zero for at, size, zero in zip(centre, scale, origin, strict=True)]
+
+
+def _shares_corners(image: Mapping[str, Any], count: int, where: object) -> bool:
+    """Whether levels of different voxel sizes have one translation: then it is their corner.
+
+    The standard gives centres, and those of larger voxels lie further from the corner. Programs that write the same for
+    all levels mean where the image begins.
+    """
+    levels = [_steps(image, level, where) for level in image["datasets"]]
+    if len(levels) < 2 or not all(any(step["type"] == "translation" for step in steps) for steps in levels):
+        return False
+    scales, places = zip(*(_composed(steps, count, where) for steps in levels), strict=True)
+    return all(place == places[0] for place in places) and any(scale != scales[0] for scale in scales)
 
 
 def _steps(image: Mapping[str, Any], level: Mapping[str, Any], where: object) -> list[Mapping[str, Any]]:

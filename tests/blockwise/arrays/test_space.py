@@ -94,6 +94,14 @@ def test_an_image_of_ome_zarr_is_a_volume(version, part, tmp_path):
     assert (read(volume, Roi((0, 0, 0), found.spatial)) == VOLUME[::step, ::step, ::step]).all()
 
 
+@pytest.mark.parametrize("part", ["s0", "s1"])
+def test_a_translation_that_all_levels_share_is_their_corner(part, tmp_path):
+    """Centres of larger voxels would lie further from it; of one level alone it is a centre, as the standard says."""
+    levels = [[scale(40, 4, 4), translation(400, 80, 0)], [scale(80, 8, 8), translation(400, 80, 0)]]
+    assert info(Volume(path=ome_zarr(levels)(tmp_path / "two") / part)).offset == (400, 80, 0)
+    assert info(Volume(path=ome_zarr(levels[:1])(tmp_path / "one") / "s0")).offset == (380, 78, -2)
+
+
 def test_an_image_with_other_axes_is_to_be_imported(tmp_path):
     """An image that stores x first, or several channels in another place, is refused by run."""
     source = ome_zarr([[scale(4, 4, 40)]], space_axes(names="xyz"))(tmp_path)
