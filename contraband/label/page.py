@@ -153,13 +153,14 @@ class LabelPage:
         spans = np.diff([begin, fitted, predicted, segmented]) * 1000
         took = "fit {:.0f}, prediction {:.0f}, segments {:.0f} ms".format(*spans)
         log.info("look: %s, %s", took, box)
-        if self._events.empty():  # a score takes as long as five fits, for which no click should wait
-            self._say(f"{took}; {self._scored()}", "score")
+        self._say(f"{took}; {self._scored()}", "score")
 
     def _scored(self) -> str:
         counts = np.bincount([point.label for point in latest(self.session.points)], minlength=len(CLASSES))
         counted = ", ".join(f"{count} {name}" for count, name in zip(counts, CLASSES, strict=True) if count)
-        found = self.session.score()
+        found = self.session.score(lambda: not self._events.empty())  # no click should wait for five fits
+        if found is None and not self._events.empty():
+            return f"{counted}; ..."
         if found is None:
             return f"{counted}; no score before every class has two labels"
         return f"{counted}; told right when left out: {found.accuracy:.0%} ± {found.spread:.0%}"

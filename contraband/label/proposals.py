@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from blockwise.grid import Voxels, as_voxels
 from contraband.label.image import FeatureImage
-from contraband.quick.fitting import HeadKind, fit
 from contraband.quick.head import QuickHead
 from contraband.quick.logistic import Scaling
 
@@ -100,12 +99,17 @@ def propose(candidates: Candidates, head: QuickHead, labels: Labels, passed: Seq
     return as_voxels(candidates.voxels[rows[int(np.argmax(unlike))]]), int(wanted)
 
 
-def score(labels: Labels, kind: HeadKind, seed: int, scaling: Scaling) -> Score | None:
-    """The labels left out fold by fold and told by a head of the others; None while a class has one label only."""
+def score(
+    labels: Labels, fitted: Callable[[NDArray[np.float32], NDArray[np.int64]], QuickHead], seed: int
+) -> Iterator[Score | None]:
+    """The labels left out fold by fold and told by a head of the others: None after each fold, at last the score.
+
+    It stays None while a class has one label only. fitted: a head of some features (P, F) and their classes (P,).
+    """
     seen, counts = np.unique(labels.classes, return_counts=True)
     folds = min(FOLDS, int(counts.min()) if len(counts) else 0)
     if folds < 2 or len(seen) < 2:
-        return None
+        return
     random = np.random.default_rng(seed)
     fold = np.empty(len(labels.classes), np.int64)
     for one in seen:
@@ -114,10 +118,11 @@ def score(labels: Labels, kind: HeadKind, seed: int, scaling: Scaling) -> Score 
     told = np.empty(len(fold), np.int64)
     for number in range(folds):
         out = fold == number
-        head = fit(kind, labels.features[~out], labels.classes[~out], seed, scaling)
+        head = fitted(labels.features[~out], labels.classes[~out])
         told[out] = head.probabilities(labels.features[out]).argmax(axis=1)
+        yield None
     right = np.array([np.count_nonzero(told[labels.classes == one] == one) for one in seen])
     # two right and two wrong ones more (Agresti and Coull 1998): few labels, all right, are no certainty
     likely = (right + 2) / (counts + 4)
     variance = likely * (1 - likely) / (counts + 4)
-    return Score(float((right / counts).mean()), float(1.96 * np.sqrt(variance.sum()) / len(seen)), len(fold))
+    yield Score(float((right / counts).mean()), float(1.96 * np.sqrt(variance.sum()) / len(seen)), len(fold))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blockwise.grid import Voxels, as_voxels
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import count_edges, count_histograms
-from blockwise.kernels.tables import relabel
+from blockwise.kernels.tables import distinct, relabel
 from blockwise.kernels.watershed.label import label_block, window
 from blockwise.stages.affinity import NEAREST, full_affinity
 from contraband.volumes.settings import VolumeSettings
@@ -37,6 +37,6 @@ def segment_box(
     merging = settings.agglomerate
     histograms = count_histograms(ids, chosen, steps, (0, 0, 0)) if merging.statistic.percent else None
     edges = count_edges(ids, chosen, steps, (0, 0, 0))
-    tree = agglomerate(edges, full_affinity(affinities.dtype), merging, np.unique(ids[ids > 0]), histograms)
+    tree = agglomerate(edges, full_affinity(affinities.dtype), merging, distinct(ids), histograms)
     segments: NDArray[np.uint64] = relabel(ids, tree.fragment, cut(tree, settings.segment.thresholds[0]))
     return segments

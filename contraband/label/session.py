@@ -5,7 +5,7 @@ The page, tests and simulated users drive the same session.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,7 +106,7 @@ class LabelSession:
         pool = self._pool()
         if self._head is None and not self.is_ready:
             taught = np.arange(len(pool.features)) % 2 + 1
-            fit(self.kind, pool.features[:8], taught[:8], self._seed).probabilities(pool.features)
+            self._fitted(pool.features[:8], taught[:8]).probabilities(pool.features)
             offsets = self.image.recipe.offsets
             segment_box(np.full((len(offsets), *box.shape[:1], 8, 8), 99, np.uint8), offsets, self.volume())
 
@@ -134,8 +134,7 @@ class LabelSession:
         """The head that learned from all points; fitted again when these have changed. BadInput if it cannot be."""
         if self._head is None:
             labels = self._labels()
-            scaling = self._pool().scaling if self.kind == "logistic" else None
-            self._head = fit(self.kind, labels.features, labels.classes, self._seed, scaling)
+            self._head = self._fitted(labels.features, labels.classes)
         return self._head
 
     def predict(self, box: Roi) -> NDArray[np.float32]:
@@ -163,9 +162,16 @@ class LabelSession:
         self._passed.append(voxel)
         return voxel, label
 
-    def score(self) -> Score | None:
-        """How well labels are told that were left out of the fit; None while a class has one label only."""
-        return score(self._labels(), self.kind, self._seed, self._pool().scaling) if self.is_ready else None
+    def score(self, given_up: Callable[[], bool] = lambda: False) -> Score | None:
+        """How well labels are told that were left out of the fit; None while a class has one label only.
+
+        given_up: asked after each fold whether nobody waits for it any more; then it is None too.
+        """
+        found = None
+        for found in score(self._labels(), self._fitted, self._seed) if self.is_ready else ():
+            if found is None and given_up():
+                return None
+        return found
 
     def volume(self) -> VolumeSettings:
         """The settings by which segments are made: in 2D of sections alone, with a background if that has labels."""
@@ -178,6 +184,10 @@ class LabelSession:
     def save_head(self, path: Path) -> None:
         """Write the head, for `model: {head: FILE}`. BadInput if it cannot be fitted."""
         save_head(path, self.head(), self.image.recipe)
+
+    def _fitted(self, features_PF: NDArray[np.float32], classes_P: NDArray[np.int64]) -> QuickHead:
+        scaling = self._pool().scaling if self.kind == "logistic" else None
+        return fit(self.kind, features_PF, classes_P, self._seed, scaling)
 
     def _labels(self) -> Labels:
         points = latest(self._points)

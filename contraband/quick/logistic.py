@@ -75,7 +75,8 @@ class Logistic(QuickHead):
         scale = scaling or Scaling.of(features_PF)
         whitening = scale.whitening()
         white = ((features_PF - scale.mean) / scale.sd) @ whitening.T
-        found = LogisticRegression(C=STRENGTH, class_weight="balanced", tol=1e-3, max_iter=300)
+        # lbfgs would spend its time waking the threads of BLAS for vectors of a few numbers
+        found = LogisticRegression(C=STRENGTH, class_weight="balanced", solver="newton-cg", max_iter=300)
         found.fit(white, classes_P)
         coefficients, bias = found.coef_, found.intercept_
         if len(found.classes_) == 2:  # one row, which tells how much likelier the second one is

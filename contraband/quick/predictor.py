@@ -53,7 +53,8 @@ class QuickPredictor:
 
 def quantised(affinities: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps, as networks' are stored."""
-    rounded: NDArray[np.uint8] = np.rint(affinities * np.float32(255)).astype(np.uint8)
+    scaled = affinities * np.float32(255)
+    rounded: NDArray[np.uint8] = np.rint(scaled, out=scaled).astype(np.uint8)
     return rounded
 
 

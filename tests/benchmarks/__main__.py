@@ -26,6 +26,7 @@ SECTIONS = {
     "view": "viewing",
     "engine": "engine",
     "training": "training",
+    "labelling": "labelling",
     "quality": "quality",
 }
 """The module of each section; it is imported only when it is measured, since some bring torch."""
