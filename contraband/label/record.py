@@ -20,6 +20,8 @@ from contraband.models.classes import CLASSES
 from contraband.samples.points import read_points
 
 HEADER = "z,y,x,label"
+HEADERS = (HEADER, "z,y,x,class")
+"""Of files that are gone on with."""
 
 
 class Point(NamedTuple):
@@ -103,7 +105,7 @@ class PointsRecord:
         except OSError as error:
             raise BadInput(self.path, f"cannot be read ({error.strerror})") from None
         first = content.partition(b"\n")[0].decode("utf-8-sig", "replace").strip()
-        if first != HEADER:
+        if first not in HEADERS:
             raise BadInput(self.path, "has no usable header", got=first[:40], wanted=HEADER)
         if not content.endswith(b"\n"):
             content = self._mended(content)
