@@ -27,7 +27,7 @@ APART_VX = 4
 
 
 @dataclass(frozen=True)
-class Candidates:
+class VoxelPool:
     """Voxels all over the image with their features, drawn once."""
 
     voxels: NDArray[np.int64]
@@ -41,7 +41,7 @@ class Candidates:
         return Scaling.of(self.features)
 
 
-def draw_candidates(image: FeatureImage, seed: int) -> Candidates:
+def draw_candidates(image: FeatureImage, seed: int) -> VoxelPool:
     """Candidates from small crops that lie anywhere in the image."""
     random = np.random.default_rng(np.random.SeedSequence([seed, 0x70726F70]))
     voxels, features = [], []
@@ -52,7 +52,7 @@ def draw_candidates(image: FeatureImage, seed: int) -> Candidates:
         chosen = random.choice(found.shape[1], min(EACH, found.shape[1]), replace=False)
         voxels.append(np.stack(np.unravel_index(chosen, size), axis=1) + np.array(begin))
         features.append(found[:, chosen].T)
-    return Candidates(np.concatenate(voxels), np.concatenate(features))
+    return VoxelPool(np.concatenate(voxels), np.concatenate(features))
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Score:
+class LabelScore:
     """How well a head that has not seen a label tells its class."""
 
     accuracy: float
@@ -78,7 +78,7 @@ class Score:
     labels: int
 
 
-def propose(candidates: Candidates, head: QuickHead, labels: Labels, passed: Sequence[Voxels]) -> tuple[Voxels, int]:
+def propose(candidates: VoxelPool, head: QuickHead, labels: Labels, passed: Sequence[Voxels]) -> tuple[Voxels, int]:
     """A voxel to label next and the class that the head takes it for.
 
     The class is the one with the fewest labels among those predicted; of its least certain candidates the one is taken
@@ -101,7 +101,7 @@ def propose(candidates: Candidates, head: QuickHead, labels: Labels, passed: Seq
 
 def score(
     labels: Labels, fitted: Callable[[NDArray[np.float32], NDArray[np.int64]], QuickHead], seed: int
-) -> Iterator[Score | None]:
+) -> Iterator[LabelScore | None]:
     """The labels left out fold by fold and told by a head of the others: None after each fold, at last the score.
 
     It stays None while a class has one label only. fitted: a head of some features (P, F) and their classes (P,).
@@ -125,4 +125,4 @@ def score(
     # two right and two wrong ones more (Agresti and Coull 1998): few labels, all right, are no certainty
     likely = (right + 2) / (counts + 4)
     variance = likely * (1 - likely) / (counts + 4)
-    yield Score(float((right / counts).mean()), float(1.96 * np.sqrt(variance.sum()) / len(seen)), len(fold))
+    yield LabelScore(float((right / counts).mean()), float(1.96 * np.sqrt(variance.sum()) / len(seen)), len(fold))

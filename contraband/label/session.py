@@ -21,7 +21,7 @@ from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
 from contraband.features.gaussian import GaussianFeatures, GaussianScale
 from contraband.label.image import FeatureImage
-from contraband.label.proposals import Candidates, Labels, Score, draw_candidates, propose, score
+from contraband.label.proposals import Labels, LabelScore, VoxelPool, draw_candidates, propose, score
 from contraband.label.record import Point, PointsRecord, check_point, latest
 from contraband.label.segmenting import segment_box
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
@@ -79,7 +79,7 @@ class LabelSession:
         self._points: list[Point] = [] if record is None else list(record.points)
         self._features: dict[Voxels, NDArray[np.float32]] = {}
         self._passed: list[Voxels] = []
-        self._candidates: Candidates | None = None
+        self._candidates: VoxelPool | None = None
         self._head: QuickHead | None = None
         self._seen: tuple[Roi, QuickHead, NDArray[np.float32]] | None = None
 
@@ -162,7 +162,7 @@ class LabelSession:
         self._passed.append(voxel)
         return voxel, label
 
-    def score(self, given_up: Callable[[], bool] = lambda: False) -> Score | None:
+    def score(self, given_up: Callable[[], bool] = lambda: False) -> LabelScore | None:
         """How well labels are told that were left out of the fit; None while a class has one label only.
 
         given_up: asked after each fold whether nobody waits for it any more; then it is None too.
@@ -199,7 +199,7 @@ class LabelSession:
         voxels = np.array([point.voxel for point in points], np.int64).reshape(-1, 3)
         return Labels(voxels, np.array([point.label for point in points], np.int64), features)
 
-    def _pool(self) -> Candidates:
+    def _pool(self) -> VoxelPool:
         if self._candidates is None:
             self._candidates = draw_candidates(self.image, self._seed)
         return self._candidates
