@@ -18,6 +18,10 @@ def label(
     head: Annotated[
         Literal["forest", "logistic"] | None, typer.Option(help="Default: forest in 2D, logistic in 3D.")
     ] = None,
+    stretch: Annotated[
+        Literal["section", "volume"] | None,
+        typer.Option(help="Stretch raw between percentiles of each section, where exposure differs, or of the volume."),
+    ] = None,
     bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
     assignments: Assignments = None,
@@ -33,4 +37,4 @@ def label(
     from contraband.label.session import LabelSettings
 
     data = override(read_yaml(settings_file), assignments or ())
-    serve(settings_file, data, LabelSettings(head=head), points, (bind, port))
+    serve(settings_file, data, LabelSettings(head=head, stretch=stretch), points, (bind, port))

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
+from contraband.models.normalise import Levels
 from contraband.quick.file import Recipe
+from contraband.volumes.brightness import array_levels, volume_levels
 from contraband.volumes.reflection import read_reflected, reflected
 
 TILES: dict[int, Voxels] = {2: (1, 256, 256), 3: (32, 128, 128)}
@@ -37,6 +39,7 @@ class FeatureImage:
             where = "raw" if isinstance(raw, np.ndarray) else raw.path
             raise BadInput(where, "is no image", got=f"{tuple(shape)} {kind}", wanted="(z, y, x) numbers")
         self.shape: Voxels = as_voxels(shape)
+        self._levels = self._measured()
         self._tile = as_voxels(min(one, size) for one, size in zip(TILES[recipe.dims], self.shape, strict=True))
         self._kept: OrderedDict[Voxels, NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
@@ -89,4 +92,14 @@ class FeatureImage:
             raw = self._raw[np.ix_(*reflected(hull, self.shape))]
         else:
             raw = read_reflected(self._raw, hull, self.shape)
+        if self._levels is not None:
+            raw = self._levels.apply(raw, reflected(hull, self.shape)[0])
         return self.recipe.gaussian.within(raw, self.recipe.dims)
+
+    def _measured(self) -> Levels | None:
+        """What becomes 0 and 1 if raw is stretched; reads all of it once, as a run will."""
+        if self.recipe.percentiles is None:
+            return None
+        if isinstance(self._raw, np.ndarray):
+            return array_levels(self._raw, self.recipe.percentiles)
+        return volume_levels(self._raw, self.recipe.percentiles)

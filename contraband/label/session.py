@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from funlib.geometry import Roi
@@ -25,6 +25,7 @@ from contraband.label.proposals import Labels, LabelScore, VoxelPool, draw_candi
 from contraband.label.record import Point, PointsRecord, check_point, latest
 from contraband.label.segmenting import segment_box
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
+from contraband.models.normalise import Percentiles
 from contraband.quick.file import Recipe, save_head
 from contraband.quick.fitting import HeadKind, fit
 from contraband.quick.head import QuickHead
@@ -43,6 +44,9 @@ class LabelSettings(Settings):
     """forest or logistic; None: a forest in 2D, logistic in 3D, where a forest takes seconds for what is on screen."""
     scales: Annotated[tuple[GaussianScale, ...], Field(min_length=1)] | None = None
     """Of the Gaussian features, in voxels; None: 1, 2, 4 and in 2D also 8."""
+    stretch: Literal["section", "volume"] | None = None
+    """Whether raw is stretched between its percentiles first: of each section, for images that differ in exposure, or
+    of the whole volume. All of raw is read for it."""
     seed: int = 0
 
 
@@ -71,7 +75,7 @@ class LabelSession:
         shape = raw.shape if isinstance(raw, np.ndarray) else info(raw).shape
         is_flat = volume.fragments.per_section or (len(shape) == 3 and shape[0] == 1)
         dims = 2 if is_flat else 3
-        self.image = FeatureImage(raw, _recipe(raw, dims, chosen.scales or SCALES[dims]))
+        self.image = FeatureImage(raw, _recipe(raw, dims, chosen))
         self.kind: HeadKind = chosen.head or ("forest" if is_flat else "logistic")
         self._seed = chosen.seed
         self._volume = volume
@@ -210,11 +214,12 @@ class LabelSession:
             raise BadInput("box", "lies outside the volume", got=box, wanted=f"inside of {whole}")
 
 
-def _recipe(raw: Volume | NDArray[Any], dims: int, scales: tuple[float, ...]) -> Recipe:
+def _recipe(raw: Volume | NDArray[Any], dims: int, settings: LabelSettings) -> Recipe:
     """What the head will be shown: in 3D, kernels as long in the world along z as along x, where that is known."""
     z_scale = 1.0
     if dims == 3 and not isinstance(raw, np.ndarray):
         size = info(raw).voxel_size
         z_scale = min(4.0, size[2] / size[0])
-    features = GaussianFeatures(scales=scales, z_scale=z_scale)
-    return Recipe(dims=2 if dims == 2 else 3, gaussian=features, offsets=NEAREST[3 - dims :])
+    features = GaussianFeatures(scales=settings.scales or SCALES[dims], z_scale=z_scale)
+    percentiles = Percentiles(per=settings.stretch) if settings.stretch else None
+    return Recipe(dims=2 if dims == 2 else 3, gaussian=features, percentiles=percentiles, offsets=NEAREST[3 - dims :])

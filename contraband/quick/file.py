@@ -18,6 +18,7 @@ from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
 from contraband.features.gaussian import GaussianFeatures
+from contraband.models.normalise import Percentiles
 from contraband.quick.forest import Forest
 from contraband.quick.head import QuickHead
 from contraband.quick.logistic import Logistic
@@ -33,6 +34,8 @@ class Recipe(Settings):
     """2: each section is seen by itself."""
     gaussian: GaussianFeatures = GaussianFeatures()
     """The features."""
+    percentiles: Percentiles | None = None
+    """How raw is stretched first; None: not at all."""
     offsets: tuple[Voxels, ...] = NEAREST
     """Affinities with these neighbours, in voxels along z, y, x."""
 

@@ -21,7 +21,6 @@ class QuickPredictor:
 
     kind = "affinities"
     has_foreground = False
-    percentiles = None
     norm_factor = None
 
     def __init__(self, head: QuickHead, recipe: Recipe) -> None:
@@ -31,6 +30,8 @@ class QuickPredictor:
         halo = recipe.gaussian.halo(recipe.dims)
         self.context: Voxels = as_voxels(side + far for side, far in zip(halo, self._reach, strict=True))
         """Voxels needed around a tile: those of the features, for the voxel itself and its neighbours."""
+        self.percentiles = recipe.percentiles
+        """How raw has to be stretched before it is given to this; None where it is taken as it is stored."""
         self.offsets = [list(offset) for offset in recipe.offsets]
         self.channels = len(recipe.offsets)
         self.fingerprint = fingerprint(head, recipe)

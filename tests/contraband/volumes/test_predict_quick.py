@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info
 from contraband.cli import call
+from contraband.label.session import LabelSession, LabelSettings
 from contraband.models.classes import affinities_of
 from contraband.quick.file import load_head
 from contraband.quick.predictor import quantised
-from tests.support.labelled import labelled_image, store_head
+from contraband.volumes.settings import VolumeSettings
+from tests.support.labelled import drawn, labelled_image, store_head
 from tests.support.volumes import digest, store_volume, whole
 
 SHAPE = (14, 50, 46)
@@ -59,6 +62,25 @@ def test_blocks_do_not_change_what_a_head_predicts(folder: Path) -> None:
     assert len(np.unique(found)) > 50
     # beyond its border the volume is mirrored, so what joins it with nothing is not 0 there
     np.testing.assert_array_equal(found[:, 1:, 1:, 1:], expected[:, 1:, 1:, 1:])
+
+
+@pytest.mark.parametrize("stretch", [None, "section", "volume"])
+def test_a_run_predicts_what_was_seen_while_labelling(folder: Path, stretch: str | None) -> None:
+    """The head of a labelling session, run blockwise, stores the affinities that the session showed, to the bit."""
+    dims = load_head(folder / "head.npz")[1].dims
+    classes = labelled_image(SHAPE, seed=1)[1]
+    volume = VolumeSettings.parse({"output": "x.zarr", "fragments": {"per_section": dims == 2}}, "test")
+    stored = Volume(path=folder / "vol.zarr" / "raw")
+    session = LabelSession(stored, volume, LabelSettings(stretch=stretch))
+    for voxel, label in zip(*drawn(classes, 5), strict=True):
+        session.click(voxel, label)
+    session.save_head(folder / "clicked.npz")
+    blocks = {"shape": [8, 16, 24]}
+    name = settings_file(folder, "out", blocks=blocks, model={"head": "clicked.npz"})
+    assert call(["predict-blockwise", name]) == 0
+    found = whole(Volume(path=folder / "out.zarr" / "affinities"))
+    seen = session.affinities(Roi((0, 0, 0), SHAPE))
+    np.testing.assert_array_equal(found[:, 1:, 1:, 1:], seen[:, 1:, 1:, 1:])
 
 
 def test_a_head_goes_from_raw_to_segments_on_workers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
