@@ -14,7 +14,9 @@ from contraband.label.record import Point, PointsRecord
 from contraband.label.session import LabelSession, LabelSettings
 from contraband.quick.file import load_head
 from contraband.quick.predictor import QuickPredictor
+from contraband.volumes.brightness import volume_levels
 from contraband.volumes.settings import VolumeSettings
+from tests.support.clickers import CLICKERS, let_label
 from tests.support.labelled import drawn, labelled_image
 from tests.support.scores import variation_of_information
 from tests.support.volumes import store_volume
@@ -56,16 +58,19 @@ def test_a_few_clicks_segment_an_image(shape, head):
     assert sum(variation_of_information(segments, labels)) < alone / 5
 
 
+@pytest.mark.parametrize("stretch", [None, "section"])
 @pytest.mark.parametrize("shape", [FLAT, DEEP])
-def test_what_is_seen_is_what_a_run_predicts(shape, tmp_path: Path):
-    """The affinities of a box are those of the saved head on the whole volume, to the bit."""
+def test_what_is_seen_is_what_a_run_predicts(shape, stretch, tmp_path: Path):
+    """The affinities of a box are those of the saved head on the whole volume, to the bit, stretched or not."""
     raw, classes, _ = labelled_image(shape)
     stored = store_volume(tmp_path / "vol.zarr" / "raw", raw)
-    session = session_on(stored)
+    session = session_on(stored, LabelSettings(stretch=stretch))
     clicked(session, classes, 6)
     session.save_head(tmp_path / "head.npz")
     predictor = QuickPredictor(*load_head(tmp_path / "head.npz"))
     around = [(side, side) for side in predictor.context]
+    if predictor.percentiles is not None:
+        raw = volume_levels(stored, predictor.percentiles).apply(raw, np.arange(shape[0]))
     expected = predictor.quantised(np.pad(raw, around, mode="reflect"))
     begin, size = (shape[0] // 3, 11, 7), (shape[0] // 2 + 1, 40, 37)
     box = Roi(begin, size)
@@ -134,6 +139,17 @@ def test_proposals_balance_the_classes_and_differ():
         assert session.predict(Roi(voxel, (1, 1, 1))).argmax(axis=0).item() == label
         seen.append(voxel)
         session.click(voxel, int(classes[voxel]))
+
+
+@pytest.mark.parametrize("clicker", CLICKERS)
+def test_every_kind_of_person_gets_a_segmentation(clicker):
+    """Who mends what is wrong, who spreads clicks and who follows `n` all part the cells within thirty clicks."""
+    raw, classes, labels = labelled_image(FLAT, spacing=SPACING[FLAT])
+    session = session_on(raw, LabelSettings(head="logistic"))
+    let_label(session, classes, CLICKERS[clicker], 30)
+    assert len(session.points) == 30
+    alone = sum(variation_of_information(np.ones_like(labels), labels))
+    assert sum(variation_of_information(session.segment(whole(session)), labels)) < alone / 3
 
 
 def test_the_score_is_high_where_classes_can_be_told_and_sure_with_more_labels():
