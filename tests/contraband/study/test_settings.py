@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.study.settings import StudySettings
+from contraband.study.rows import wanted_rows
+from contraband.study.settings import StudySettings, load_study
+from contraband.study.study import Study
+from tests.support.paths import ROOT
 
 PLAIN: dict[str, Any] = {
     "output": "out/study",
@@ -73,3 +76,14 @@ def test_what_cannot_work_is_refused(place, value, fault):
         StudySettings.parse(plain(**{place: value}), "study.yaml")
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("study.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "experiments").glob("*/*.yaml")))
+def test_shipped_studies_load(name, monkeypatch):
+    """Every study in experiments/ is accepted as it is, and so are the trainings of each of its arms."""
+    monkeypatch.chdir(ROOT)
+    (path,) = (ROOT / "experiments").glob(f"*/{name}")
+    study = Study(load_study(path))
+    rows = wanted_rows(study.settings)
+    for arm in study.settings.arms:
+        study.check_params(next(row for row in rows if row.arm == arm))
