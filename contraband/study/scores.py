@@ -1,4 +1,7 @@
-"""From probabilities of classes to objects and to scores. All images are (S, y, x), each segmented by itself."""
+"""From probabilities of classes to objects and to scores. All images are (S, y, x), each segmented by itself.
+
+A pixel is of its likeliest class, for every arm: nobody with a few labels could choose a threshold.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,6 @@ LEVELS = 1024
 """Steps of probability that average precision tells apart."""
 LEAST_PIXELS = 16
 """Smaller objects that are found are noise."""
-CUT = 0.5
-"""More probable than this is inside; the same for every arm, as nobody with a few points can choose another."""
 SIGMA = 0.75
 """Pixels by which raw is blurred before Otsu's threshold."""
 
@@ -36,16 +37,17 @@ def score(probabilities: Probabilities, images: Images, settings: StudyData) -> 
 
 
 def nuclei(probabilities: Probabilities, rim: int) -> NDArray[np.int64]:
-    """Objects: connected insides, each grown by `rim` pixels into what is not background; 0 elsewhere."""
-    pieces = _pieces(probabilities[INSIDE] > CUT)
+    """Objects: connected pixels of inside, each grown by `rim` pixels into what is not background; 0 elsewhere."""
+    likeliest = probabilities.argmax(0)
+    pieces = _pieces(likeliest == INSIDE)
     near = ndimage.distance_transform_edt(pieces == 0, sampling=(1e6, 1, 1), return_indices=True)
-    is_rim = (near[0] <= rim) & (probabilities[BACKGROUND] <= CUT)
+    is_rim = (near[0] <= rim) & (likeliest != BACKGROUND)
     return np.where(is_rim, pieces[tuple(near[1])], pieces)
 
 
 def cells(probabilities: Probabilities) -> NDArray[np.int64]:
-    """Objects that fill each image: connected insides, the rest given to the nearest; 1 where there is none."""
-    pieces = _pieces(probabilities[INSIDE] > CUT)
+    """Objects that fill each image: connected pixels of inside, the rest given to the nearest; 1 where there is none."""
+    pieces = _pieces(probabilities.argmax(0) == INSIDE)
     for section in pieces:
         if not section.any():
             section[:] = 1
