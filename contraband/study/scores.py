@@ -46,7 +46,7 @@ def nuclei(probabilities: Probabilities, rim: int) -> NDArray[np.int64]:
 
 
 def cells(probabilities: Probabilities) -> NDArray[np.int64]:
-    """Objects that fill each image: connected pixels of inside, the rest given to the nearest; 1 where there is none."""
+    """Objects that fill each image: connected pixels of inside, the rest given to the nearest; 1 if there is none."""
     pieces = _pieces(probabilities.argmax(0) == INSIDE)
     for section in pieces:
         if not section.any():
