@@ -1,4 +1,4 @@
-"""Labels of a budget: points drawn evenly over the classes, those of a smaller budget first."""
+"""Labels of a budget: points drawn evenly over the classes, or patches; those of a smaller budget come first."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from contraband.samples.points import Points
+
+ATTEMPTS = 20
+"""Squares that are tried in an image before the next one."""
 
 
 def draw_points(classes: NDArray[np.integer[Any]], budget: int, draw: int, where: object) -> Points:
@@ -30,6 +33,36 @@ def draw_points(classes: NDArray[np.integer[Any]], budget: int, draw: int, where
         labels.append(np.full(count, label, np.int64))
     positions = np.stack(np.unravel_index(np.concatenate(flat), classes.shape), axis=1).astype(np.int64)
     return Points(positions, np.concatenate(labels))
+
+
+def draw_patches(classes: NDArray[np.integer[Any]], budget: int, side: int, draw: int, where: object) -> Points:
+    """All pixels of `budget` squares of (S, y, x) classes, each in an image of its own and with every class in it.
+
+    The same draw gives the same squares, and those of a smaller budget are among those of a larger one. BadInput if
+    there are too few images, or if none of many squares holds every class.
+    """
+    count, height, width = classes.shape
+    if budget > count or side > min(height, width):
+        got = f"{budget} of {side} x {side}"
+        raise BadInput(where, "has too few or too small images for patches", got=got, wanted=list(classes.shape))
+    present = np.unique(classes[classes >= 0])
+    random = np.random.default_rng([draw, side])
+    chosen = []
+    for section in random.permutation(count).tolist():
+        for y, x in random.integers((height - side + 1, width - side + 1), size=(ATTEMPTS, 2)).tolist():
+            if np.isin(present, classes[section, y : y + side, x : x + side]).all():
+                chosen.append((section, y, x))
+                break
+        if len(chosen) == budget:
+            return _of_squares(classes, chosen, side)
+    raise BadInput(where, "has too few images in which a patch holds every class", got=len(chosen), wanted=budget)
+
+
+def _of_squares(classes: NDArray[np.integer[Any]], corners: list[tuple[int, int, int]], side: int) -> Points:
+    labelled = np.zeros(classes.shape, bool)
+    for section, y, x in corners:
+        labelled[section, y : y + side, x : x + side] = classes[section, y : y + side, x : x + side] >= 0
+    return Points(np.argwhere(labelled).astype(np.int64), classes[labelled].astype(np.int64))
 
 
 def _first(total: int, count: int, seed: list[int]) -> NDArray[np.int64]:

@@ -14,6 +14,8 @@ from contraband.models.normalise import Percentiles, measure
 from contraband.models.predictor import Predictor
 
 ON_CPU = Hardware(torch.device("cpu"), bfloat16=False)
+FEW = 16
+"""With more pixels than this in an image, all of it is predicted: that is less work."""
 AT_ONCE = 4
 """Images that a network sees at a time; more need more memory and are no faster on a processor."""
 
@@ -34,7 +36,10 @@ def classes_whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32
 
 def classes_at(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """(P, 3): the same at pixels (P, 3) of images, (section, y, x)."""
-    return _all_three(at_points(predictor, raw, positions).T).T
+    sections, place = np.unique(positions[:, 0], return_inverse=True)
+    if len(positions) <= FEW * len(sections):
+        return _all_three(at_points(predictor, raw, positions).T).T
+    return classes_whole(predictor, raw[sections])[:, place, positions[:, 1], positions[:, 2]].T
 
 
 def _all_three(said: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -37,13 +38,13 @@ def check(study: Study) -> None:
     for row in wanted_rows(settings):
         if settings.arms[row.arm].is_labelled:
             study.check_params(row)
-    for one in settings.rounds.values():
-        for name in one.data:
-            for k in one.budgets:
-                study.labels(Row("", name, "", k, one.draws[0], 0))
+    for name, one in settings.rounds.items():
+        for data, k in itertools.product(one.data, one.budgets):
+            study.labels(Row(name, data, "", k, one.draws[0], 0))
     made = study.rows.read()
     for row, values in made.items():
-        if row.arm in settings.arms and row.data in settings.data and values["settings"] != study.fingerprint(row):
+        is_known = row.round in settings.rounds and row.arm in settings.arms and row.data in settings.data
+        if is_known and values["settings"] != study.fingerprint(row):
             what = f"holds rows of other settings ({row.arm} on {row.data})"
             raise BadInput(study.rows.path, what, todo="undo the change, or choose another output")
 

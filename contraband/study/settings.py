@@ -139,7 +139,13 @@ class Round(Settings):
     """Data sets, by name."""
 
     budgets: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    """Labelled points, drawn evenly over the classes."""
+    """How many labels there are."""
+
+    labels: Literal["points", "patches"] = "points"
+    """What a budget counts: pixels, drawn evenly over the classes, or squares in which every pixel is labelled."""
+
+    patch: Positive = 96
+    """Side of a square in pixels."""
 
     draws: Numbers
     """Numbers of draws of points; another round should have others."""

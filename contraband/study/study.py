@@ -14,7 +14,7 @@ from blockwise.settings import read_yaml
 from contraband.experiments.params import Params, parse_params
 from contraband.samples.points import Points
 from contraband.study.data import LABELS, RAW, DataSet, load_data
-from contraband.study.draws import draw_points
+from contraband.study.draws import draw_patches, draw_points
 from contraband.study.rows import FIELDS, TEST_FIELDS, Row, RowFile
 from contraband.study.settings import Arm, StudySettings
 
@@ -40,7 +40,11 @@ class Study:
 
     def labels(self, row: Row) -> Points:
         """The labelled points of a row: the same for all its arms and seeds."""
-        return draw_points(self.data(row.data).train_classes, row.k, row.draw, f"data.{row.data}")
+        classes = self.data(row.data).train_classes
+        one = self.settings.rounds[row.round]
+        if one.labels == "patches":
+            return draw_patches(classes, row.k, one.patch, row.draw, f"data.{row.data}")
+        return draw_points(classes, row.k, row.draw, f"data.{row.data}")
 
     def container(self, name: str) -> Path:
         """A zarr container with the raw of a data set's training images."""
@@ -85,6 +89,8 @@ class Study:
         plain: list[Any] = [data, self.arm(row).model_dump(mode="json", exclude={"params"})]
         if self.arm(row).is_labelled:
             plain += [self.plain_params(row, "", ""), self.settings.folds.model_dump(mode="json")]
+            one = self.settings.rounds[row.round]
+            plain += [one.patch] if one.labels == "patches" else []
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
     @property

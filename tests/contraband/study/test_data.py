@@ -10,7 +10,7 @@ import zarr
 
 from blockwise.errors import BadInput
 from contraband.study.data import RAW, REGIONS, classes_of, load_data
-from contraband.study.draws import draw_points
+from contraband.study.draws import draw_patches, draw_points
 from contraband.study.settings import StudyData
 from tests.contraband.study.test_mosaics import tiles
 from tests.support.discs import stored_discs
@@ -114,3 +114,27 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
     ):
         with pytest.raises(BadInput, match=fault):
             load_data("a", data(path.with_name(name), **keys))
+
+
+def test_patches_label_every_pixel_of_a_square():
+    """Each lies in an image of its own and holds every class; a smaller budget is among a larger one."""
+    classes = np.random.default_rng(0).integers(0, 3, (5, 20, 24))
+    classes[2] = 0  # in this image no square holds every class
+    points = draw_patches(classes, 3, 8, 1, "budgets")
+    assert len(points) == 3 * 64
+    assert (classes[tuple(points.positions.T)] == points.labels).all()
+    for section in set(points.positions[:, 0]):
+        inside = points.positions[points.positions[:, 0] == section][:, 1:]
+        assert (inside.max(0) - inside.min(0) == 7).all()
+        assert section != 2
+    fewer = draw_patches(classes, 1, 8, 1, "budgets")
+    assert set(map(tuple, fewer.positions.tolist())) < set(map(tuple, points.positions.tolist()))
+
+
+def test_patches_that_cannot_be_drawn_are_refused():
+    """More patches than images, larger ones than images, and more than there are images with every class."""
+    classes = np.zeros((4, 8, 8), np.int8)
+    classes[0, 3:5] = 1
+    for budget, side, fault in ((5, 4, "too few or too small"), (1, 9, "too few or too small"), (2, 7, "every class")):
+        with pytest.raises(BadInput, match=fault):
+            draw_patches(classes, budget, side, 0, "budgets")

@@ -38,8 +38,9 @@ def test_pixels_say_what_whole_images_say(percentiles):
     everywhere = classes_whole(predictor, raw)
     assert everywhere.shape == (3, *raw.shape)
     positions = np.array([[0, 0, 0], [2, 60, 56], [1, 0, 56], [1, 30, 31], [0, 33, 2]])
-    found = classes_at(predictor, raw, positions)
-    assert found == pytest.approx(everywhere[:, *positions.T].T, abs=1e-5)
+    for chosen in (positions, np.repeat(positions, 40, axis=0)):  # few pixels of an image, and many
+        found = classes_at(predictor, raw, chosen)
+        assert found == pytest.approx(everywhere[:, *chosen.T].T, abs=1e-5)
 
 
 def test_classes_are_those_of_the_network():

@@ -95,6 +95,14 @@ def test_a_study_runs_from_file_to_report(in_tmp, capsys, arms):
     assert not list(Path("out/study/trainings").glob("*"))
 
 
+def test_labels_may_be_patches(in_tmp):
+    """A budget of one square, in which every pixel is labelled, is learnt from as well."""
+    patches = {"data": ["discs"], "budgets": [1], "draws": [0], "labels": "patches", "patch": 40}
+    written(QUICK | {"end to end": {"method": "network"}}, rounds={"main": patches}, claims=[])
+    assert call(["study", "study.yaml"]) == 0
+    assert {row.arm: row.k for row in scores()} == {"Otsu": 0, "forest": 1, "end to end": 1}
+
+
 def test_networks_have_steps_that_folds_and_dense_labels_chose(in_tmp):
     """A network's row tells both steps, each a checkpoint of the training, and its seconds; both are kept."""
     written({"end to end": {"method": "network"}})
