@@ -21,6 +21,7 @@ def study(
     incomplete: Annotated[
         bool, typer.Option("--incomplete", help="Read them while rows are missing; the report says so.")
     ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Write the report of the rows there are; run none.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run what a study of arms, draws and seeds still lacks, and write its report; with --test decide its claims.
@@ -29,6 +30,8 @@ def study(
     """
     if (again or incomplete) and not test:
         raise BadInput("--again" if again else "--incomplete", "works only together with --test", todo="add --test")
+    if test and report:
+        raise BadInput("--report", "runs nothing, and --test does", todo="leave out one of them")
     from contraband.study.reading import read_test
     from contraband.study.report import NAME, write_report
     from contraband.study.run import check, run_rows
@@ -37,13 +40,15 @@ def study(
 
     opened = Study(load_study(settings_file))
     check(opened)
+    done = 0
     with meter("rows") as display:
-        tell = display.update
-        done = read_test(opened, again, incomplete, tell) if test else run_rows(opened, tell)
+        if not report:
+            tell = display.update
+            done = read_test(opened, again, incomplete, tell) if test else run_rows(opened, tell)
     decided = write_report(opened)
-    report = opened.settings.report / NAME
+    page = opened.settings.report / NAME
     for one in decided:
         typer.echo(f"{one.claim.arm} above {one.claim.above} on {one.claim.on} at {one.k}: {one.verdict}")
-    typer.echo(f"{done} rows {'tested' if test else 'run'}; report: {report}")
+    typer.echo(f"{done} rows {'tested' if test else 'run'}; report: {page}")
     verdicts = [{**one.claim.model_dump(mode="json"), "k": one.k, "verdict": one.verdict} for one in decided]
-    emit(as_json, {"rows": done, "report": str(report), "claims": verdicts})
+    emit(as_json, {"rows": done, "report": str(page), "claims": verdicts})

@@ -158,10 +158,13 @@ def test_test_data_are_read_once(in_tmp, capsys):
 
 
 def test_an_incomplete_study_is_tested_only_when_told(in_tmp):
-    """What is missing then is said, and a claim whose draws are missing is undecided."""
+    """What is missing then is said, as in a report of what is there; a claim whose draws are missing is undecided."""
     written(QUICK)
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", DIE], env=environment, capture_output=True, check=False)
+    assert call(["study", "study.yaml", "--report"]) == 0
+    assert "2 of 3 rows are there" in page()
+    assert len(scores()) == 2
     assert call(["study", "study.yaml", "--test", "--incomplete"]) == 0
     assert "while 1 rows were missing" in page()
     assert "undecided: 1 draws are missing" in page()
