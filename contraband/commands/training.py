@@ -72,7 +72,20 @@ def _run_mode(
     trained = mode in ("contrastive", "seg")
     for path in made:
         typer.echo(f"checkpoint: {path}" if trained else str(path))
-    emit(as_json, {"checkpoints" if trained else "files": [str(path) for path in made]})
+    told = _choices(made) if mode == "seg" else {}
+    emit(as_json, {"checkpoints" if trained else "files": [str(path) for path in made]} | told)
+
+
+def _choices(checkpoints: list[Path]) -> dict[str, Any]:
+    """Print at which step each training stopped by its labels; the same as plain data, empty if none did."""
+    from contraband.experiments.folds import read_choice
+    from contraband.models.folder import RunFolder
+
+    found = {str(path): read_choice(RunFolder(path.parents[1])) for path in checkpoints}
+    chosen = {path: choice for path, choice in found.items() if choice is not None}
+    for path, choice in chosen.items():
+        typer.echo(f"{path} {choice.in_words()}")
+    return {"folds": {path: choice.as_dict() for path, choice in chosen.items()}} if chosen else {}
 
 
 def _everything(dataset: str, exp: int, checkpoints: list[int], cluster: Path | None, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from blockwise.files.whole import write_text
 from contraband.experiments.folders import BASELINE, Experiment, SegFolder
+from contraband.experiments.folds import steps_wanted
 from contraband.experiments.params import Params
 from contraband.models.checkpoints import load_checkpoint
 from contraband.models.folder import RunFolder
@@ -82,7 +83,7 @@ def state_of(training: Training, params: Params, experiment: Experiment) -> Comp
     saved = folder.saved_steps()
     if not saved:
         return "missing"
-    if saved[-1] >= settings.num_iterations:
+    if saved[-1] >= steps_wanted(folder, settings):
         return "done"
     if settings.max_seconds is None:
         return "begun"
@@ -98,7 +99,7 @@ def grid_rows(params: Params, experiment: Experiment) -> list[dict[str, Any]]:
         encoder = [Training(combination.index)] if combination.contrastive is not None else []
         for training in [*encoder, *heads_of[combination.index]]:
             folder = training.folder(experiment)
-            row = _row(training, folder, training.settings(params).num_iterations)
+            row = _row(training, folder, steps_wanted(folder, training.settings(params)))
             row["state"] = state_of(training, params, experiment)
             if isinstance(folder, SegFolder):
                 best = min(_validations(folder), key=lambda found: float(found["voi_sum"]), default=None)

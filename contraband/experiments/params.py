@@ -20,7 +20,7 @@ from blockwise.fields import PlaceText
 from blockwise.settings import Settings, explain, likely, read_yaml
 from contraband.experiments.migration import migrated
 from contraband.models.settings import ModelSettings
-from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings, check_levels
+from contraband.training.settings import ContrastiveSettings, SegSettings, TrainSettings
 
 Pipeline = Literal["standard", "sparse_sh", "baseline_sparse_sh"]
 
@@ -95,7 +95,7 @@ class Params(Settings):
         for option, model in itertools.product(self.contrastive, self.model):
             option.check_model(model)
         for model in self.model:
-            check_levels(1 if self.save_embs is None else self.save_embs.levels, model)
+            model.check_levels(1 if self.save_embs is None else self.save_embs.levels)
         for settings in self.seg:
             for model in self.model:
                 settings.check_model(model)
@@ -103,6 +103,8 @@ class Params(Settings):
                 raise ValueError("the pipeline baseline_sparse_sh trains baselines; set seg.baseline to [true]")
             if self.pipeline == "sparse_sh" and settings.baseline:
                 raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
+            if self.pipeline == "standard" and settings.folds:
+                raise ValueError("folds hold out labelled points, and the pipeline standard is trained on volumes")
             if self.pipeline == "sparse_sh" and settings.joint is not None:
                 raise ValueError("joint trains an encoder on raw, and the pipeline sparse_sh reads stored embeddings")
         return self

@@ -17,13 +17,15 @@ from contraband.experiments.building import (
     seg_task,
 )
 from contraband.experiments.folders import Experiment
+from contraband.experiments.folds import FoldedTraining, shifted
 from contraband.experiments.grid import Training, heads
-from contraband.experiments.labels import seg_pairs
+from contraband.experiments.labels import labelled_points, seg_pairs
 from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.hardware import choose_hardware
 from contraband.training.loop import train
 from contraband.training.settings import SegSettings, TrainSettings
 from contraband.training.state import StepProgress
+from contraband.training.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +98,31 @@ def _train_one_seg(
             raise BadInput(embeddings, "no embeddings", todo="make them with --mode emb first")
     used = ranged(settings, seg_pairs(settings))
     hardware = choose_hardware(settings.augment, settings.precision)
-    task = seg_task(params, combination.model, used, hardware.augments_in_loader, base, embeddings)
+
+    def make_task() -> Task:
+        return seg_task(params, combination.model, used, hardware.augments_in_loader, base, embeddings)
+
+    header = _seg_header(params, combination, settings, used, checkpoint)
+    folder = training.folder(experiment)
+    if not settings.folds:
+        return train(make_task(), settings, folder, header, hardware, progress)
+    choice = FoldedTraining(make_task, labelled_points(settings), settings, folder, header, hardware).choose(progress)
+    # the steps up to there are those of the folds: what changes over a training is spread over all that were planned
+    stopped = {"num_iterations": choice.step, "schedule_steps": settings.planned_steps}
+    later = shifted(progress, settings.folds * settings.num_iterations, settings)
+    header["folds"] = choice.as_dict()
+    return train(make_task(), settings.model_copy(update=stopped), folder, header, hardware, later)
+
+
+def _seg_header(
+    params: Params, combination: Combination, settings: SegSettings, used: SegSettings, checkpoint: int
+) -> dict[str, Any]:
+    """What a checkpoint tells of its training, apart from what changes from step to step.
+
+    used: the settings with what was found out of raw.
+    """
     offsets = settings.offsets_for(combination.model.dims)
-    header = {
+    return {
         "kind": "segmentation",
         "model": combination.model.model_dump(mode="json"),
         "head": {
@@ -116,7 +140,6 @@ def _train_one_seg(
         "settings": _seg_settings(params, combination, settings),
         "seed": settings.seed,
     }
-    return train(task, settings, training.folder(experiment), header, hardware, progress)
 
 
 def _warn_of_other_raw(encoder: TrainSettings, head: TrainSettings, training: Training) -> None:

@@ -24,7 +24,9 @@ from blockwise.errors import BadInput, BlockwiseError, WorkFailed
 from blockwise.executor.ondask.pool import Pool
 from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.folders import Experiment
+from contraband.experiments.folds import split
 from contraband.experiments.grid import Training, encoders, heads, state_of
+from contraband.experiments.labels import labelled_points
 from contraband.experiments.params import Params, load_params
 from contraband.experiments.train import train_one
 from contraband.experiments.validate import embed, validate
@@ -81,6 +83,8 @@ class Everything:
                 contrastive_task(combination.model, combination.contrastive, in_loader=True)
             for settings in self.params.seg if self.params.pipeline != "sparse_sh" else ():
                 seg_task(self.params, combination.model, settings, True, None, None)
+                if settings.folds:
+                    split(labelled_points(settings), settings)
             if combination.contrastive is None and not all(seg.baseline for seg in self.params.seg):
                 raise BadInput(self.experiment.param_dict, "heads without an encoder", todo="add a contrastive section")
 

@@ -32,6 +32,16 @@ class RunFolder:
         """The folder TensorBoard reads."""
         return self.path / "tensorboard"
 
+    @property
+    def folds(self) -> Path:
+        """The folder of trainings without some of the points, while the step to stop at is looked for."""
+        return self.path / "folds"
+
+    @property
+    def choice(self) -> Path:
+        """The step to stop at that they told, and their losses."""
+        return self.path / "folds.json"
+
     def checkpoint(self, step: int) -> Path:
         """The checkpoint written after `step` steps."""
         return self.checkpoints / f"model_checkpoint_{step}"

@@ -80,6 +80,11 @@ class ModelSettings(Settings):
         """Decoder levels there are, the bottom of the U counted."""
         return len(self.factors) + 1
 
+    def check_levels(self, levels: int) -> None:
+        """Raise ValueError if there are fewer decoder levels."""
+        if levels > self.most_levels:
+            raise ValueError(f"levels is {levels}, but the network has {self.most_levels}, the bottom counted")
+
     @property
     def factors(self) -> tuple[tuple[int, ...], ...]:
         """Pooling factors, one tuple between two levels."""

@@ -34,6 +34,10 @@ class Points:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Points:
+        """Some of them, by their rows."""
+        return Points(self.positions[rows], self.labels[rows])
+
     def check_inside(self, shape: tuple[int, ...], where: object) -> None:
         """Raise BadInput at the first point outside a volume of extents (z, y, x)."""
         outside = np.flatnonzero(((self.positions < 0) | (self.positions >= np.array(shape))).any(axis=1))

@@ -34,6 +34,15 @@ class SparseSamples(SegmentationSamples):
         self.points = points
         self.has_labels = drawing.pairs[0].labels is not None
 
+    def take_out(self, rows: NDArray[np.int64]) -> Points:
+        """Leave points out of all samples that are yet to come; those left out."""
+        kept = np.ones(len(self.points), bool)
+        kept[rows] = False
+        taken = self.points.chosen(rows)
+        self.points = self.points.chosen(kept)
+        self._pipeline = None
+        return taken
+
     def pipeline(self) -> Any:
         """Volumes and points merged, a place near a point, normalisation, augmentation of everything."""
         volume = volume_branch(self.drawing.pairs, with_labels=self.has_labels)
@@ -88,6 +97,14 @@ class EmbeddedPoints(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return self.item
 
+    def take_out(self, rows: NDArray[np.int64]) -> dict[str, Tensor]:
+        """Leave points out; the embeddings, targets and known of those left out."""
+        kept = torch.ones(len(self.item["features"]), dtype=torch.bool)
+        kept[torch.from_numpy(rows)] = False
+        taken = {name: values[~kept] for name, values in self.item.items()}
+        self.item = {name: values[kept] for name, values in self.item.items()}
+        return taken
+
 
 def embeddings_at(volume: ZarrVolume, points: Points) -> NDArray[np.float32]:
     """Embeddings (N, C) of points, from an array (C, z, y, x) on the voxels of raw."""
@@ -96,6 +113,17 @@ def embeddings_at(volume: ZarrVolume, points: Points) -> NDArray[np.float32]:
         raise BadInput(volume.where, "is no embedding", got=list(array.shape), wanted="(channels, z, y, x)")
     points.check_inside(array.shape[1:], volume.where)
     return np.stack([array[:, z, y, x] for z, y, x in points.positions.tolist()]).astype(np.float32)
+
+
+def raw_around(drawing: Drawing, points: Points) -> Tensor:
+    """Raw (N, C, Z, Y, X) as the network gets it, each point in the middle of the output; mirrored at the border."""
+    pair = drawing.pairs[0]
+    reader = VolumeReader(pair.raw, pair.levels)
+    shape, output = np.array(drawing.augmenter.output_shape), np.array(drawing.output_shape)
+    begin = points.positions - output // 2 - (shape - output) // 2
+    crops = [reader.mirrored(tuple(low), tuple(low + shape)) for low in begin]
+    raw = np.stack(crops).astype(np.float32) * np.float32(drawing.norm_factor)
+    return torch.from_numpy(raw if raw.ndim == 5 else raw[:, None])
 
 
 def labels_around(volume: ZarrVolume, points: Points, reach: tuple[int, int, int]) -> Tensor:

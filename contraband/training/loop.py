@@ -18,6 +18,7 @@ import zarr
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.models.hardware import Hardware
+from contraband.training.held_out import FoldTask
 from contraband.training.loading import batches, supervised
 from contraband.training.settings import TrainSettings
 from contraband.training.state import Recorder, State, StepProgress, is_finished
@@ -66,6 +67,8 @@ def _loop(
             state.learn(loss, settings.ema_decay, settings.lr_at(state.step + 1))
 
             last = recorder.is_last(state)
+            if isinstance(task, FoldTask) and (last or state.step % task.every == 0):
+                state.held_out.append((state.step, task.held_out_loss(state.averaged(), hardware)))
             due = last or state.step % settings.save_every == 0
             recorder.note(state, loss, at_once=due)
             if due:

@@ -29,12 +29,6 @@ Files = Annotated[tuple[PlaceText, ...], Field(min_length=1), BeforeValidator(as
 Offset = tuple[int, int, int]
 
 
-def check_levels(levels: int, model: ModelSettings) -> None:
-    """Raise ValueError if a network has fewer decoder levels."""
-    if levels > model.most_levels:
-        raise ValueError(f"levels is {levels}, but the network has {model.most_levels}, the bottom counted")
-
-
 class TrainSettings(Augmentations):
     """What both kinds of training share."""
 
@@ -158,7 +152,7 @@ class ContrastiveSettings(TrainSettings):
 
     def check_model(self, model: ModelSettings) -> None:
         """Raise ValueError if the network has not so many levels."""
-        check_levels(self.levels, model)
+        model.check_levels(self.levels)
 
 
 class RawAndLabels(Settings):
@@ -233,6 +227,12 @@ class SegSettings(TrainSettings):
     joint: JointSettings | None = None
     """Denoising of labelled and unlabelled samples in the same steps; left out: labels alone."""
 
+    folds: NonNegativeInt = 0
+    """Stop where cross-validation over so many folds of the labelled points says; 0: after `num_iterations`."""
+
+    held_out_every: PositiveInt | None = None
+    """Steps between two looks at the held-out points; left out: a fiftieth of `num_iterations`."""
+
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5,)
     """Agglomeration thresholds to score in validation."""
 
@@ -249,7 +249,7 @@ class SegSettings(TrainSettings):
     @property
     def changes_over_time(self) -> bool:
         """Whether a step is another in a longer training."""
-        return self.cooldown > 0 or self.joint is not None
+        return self.cooldown > 0 or self.joint is not None or self.folds > 0
 
     @property
     def teaches(self) -> Literal["affinity", "foreground", "classes"]:
@@ -274,7 +274,7 @@ class SegSettings(TrainSettings):
 
     def check_model(self, model: ModelSettings) -> None:
         """Raise ValueError if the channels, the dimensions and the levels do not go together."""
-        check_levels(self.levels, model)
+        model.check_levels(self.levels)
         offsets = self.offsets_for(model.dims)
         if self.seg_out_channels is not None and self.seg_out_channels != len(offsets):
             raise ValueError(
@@ -288,6 +288,8 @@ class SegSettings(TrainSettings):
     def _has_targets(self) -> Self:
         if self.dataset.train.gt is None and self.points is None:
             raise ValueError("dataset.train.gt is missing; give it, or a CSV of points for a sparse pipeline")
+        if self.folds == 1:
+            raise ValueError("folds is 1, and with one fold all points are held out; use 2 or more, or 0")
         if self.joint is not None and self.freeze_base:
             raise ValueError("joint trains the encoder, which freeze_base keeps as it is; leave out one of them")
         return self

@@ -34,6 +34,8 @@ class State:
     average: list[Tensor]
     step: int = 0
     history: list[float] = field(default_factory=list)
+    held_out: list[tuple[int, float]] = field(default_factory=list)
+    """Steps and the loss after them on points that are held out, where some are."""
     seconds: float = 0.0
     """Time spent on the steps so far, all commands together."""
 
@@ -52,16 +54,21 @@ class State:
         with torch.no_grad():
             torch._foreach_lerp_(self.average, [p.detach() for p in self.network.parameters()], 1 - decay)
 
+    def averaged(self) -> dict[str, Tensor]:
+        """The moving average of the weights, by name."""
+        names = [name for name, _ in self.network.named_parameters()]
+        return dict(zip(names, self.average, strict=True))
+
     def content(self) -> dict[str, Any]:
         """What changes in a checkpoint."""
-        names = [name for name, _ in self.network.named_parameters()]
         return {
             "step": self.step,
             "seconds": self.seconds,
             "network": {name: plain(value) for name, value in self.network.state_dict().items()},
-            "ema": dict(zip(names, map(plain, self.average), strict=True)),
+            "ema": {name: plain(value) for name, value in self.averaged().items()},
             "optimizer": self.optimizer.state_dict(),
             "history": torch.tensor(self.history, dtype=torch.float64),
+            "held_out": torch.tensor(self.held_out, dtype=torch.float64).reshape(-1, 2),
         }
 
     def restore(self, content: dict[str, Any]) -> None:
@@ -72,6 +79,7 @@ class State:
             mine.copy_(saved)
         self.step = int(content["step"])
         self.history = content["history"].tolist()
+        self.held_out = [(int(step), loss) for step, loss in content.get("held_out", torch.zeros(0, 2)).tolist()]
         self.seconds = float(content.get("seconds", 0.0))
 
 
