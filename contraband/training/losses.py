@@ -18,8 +18,8 @@ ROWS_AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Candidates:
-    """Which views a view is compared with, itself apart."""
+class Negatives:
+    """Which views a view is compared with, itself apart: its partner and the negatives."""
 
     valid: Tensor | None
     """(N,): False for padding; None: all are valid."""
@@ -68,10 +68,10 @@ def nt_xent(
     rows = torch.arange(2 * count, device=z_NC.device)
     partner_N = (rows + count) % (2 * count)
     valid_N = None if valid_P is None else valid_P.repeat(2)
-    candidates = Candidates(valid_N, near_BPP)
+    negatives = Negatives(valid_N, near_BPP)
     total: Tensor
     if len(rows) <= 2 * ROWS_AT_ONCE:
-        total = _row_losses(z_NC, slice(0, len(rows)), partner_N, candidates, temperature)
+        total = _row_losses(z_NC, slice(0, len(rows)), partner_N, negatives, temperature)
     else:
         # recomputing a block in the backward pass costs less than keeping the whole matrix
         total = sum(
@@ -81,7 +81,7 @@ def nt_xent(
                     z_NC,
                     slice(begin, begin + ROWS_AT_ONCE),
                     partner_N,
-                    candidates,
+                    negatives,
                     temperature,
                     use_reentrant=False,
                 )
@@ -92,10 +92,10 @@ def nt_xent(
     return total / (max(1, len(rows)) if valid_N is None else valid_N.sum().clamp(min=1))
 
 
-def _row_losses(z_NC: Tensor, rows: slice, partner_N: Tensor, candidates: Candidates, temperature: float) -> Tensor:
+def _row_losses(z_NC: Tensor, rows: slice, partner_N: Tensor, negatives: Negatives, temperature: float) -> Tensor:
     """Summed loss of the valid views among `rows`."""
-    valid_N = candidates.valid
-    losses: Tensor = _SoftmaxLoss.apply(z_NC, rows, partner_N[rows], candidates, temperature)
+    valid_N = negatives.valid
+    losses: Tensor = _SoftmaxLoss.apply(z_NC, rows, partner_N[rows], negatives, temperature)
     return losses.sum() if valid_N is None else torch.where(valid_N[rows], losses, 0.0).sum()
 
 
@@ -108,12 +108,12 @@ class _SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, z_NC: Tensor, rows: slice, partners: Tensor, candidates: Candidates, temperature: float
+        ctx: Any, z_NC: Tensor, rows: slice, partners: Tensor, negatives: Negatives, temperature: float
     ) -> Tensor:
         with torch.autocast(z_NC.device.type, enabled=False):
             similarity = (z_NC[rows] / temperature) @ z_NC.T
             similarity.diagonal(rows.start).fill_(-torch.inf)
-            candidates.leave(similarity, rows)
+            negatives.leave(similarity, rows)
             # The largest power is 1 then, so none overflows. The partner's similarity is lowered alike, so the loss is
             # the same.
             similarity -= similarity.amax(1, keepdim=True)
