@@ -67,7 +67,8 @@ class Params(Settings):
     """Everything in a `param_dict.json`, its grids expanded."""
 
     pipeline: Pipeline = "standard"
-    """How segmentation heads are trained: on patches, on embeddings at points, end to end at points."""
+    """How segmentation heads are trained: on patches, on embeddings at points, end to end at points (with `baseline`
+    false the last begins with the contrastive encoder)."""
 
     save_embs: SaveEmbs | None = None
     model: tuple[ModelSettings, ...] = Field(min_length=1)
@@ -99,8 +100,6 @@ class Params(Settings):
         for settings in self.seg:
             for model in self.model:
                 settings.check_model(model)
-            if self.pipeline == "baseline_sparse_sh" and not settings.baseline:
-                raise ValueError("the pipeline baseline_sparse_sh trains baselines; set seg.baseline to [true]")
             if self.pipeline == "sparse_sh" and settings.baseline:
                 raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
             if self.pipeline == "standard" and settings.folds:

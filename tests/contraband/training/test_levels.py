@@ -10,7 +10,7 @@ import zarr
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from contraband.experiments import validate
-from contraband.experiments.building import contrastive_task
+from contraband.experiments.building import contrastive_base, contrastive_task, seg_task
 from contraband.experiments.params import load_params
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models.checkpoints import load_checkpoint
@@ -34,6 +34,21 @@ def test_an_encoder_learns_on_several_levels_and_a_head_begins_with_it(tmp_path,
     predictor = load_predictor(head, "affinities", device="cpu")
     raw = np.random.default_rng(0).integers(0, 255, predictor.input_shape(predictor.fit_output((4, 8, 8))))
     assert predictor(raw).shape[0] == dims
+
+
+def test_a_training_on_points_may_begin_with_a_contrastive_encoder(tmp_path):
+    """End to end at points without `baseline`: the weights are those of its checkpoint at first, and are trained on."""
+    experiment, params = tiny_experiment(tmp_path, 2, "baseline_sparse_sh", levels=2, num_iterations=1)
+    params = changed(params, "contrastive", levels=2)
+    first = load_checkpoint(train_contrastive(params, experiment, 0))["ema"]
+    base = contrastive_base(experiment, params.combination(0), 10)
+    task = seg_task(params, params.model[0], params.seg[0], True, base, None)
+    assert all(torch.equal(value, first[f"base.{name}"]) for name, value in task.network.base.named_parameters())
+    with pytest.raises(BadInput, match="a head needs contrastive checkpoints"):
+        train_seg(params, experiment, 0)
+    (path,) = train_seg(params, experiment, 0, [10])
+    after = load_checkpoint(path)["network"]
+    assert any(not torch.equal(after[name], first[name]) for name in after if name.startswith("base."))
 
 
 def test_exclusion_is_in_units_of_the_data(tmp_path):
