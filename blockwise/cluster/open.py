@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from blockwise.cluster import jobqueue
+from blockwise.cluster.batch import scripts
+from blockwise.cluster.batch.keeper import Keeper, keeper_of
 from blockwise.cluster.configuration import chosen, import_dask, not_started
 from blockwise.cluster.handles import allow_files
 from blockwise.cluster.interrupts import deferred, not_inherited
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _PRELOAD = "blockwise.executor.ondask.preload"
+_LOOK_S = 1
 _SAY_S = 15
 _FIRST_WORKER_S = 60
 
@@ -54,7 +56,7 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
         if settings.address is not None:
             client = stack.enter_context(_quiet_client(joined(settings.address)))
         else:
-            allow_files(settings.workers)
+            allow_files(settings.most_workers)
             with deferred():
                 client = _start(settings, stack)
         _await_worker(client, settings)
@@ -73,7 +75,7 @@ def job_script(settings: Cluster) -> str:
     """The scripts that would be submitted to the batch system: one for each kind of worker."""
     if settings.kind not in BATCH_SYSTEMS:
         raise BadInput("cluster.kind", "submits no jobs", got=settings.kind, wanted=", ".join(BATCH_SYSTEMS))
-    return jobqueue.job_script(settings)
+    return scripts.job_script(settings)
 
 
 def _start(settings: Cluster, stack: ExitStack) -> Client:
@@ -83,6 +85,8 @@ def _start(settings: Cluster, stack: ExitStack) -> Client:
     with muted():
         try:
             cluster = stack.enter_context(_closed(_cluster(settings, stack)))
+            if settings.kind in BATCH_SYSTEMS:
+                stack.enter_context(_kept(cluster.keeper))
             return stack.enter_context(_quiet_client(Client(cluster, set_as_default=False)))
         except BadInput:
             raise
@@ -92,13 +96,36 @@ def _start(settings: Cluster, stack: ExitStack) -> Client:
 
 def _cluster(settings: Cluster, stack: ExitStack) -> Any:
     if settings.kind in BATCH_SYSTEMS:
-        return jobqueue.start(settings, _scheduler_options(settings))
+        return _batch_cluster(settings, stack)
     if settings.kind == "ssh":
         return _ssh_cluster(settings)
     check_may_start()
     stack.enter_context(without_main())
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
     return _local_cluster(settings, folder, stack.enter_context(_loop()))
+
+
+def _batch_cluster(settings: Cluster, stack: ExitStack) -> Any:
+    """A scheduler without workers, and a keeper who sees to it that jobs come and go."""
+    kind = scripts.cluster_class(settings.kind)
+    cluster = kind(
+        scheduler_options=_scheduler_options(settings),
+        interface=settings.interface,
+        loop=stack.enter_context(_loop()),
+        **scripts.options(settings, ""),
+    )
+    cluster.keeper = Keeper(cluster, settings)
+    return cluster
+
+
+@contextmanager
+def _kept(keeper: Keeper) -> Iterator[None]:
+    keeper.start()
+    try:
+        yield
+    finally:
+        with muted():
+            keeper.stop()
 
 
 @contextmanager
@@ -142,7 +169,7 @@ def _local_cluster(settings: Cluster, folder: str, loop: Any) -> Any:
                 **_gpu_of(place, settings),
             },
         }
-        for place in range(settings.workers)
+        for place in range(settings.most_workers)
     }
     scheduler = {"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, **_scheduler_options(settings)}}
     return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.ERROR, name="local", loop=loop)
@@ -162,7 +189,7 @@ def _gpu_of(place: int, settings: Cluster) -> dict[str, Any]:
 def _memory_limit(settings: Cluster) -> int:
     import psutil
 
-    return settings.memory or int(psutil.virtual_memory().total / settings.workers)
+    return settings.memory or int(psutil.virtual_memory().total / settings.most_workers)
 
 
 def _scheduler_options(settings: Cluster) -> dict[str, Any]:
@@ -207,19 +234,22 @@ def _quiet_client(client: Client) -> Iterator[Client]:
 
 def _await_worker(client: Client, settings: Cluster) -> None:
     """Wait for the first worker: a minute, or as long as the batch system lets its jobs wait, and say so meanwhile."""
-    has_queue = settings.kind in BATCH_SYSTEMS and settings.address is None
-    begin = time.monotonic()
+    keeper = keeper_of(client)
+    begin = said = time.monotonic()
     while True:
-        try:
-            client.wait_for_workers(1, timeout=_SAY_S)
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=_LOOK_S)
             return
-        except TimeoutError:
-            waited = time.monotonic() - begin
-        if waited > _FIRST_WORKER_S and not has_queue:
+        now = time.monotonic()
+        if keeper is not None and (reason := keeper.over()):
+            todo = "see the jobs' logs and `--dry-run`, which prints their script"
+            raise BadInput("cluster", reason, todo=todo)
+        if now - begin > _FIRST_WORKER_S and keeper is None:
             todo = "start workers: dask worker ADDRESS" if settings.address else "look at the workers' logs"
             raise BadInput("cluster", f"no worker came within {_FIRST_WORKER_S} s", todo=todo)
-        what = f"the first job of {settings.kind} to start" if has_queue else "the first worker"
-        log.warning("cluster: waiting for %s since %.0f s", what, waited)
+        if now - said > _SAY_S and keeper is None:  # who keeps jobs up says more
+            said = now
+            log.warning("cluster: waiting for the first worker since %.0f s", now - begin)
 
 
 def _environment(settings: Cluster) -> dict[str, Any]:
@@ -228,7 +258,7 @@ def _environment(settings: Cluster) -> dict[str, Any]:
     Set before anything is loaded there. A worker that is paused for its memory begins no block until others have let
     go of theirs: with one thread there are no others, and it would wait for ever.
     """
-    names: Mapping[str, str] = dict.fromkeys(jobqueue.THREAD_VARIABLES, str(settings.threads))
+    names: Mapping[str, str] = dict.fromkeys(scripts.THREAD_VARIABLES, str(settings.threads))
     found: dict[str, Any] = {"distributed.nanny.pre-spawn-environ": dict(names)}
     if settings.threads == 1:
         found["distributed.worker.memory.pause"] = False

@@ -2,15 +2,58 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, ValidationError, model_validator
 
 from blockwise.cluster.address import is_loopback, scheduler_address
-from blockwise.fields import Count, Memory, Positive, Text, Walltime
+from blockwise.fields import Count, Memory, Place, Positive, Text, Walltime
 from blockwise.settings import Settings
 
-BATCH_SYSTEMS = ("slurm", "lsf", "pbs")
+BATCH_SYSTEMS = ("slurm", "lsf", "pbs", "sge", "oar", "htcondor")
+_GPUS_BY_DIRECTIVE = ("pbs", "oar")
+"""Where each site has its own way to ask for a GPU."""
+
+
+class WorkerRange(Settings):
+    """How many workers there are, following the work that is left."""
+
+    min: Positive = 1
+    """There are never fewer."""
+    max: Positive
+    """There are never more."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise ValueError(f"min must be at most max, got {self.min} and {self.max}")
+        return self
+
+
+def _number_or_range(value: object) -> int | WorkerRange:
+    """Either, with one message for both, where pydantic would tell what is wrong with each."""
+    if isinstance(value, WorkerRange | Mapping):
+        return _parsed(WorkerRange, value)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError("must be a number greater than 0, or a range such as {min: 2, max: 64}")
+    return value
+
+
+def _parsed[Section: Settings](kind: type[Section], value: Section | Mapping[str, object]) -> Section:
+    """Settings from plain data; raises ValueError naming the key."""
+    if isinstance(value, kind):
+        return value
+    try:
+        return kind.model_validate_json(json.dumps(value))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(name) for name in first["loc"])
+        raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from None
+
+
+Workers = Annotated[Positive | WorkerRange, PlainValidator(_number_or_range)]
 
 
 class Cluster(Settings):
@@ -19,12 +62,14 @@ class Cluster(Settings):
     Example:
         Cluster(workers=4)
         Cluster(kind="slurm", workers=16, memory="8GB", walltime="04:00:00")
+        Cluster(kind="slurm", workers=WorkerRange(min=2, max=64), memory="8GB")
     """
 
-    kind: Literal["local", "none", "inline", "slurm", "lsf", "pbs", "ssh"] = "local"
+    kind: Literal["local", "none", "inline", "slurm", "lsf", "pbs", "sge", "oar", "htcondor", "ssh"] = "local"
     """`none` (or `inline`) is this very process, without Dask."""
-    workers: Positive = 2
-    """Worker processes; for a batch system, jobs of one worker each."""
+    workers: Workers = 2
+    """Worker processes; for a batch system, jobs of one worker each, which are kept up: those that end are replaced.
+    There also a range such as {min: 2, max: 64}: so many as have at least a minute's work left."""
     threads: Positive = 1
     """Threads of a worker: so many blocks at a time, and so many threads for compiled code."""
     memory: Memory | None = None
@@ -52,23 +97,51 @@ class Cluster(Settings):
     account: Text | None = None
     """For batch systems: whose account the jobs are charged to."""
     walltime: Walltime | None = None
-    """Longest time of a job, such as 04:00:00."""
+    """Longest time of a job, such as 04:00:00. No block is begun that would not be done in time."""
     directives: tuple[str, ...] = ()
     """Further lines of the job script's header, such as "--constraint=haswell"."""
-    gpu_directives: tuple[str, ...] = ("--gres=gpu:1",)
-    """Those of jobs with a GPU."""
+    gpu_directives: tuple[str, ...] | None = None
+    """Those of jobs with a GPU; null: the usual ones, such as --gres=gpu:1 for slurm; pbs and oar have none."""
     prologue: tuple[str, ...] = ()
     """Shell lines run in each job before the worker starts, such as "module load cuda"."""
+    job_logs: Place | None = None
+    """For batch systems: folder of what jobs write; null: where the batch system puts it."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.gpus > self.workers:
-            raise ValueError(f"gpus must be at most workers, got {self.gpus} of {self.workers}")
+        if self.gpus > self.most_workers:
+            raise ValueError(f"gpus must be at most workers, got {self.gpus} of {self.most_workers}")
         if self.kind == "ssh" and len(self.hosts) < 2 and self.address is None:
             raise ValueError("hosts must name two hosts or more (a scheduler, then workers) for kind ssh")
         if self.kind in BATCH_SYSTEMS and self.memory is None and self.address is None:
             raise ValueError(f'memory must be given for kind {self.kind}, for example "8GB"')
+        self._check_jobs()
         return self
+
+    def _check_jobs(self) -> None:
+        if self.address is not None:
+            return
+        if self.kind not in BATCH_SYSTEMS and isinstance(self.workers, WorkerRange):
+            raise ValueError(f"workers must be a number for kind {self.kind}; only jobs of batch systems come and go")
+        if self.gpus and self.kind in _GPUS_BY_DIRECTIVE and self.gpu_directives is None:
+            raise ValueError(f"gpu_directives must say how jobs of {self.kind} ask for a GPU here")
+        if self.kind == "htcondor":
+            for name in ("queue", "account", "walltime"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} means nothing to htcondor; use directives, such as 'name = value'")
+            wrong = [line for line in (*self.directives, *(self.gpu_directives or ())) if "=" not in line]
+            if wrong:
+                raise ValueError(f"directives for htcondor read 'name = value', got {wrong[0]!r}")
+
+    @property
+    def most_workers(self) -> int:
+        """Workers at most."""
+        return self.workers.max if isinstance(self.workers, WorkerRange) else self.workers
+
+    @property
+    def least_workers(self) -> int:
+        """Workers at least."""
+        return self.workers.min if isinstance(self.workers, WorkerRange) else self.workers
 
     @property
     def is_local(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -38,6 +38,9 @@ class Executor(Protocol):
 
     def start(self, *stages: Stage) -> None:
         """Get ready for the blocks of these stages, in the order of the line; nothing is out."""
+
+    def expect(self, left: Mapping[str, int]) -> None:
+        """Blocks that are left, by the name of the stage: workers may come and go with them."""
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Have these blocks processed; the first attempt is 1, later ones are kept from other blocks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Self
 
 from blockwise.executor.base import Outcome
@@ -41,6 +41,9 @@ class InProcess:
         """Begin with nothing out."""
         self.cancel()
         self._capacity = 64 if len(stages) == 1 else 4
+
+    def expect(self, left: Mapping[str, int]) -> None:
+        """There is one process, whatever is left."""
 
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Queue the blocks."""

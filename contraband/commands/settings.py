@@ -85,7 +85,8 @@ def _shown_default(key: Key) -> str:
 
 def _is_open(key: Key) -> bool:
     """Whether a section is there if it is not given, each of its keys at its default."""
-    return key.section is not None and key.default is not None and not key.is_list
+    is_plain = key.default is None or isinstance(key.default, bool | int)  # a number may stand for a section
+    return key.section is not None and not is_plain and not key.is_list
 
 
 def _text(value: Any) -> str:

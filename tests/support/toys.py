@@ -64,6 +64,19 @@ class Smear(Stage):
             strike(self.faults, block.key, "after write")
 
 
+class SlowSmear(Smear):
+    """The same, and each block takes some time."""
+
+    seconds: float = 0.0
+
+    def parameters(self) -> dict[str, object]:
+        return {"factor": self.factor}
+
+    def process(self, block: Block, store: Store) -> None:
+        time.sleep(self.seconds)
+        super().process(block, store)
+
+
 class Blur(Stage):
     """Each voxel becomes the sum of itself and its six neighbours; what lies outside of the volume counts 0."""
 

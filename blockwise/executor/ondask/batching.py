@@ -17,6 +17,9 @@ WINDOW = 2000
 """Batches that are out at most, so that neither scheduler nor driver grows with the volume."""
 _TASK_S = 0.001
 """About what Dask needs for a task itself."""
+_AMPLE = 1.25
+_MARGIN_S = 2.0
+"""A block may take so much longer than the longest so far, and its worker ends so much later, at least."""
 _LIKELY = 20
 """So many times the longest block so far is still taken for work, not for a block that hangs."""
 
@@ -36,6 +39,20 @@ class Batching:
         before = seconds if self._seconds is None else self._seconds
         self._seconds = max(seconds, before + 0.1 * (seconds - before))
         self._longest = max(self._longest, seconds)
+
+    @property
+    def seconds(self) -> float | None:
+        """About how long a block takes; None as long as nothing is known."""
+        return self._seconds
+
+    @property
+    def longest_s(self) -> float:
+        """How long the longest block took so far."""
+        return self._longest
+
+    def needed_s(self) -> float:
+        """Seconds that a worker must still have before it begins a block; 0 as long as nothing is known."""
+        return _AMPLE * self._longest + _MARGIN_S if self._longest else 0.0
 
     def size(self) -> int:
         """Blocks in a batch; 1 as long as nothing is known."""

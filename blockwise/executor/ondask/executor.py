@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from blockwise.errors import one_line
+from blockwise.errors import WorkFailed, one_line
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.arrivals import Arrivals, Fetched
 from blockwise.executor.ondask.batching import LIMIT
 from blockwise.executor.ondask.lane import BlockBatch, Lane
+from blockwise.executor.ondask.losses import Loss, Losses
 from blockwise.executor.ondask.pool import Pool
 from blockwise.executor.ondask.silence import LOST_S
 from blockwise.stage import Stage
@@ -29,6 +31,7 @@ _MANY = 100
 
 @dataclass(frozen=True)
 class _Sent:
+    serial: int
     lane: Lane
     batch: BlockBatch
     at_s: float
@@ -69,6 +72,7 @@ class OnDask:
         self._arrivals = Arrivals(client)
         self._lanes: dict[str, Lane] = {}
         self._out: dict[int, _Sent] = {}
+        self._losses = Losses(self._pool.fate)
         self._serial = 0
 
     def check(self, stage: Stage) -> None:
@@ -91,6 +95,14 @@ class OnDask:
         lane = self._lanes[stage.name]
         return lane.batching.size() * lane.batching.window(self._pool.slots(lane.needs, self._places(lane)))
 
+    def expect(self, left: Mapping[str, int]) -> None:
+        """Have as many workers as the blocks that are left need. left: their numbers, by the name of the stage."""
+        seconds: dict[str, float] = defaultdict(float)
+        for name, blocks in left.items():
+            lane = self._lanes[name]
+            seconds["GPU" if lane.needs else ""] += blocks * lane.block_s(time.monotonic())
+        self._pool.follow(seconds)
+
     def submit(self, stage: Stage, keys: Sequence[int], attempt: int) -> None:
         """Queue the blocks, and send what workers have room for."""
         lane = self._lanes[stage.name]
@@ -105,11 +117,9 @@ class OnDask:
             lane.under_way = lane.is_busy
         ended = []
         for serial, result in self._arrivals.collect(timeout_s, len(self._out) > _MANY):
-            sent = self._out.pop(serial)
-            sent.lane.out.pop(serial, None)
-            ended.append((sent, result))
+            ended.append((self._out.pop(serial), result))
         # Durations are learnt from all that has ended before anything is sent, so that new batches have the right size.
-        outcomes = self._outcomes(ended)
+        outcomes = self._outcomes(ended) + self._settled()
         for lane in self._lanes.values():
             self._send(lane)
         return outcomes
@@ -122,6 +132,7 @@ class OnDask:
     def cancel(self) -> None:
         """Forget everything that is out; blocks being processed go on to their end."""
         self._arrivals.forget()
+        self._losses.forget()
         self._lanes = {}
         self._out = {}
 
@@ -135,17 +146,36 @@ class OnDask:
         if self.client.status != "running":
             return  # the blocks wait for the scheduler to come back, or for the run to lose its patience
         places = self._places(lane)
+        if places is not None and not places:
+            return  # the jobs of all workers soon end; others are on their way
         batches = lane.next_batches(self._pool.slots(lane.needs, places), self._pool.alive(lane.needs))
         if batches:
             self._send_batches(lane, batches, places)
 
     def _places(self, lane: Lane) -> list[str] | None:
-        """The workers to be used, if there are any; None: any.
+        """The workers to be used, empty if there are none at present; None: any.
 
-        As long as another stage of the chain keeps workers with a GPU busy, they are left to it.
+        As long as another stage of the chain keeps workers with a GPU busy, they are left to it. Those whose jobs end
+        before a block would are left alone, and replaced if no stage has any use for them.
         """
         scarce = {name for other in self._lanes.values() if other.under_way for name in other.needs}
-        return self._pool.without(scarce) or None if scarce and not lane.needs else None
+        places = self._pool.without(scarce) or None if scarce and not lane.needs else None
+        late = self._pool.late(lane.batching.needed_s())
+        if not late:
+            return places
+        self._check_walltime(lane)
+        shorter = [other.batching.needed_s() for other in self._lanes.values() if other.is_busy]
+        self._pool.release(self._pool.late(min(shorter, default=0.0)))
+        return [address for address in (places or self._pool.without(())) if address not in late]
+
+    def _check_walltime(self, lane: Lane) -> None:
+        """Raise WorkFailed if jobs are too short for a block: workers would come and go for ever."""
+        most = self._pool.walltime_s
+        if most is not None and lane.batching.needed_s() > most:
+            raise WorkFailed(
+                f"{lane.stage.name}: a block took {lane.batching.longest_s:.0f} s, and jobs end after {most:.0f} s; "
+                "what is finished is kept; raise cluster.walltime, or use smaller blocks"
+            )
 
     def _send_batches(self, lane: Lane, batches: Sequence[BlockBatch], places: list[str] | None) -> None:
         """All in one message, which is much cheaper than one each."""
@@ -167,6 +197,7 @@ class OnDask:
             [lane.packed] * count,
             [as_bytes(batch.keys) for batch in batches],
             [deadline_s] * count,
+            [lane.batching.needed_s()] * count,
             key=names,
             pure=False,
             # Dask must not try again by itself: it cannot tell which block of a batch was to blame, and counts no
@@ -178,7 +209,7 @@ class OnDask:
             allow_other_workers=places is not None,  # they may have died by then
         )
         for serial, batch, future in zip(serials, batches, futures, strict=True):
-            self._out[serial] = _Sent(lane, batch, now, deadline_s)
+            self._out[serial] = _Sent(serial, lane, batch, now, deadline_s)
             lane.out[serial] = batch
             self._arrivals.expect(serial, future)
 
@@ -188,6 +219,7 @@ class OnDask:
             if not isinstance(result, list):
                 outcomes += self._ended_badly(sent, result)
                 continue
+            sent.lane.out.pop(sent.serial, None)
             for outcome in result:
                 sent.lane.batching.learn(outcome.wall_seconds)
             # A batch ends when its time is used up: what it has not begun by then has not failed, and goes first.
@@ -203,18 +235,35 @@ class OnDask:
         # block's fault: `work` returns those as outcomes, so it could not even begin, and all blocks of the batch have
         # failed.
         if error is None:
-            return self._blame(sent, "the result was lost with its worker")
-        if isinstance(error, KilledWorker):
-            return self._blame(sent, f"worker {error.last_worker.address} died with the block (memory?)")
-        text = one_line(f"{type(error).__name__}: {error}")
-        if not isinstance(error, Exception) or type(error).__name__ in ("CancelledError", "FutureCancelledError"):
-            return self._blame(sent, text)
-        return [Outcome(key, False, text, stage=sent.lane.stage.name) for key in sent.batch.keys]
+            self._hold(sent, "the result was lost with its worker", "")
+        elif isinstance(error, KilledWorker):
+            worker = error.last_worker
+            self._hold(sent, f"worker {worker.address} died with the block (memory?)", str(worker.name))
+        else:
+            text = one_line(f"{type(error).__name__}: {error}")
+            if isinstance(error, Exception) and type(error).__name__ not in ("CancelledError", "FutureCancelledError"):
+                sent.lane.out.pop(sent.serial, None)
+                return [Outcome(key, False, text, stage=sent.lane.stage.name) for key in sent.batch.keys]
+            self._hold(sent, text, "")
+        return []
 
-    def _blame(self, sent: _Sent, why: str) -> list[Outcome]:
+    def _hold(self, sent: _Sent, why: str, worker: str) -> None:
+        """Keep a batch whose worker is gone until it is known why; it counts as out."""
         waited_s = time.monotonic() - sent.at_s
         if sent.batch.is_suspect and sent.deadline_s is not None and waited_s >= sent.deadline_s:
             why = f"did not end within {sent.deadline_s:.0f} s, so its worker was ended; its log shows where it was"
-        if not sent.batch.is_suspect:
-            log.warning("%s; its %d blocks are tried again one by one", why, len(sent.batch.keys))
-        return sent.lane.suspect(sent.batch, why)
+        self._losses.add(Loss(sent.serial, sent.lane, sent.batch, worker, why, waited_s))
+
+    def _settled(self) -> list[Outcome]:
+        """Outcomes of batches that were lost; a block counts as failed only if it was alone on its worker."""
+        outcomes: list[Outcome] = []
+        for verdict in self._losses.settled(self._pool.walltime_s):
+            loss = verdict.loss
+            loss.lane.out.pop(loss.serial, None)
+            if verdict.is_innocent:
+                loss.lane.acquit(loss.batch)
+                continue
+            if not loss.batch.is_suspect:
+                log.warning("%s; its %d blocks are tried again one by one", verdict.why, len(loss.batch.keys))
+            outcomes += loss.lane.suspect(loss.batch, verdict.why)
+        return outcomes

@@ -38,6 +38,8 @@ class Lane:
         """Whether there were blocks of it when blocks were last waited for; at first nobody knows."""
         self.out: dict[int, BlockBatch] = {}
         """Batches at workers, by their serial number."""
+        self.begun_s: float | None = None
+        """When the first was noticed to be out."""
         self._fresh: deque[int] = deque()
         self._single: deque[int] = deque()
         self._suspects: deque[int] = deque()
@@ -47,6 +49,14 @@ class Lane:
     def is_busy(self) -> bool:
         """Whether any block waits or is out."""
         return bool(self.out or self._fresh or self._single or self._suspects)
+
+    def block_s(self, now_s: float) -> float:
+        """About how long a block takes; as long as none has ended, how long the first has taken so far."""
+        if self.batching.seconds is not None:
+            return self.batching.seconds
+        if self.out and self.begun_s is None:
+            self.begun_s = now_s
+        return 0.0 if self.begun_s is None else now_s - self.begun_s
 
     def add(self, keys: Sequence[int], attempt: int) -> None:
         """Queue blocks."""
@@ -67,6 +77,13 @@ class Lane:
             return [Outcome(key, False, why, stage=self.stage.name) for key in batch.keys]
         self._suspects.extend(batch.keys)
         return []
+
+    def acquit(self, batch: BlockBatch) -> None:
+        """The worker was lost through no fault of these blocks: they go first, as if nothing had been."""
+        if batch.is_suspect:
+            self._suspects.extend(batch.keys)
+        else:
+            self.give_back(batch.keys)
 
     def next_batches(self, slots: int, alive: int) -> list[BlockBatch]:
         """What goes to the workers now; few at a time if blocks are cheap, so that many go in one message."""

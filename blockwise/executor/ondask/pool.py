@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blockwise.cluster.address import is_loopback
+from blockwise.cluster.batch.keeper import Keeper, keeper_of
+from blockwise.cluster.batch.keeping import Fate
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor.ondask.pauses import Pauses, load_of
+from blockwise.executor.ondask.remaining import METRIC
 from blockwise.executor.ondask.silence import LOST_S, Listener
 from blockwise.stage import Stage
 
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
 _SAY_S = 15.0
+_EARLY_S = 3.0
+"""What is known of a worker is so old at most; it would begin nothing more itself."""
 
 
 class Pool:
@@ -34,7 +39,10 @@ class Pool:
         """Needs that some worker had."""
         self._said_s = time.monotonic()
         self._promised = promised
+        self._keeper: Keeper | None = keeper_of(client)
         self._workers: dict[str, dict[str, Any]] = {}
+        self._ends: dict[str, float] = {}
+        """When the jobs of workers end, those that have a longest time."""
         self._asked_s = -_FRESH_S
 
     def alive(self, needed: Mapping[str, float]) -> int:
@@ -45,6 +53,10 @@ class Pool:
         count = sum(slots_of(worker, needed) > 0 for worker in there)
         if count:
             self._came.add(frozenset(needed))
+        elif self._keeper is not None:
+            if reason := self._keeper.over():
+                raise WorkFailed(f"{reason}; what is finished is kept; see the jobs' logs and run again")
+            return int(self._keeper.promises(needed))
         elif satisfies(self._promised, needed) and frozenset(needed) not in self._came:
             self._say_waiting(needed)
             return 1  # its job still waits in the queue of the batch system, for as long as that takes
@@ -55,6 +67,31 @@ class Pool:
         known = self._known().items()
         chosen = [worker for address, worker in known if places is None or address in places]
         return max(1, sum(slots_of(worker, needed) for worker in chosen))
+
+    def late(self, needed_s: float) -> set[str]:
+        """Addresses of the workers whose jobs end before a block would that needs so many seconds."""
+        self._known()
+        now = time.monotonic()
+        return {address for address, end_s in self._ends.items() if end_s - now < needed_s + _EARLY_S}
+
+    def release(self, addresses: Collection[str]) -> None:
+        """These workers can do nothing more before their jobs end."""
+        if self._keeper is not None:
+            self._keeper.release([str(self._workers[one].get("name")) for one in addresses if one in self._workers])
+
+    def fate(self, name: str) -> Fate | None:
+        """What became of a worker that died; None as long as its batch system may still say."""
+        return Fate("", False) if self._keeper is None else self._keeper.fate(name)
+
+    @property
+    def walltime_s(self) -> float | None:
+        """Seconds that the job of a worker may take, where that is known."""
+        return None if self._keeper is None else self._keeper.walltime_s
+
+    def follow(self, left: Mapping[str, float]) -> None:
+        """Have as many workers as the work that is left needs. left: its seconds, by group."""
+        if self._keeper is not None:
+            self._keeper.follow(left)
 
     def without(self, resources: Collection[str]) -> list[str]:
         """Addresses of the workers that have none of these resources."""
@@ -89,6 +126,8 @@ class Pool:
         if now - self._asked_s >= _FRESH_S:
             self._workers = self._ask()
             self._asked_s = now
+            told = {address: (worker.get("metrics") or {}).get(METRIC) for address, worker in self._workers.items()}
+            self._ends = {address: now + left_s for address, left_s in told.items() if left_s is not None}
             self._listener.look(self._workers)
             self._look_at_pauses(now)
         return self._workers

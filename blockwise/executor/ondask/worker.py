@@ -13,6 +13,7 @@ import numpy as np
 from distributed import get_worker
 from distributed.protocol.pickle import dumps, loads
 
+from blockwise.cluster.batch.walltime import left_s
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.batching import LONGEST_S, TARGET_S
 from blockwise.executor.ondask.watchdog import watchdog
@@ -42,10 +43,11 @@ def as_bytes(keys: Sequence[int]) -> bytes:
     return np.array(keys, np.int64).tobytes()
 
 
-def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None) -> bytes:
+def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None, needed_s: float = 0.0) -> bytes:
     """Process the blocks in order until the time of a batch is used up; returns the packed outcomes of those begun.
 
-    deadline_s: if a block takes longer, this process ends.
+    deadline_s: if a block takes longer, this process ends. needed_s: no block begins with less time left to the job
+    that this worker is in.
     """
     stage, grid = _stage(sent)
     store = _store(sent, os.getpid())
@@ -54,14 +56,17 @@ def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None)
     budget_s = LONGEST_S if isinstance(stage, Overlapping) else TARGET_S
     # No block begins after that time, so one alarm does for all of them.
     with watchdog().bounded(None if deadline_s is None else deadline_s + (budget_s if len(keys) > 1 else 0)):
-        return packed(list(run_blocks(stage, grid, _until(keys, budget_s), store, alone=alone)))
+        return packed(list(run_blocks(stage, grid, _until(keys, budget_s, needed_s), store, alone=alone)))
 
 
-def _until(keys: Sequence[int], seconds: float) -> Iterator[int]:
-    """The first key, and others as long as the time is not over."""
+def _until(keys: Sequence[int], seconds: float, needed_s: float) -> Iterator[int]:
+    """The first key, and others as long as the time is not over; none if the job ends too soon."""
     end = time.monotonic() + seconds
+    left = left_s()
+    last = float("inf") if left is None else time.monotonic() + left - needed_s
     for place, key in enumerate(keys):
-        if place and time.monotonic() > end:
+        now = time.monotonic()
+        if now > last or (place and now > end):
             return
         yield key
 

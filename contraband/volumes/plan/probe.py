@@ -56,7 +56,7 @@ def probe(settings: VolumeSettings) -> Forecast:
     after = _clock()
     cpu = max(0.0, after.cpu - trial.cpu_seconds)
     wall = max(0.0, ready - before.born + trial.warming_seconds + time.time() - ran)
-    slots = settings.cluster.workers * settings.cluster.threads if not settings.cluster.in_process else 1
+    slots = settings.cluster.most_workers * settings.cluster.threads if not settings.cluster.in_process else 1
     forecasts = [extrapolate(stage.grid(), trial.measured[stage.name], trial.slots(stage, slots)) for stage in line]
     return Forecast(len(trial.everything), slots, Startup(cpu, wall), tuple(forecasts))
 
@@ -89,7 +89,7 @@ class Trial:
         self.store = store
         self.executor = executor
         self.gpus = cluster.gpus
-        self.count = 1 if cluster.in_process else cluster.workers * cluster.threads
+        self.count = 1 if cluster.in_process else cluster.most_workers * cluster.threads
         self.grid = line[0].grid()
         more = max(2, self.count)
         keys = chosen_blocks(self.grid, self.count + more, list(_hashed(4 * (self.count + more))))

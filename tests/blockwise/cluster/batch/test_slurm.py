@@ -1,0 +1,233 @@
+"""Runs on a real SLURM; jobs end: cancelled, at their longest time, in a queue that stands still, without a driver."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from funlib.geometry import Roi
+
+from blockwise.arrays.volume import Volume, info, read
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
+from blockwise.engine.options import RunOptions
+from blockwise.engine.run import run_stages
+from blockwise.errors import BadInput, WorkFailed
+from blockwise.executor import InProcess, OnDask
+from blockwise.store import open_store
+from tests.faults.planned import attempts, plan
+from tests.support.paths import ROOT
+from tests.support.slurm import Slurm
+from tests.support.toys import SlowSmear, source_volume
+
+Watch = Callable[[int, int], None]
+"""Is told how many blocks are done, and how many there are."""
+
+
+def settings(folder: Path, **changes: object) -> Cluster:
+    """Two workers, for which the one node has room."""
+    given = {"kind": "slurm", "workers": 2, "memory": "400MB", "dashboard": False, "job_logs": str(folder / "jobs")}
+    return Cluster.parse({**given, **changes}, "cluster")
+
+
+def stage(folder: Path, blocks: int, seconds: float) -> SlowSmear:
+    """A stage of so many small blocks."""
+    source = source_volume(folder / "in.zarr" / "raw", (4, 4, 4 * blocks))
+    return SlowSmear(source=source, target=Volume(path=folder / "out.zarr" / "smear"), seconds=seconds)
+
+
+def run(folder: Path, cluster: Cluster, blocks: int, seconds: float, watch: Watch | None = None) -> str:
+    """Run the stage on a cluster; the checksum of what it wrote."""
+    smear = stage(folder, blocks, seconds)
+    store = open_store(f"sqlite:///{folder}/store.db")
+
+    def progress(name: str, done: int, total: int, note: str = "") -> None:
+        if watch is not None:
+            watch(done, total)
+
+    with open_cluster(cluster) as client, OnDask(client, store.url, batch_limit=1) as executor:
+        run_stages([smear], store, executor, RunOptions(progress=progress))
+    store.close()
+    return checksum(smear.target)
+
+
+def checksum(volume: Volume) -> str:
+    """Of all voxels."""
+    shape = info(volume).shape
+    return hashlib.sha256(read(volume, Roi((0, 0, 0), shape)).tobytes()).hexdigest()
+
+
+def undisturbed(folder: Path, blocks: int) -> str:
+    """The checksum of the same run in this process."""
+    folder.mkdir()
+    smear = stage(folder, blocks, 0.0)
+    store = open_store(f"sqlite:///{folder}/store.db")
+    with InProcess(store) as executor:
+        run_stages([smear], store, executor)
+    store.close()
+    return checksum(smear.target)
+
+
+class Once:
+    """Does something as soon as so many blocks are done, for each of these numbers once."""
+
+    def __init__(self, act: Callable[[], None], *when: int) -> None:
+        self.act = act
+        self.when = list(when)
+
+    def __call__(self, done: int, total: int) -> None:
+        while self.when and done >= self.when[0]:
+            self.when.pop(0)
+            self.act()
+
+
+def test_a_run_on_slurm_leaves_no_job_behind(slurm: Slurm, tmp_path):
+    """It gives what a run in one process gives; afterwards the queue is empty."""
+    assert run(tmp_path, settings(tmp_path), 6, 0.1) == undisturbed(tmp_path / "here", 6)
+    slurm.wait_until_empty(10)
+
+
+def test_all_jobs_may_be_cancelled_twice(slurm: Slurm, tmp_path, caplog):
+    """They are submitted again, the result is the same, and each lost worker is told with its cause."""
+    cancel = Once(lambda: slurm.cancel(*slurm.jobs()), 5, 15)
+    assert run(tmp_path, settings(tmp_path), 25, 0.3, cancel) == undisturbed(tmp_path / "here", 25)
+    assert not cancel.when
+    assert caplog.text.count("is lost, job") >= 2
+    assert "ended: cancelled (CANCELLED" in caplog.text
+    assert "attempt" not in caplog.text  # nobody was blamed
+    slurm.wait_until_empty(10)
+
+
+def test_a_partition_that_is_down_is_waited_for(slurm: Slurm, tmp_path, caplog):
+    """Jobs that are gone are submitted all the same, what the queue says is told, and it goes on when it is up."""
+
+    def interrupt() -> None:
+        slurm.partition("DOWN")
+        slurm.cancel(*slurm.jobs())
+
+    watch = Once(interrupt, 5)
+    up = threading.Timer(40, slurm.partition, ("UP",))
+    up.start()
+    assert run(tmp_path, settings(tmp_path), 12, 0.3, watch) == undisturbed(tmp_path / "here", 12)
+    up.join()
+    assert "the queue says: 2 PENDING (PartitionDown)" in caplog.text
+
+
+def test_a_block_is_not_begun_that_would_be_cut_off(slurm: Slurm, tmp_path, caplog):
+    """With jobs of one minute and blocks of four seconds: every block begins once only, and jobs follow each other."""
+    smear = stage(tmp_path, 34, 4.0).model_copy(update={"faults": tmp_path / "faults"})
+    plan(tmp_path / "faults", {})
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    cluster = settings(tmp_path, walltime="00:01:00")
+    with open_cluster(cluster) as client, OnDask(client, store.url) as executor:
+        run_stages([smear], store, executor)
+        numbers = {str(worker["name"]) for worker in client.scheduler_info(n_workers=-1)["workers"].values()}
+    store.close()
+    assert checksum(smear.target) == undisturbed(tmp_path / "here", 34)
+    assert set(attempts(tmp_path / "faults").values()) == {1}
+    assert not numbers & {"slurm-1", "slurm-2"}
+    assert "is lost" not in caplog.text
+
+
+def test_blocks_longer_than_a_job_end_the_run_with_a_line(slurm: Slurm, tmp_path):
+    """Workers would come and go for ever."""
+    with pytest.raises(WorkFailed, match=r"a block took .* s, and jobs end after 6 s; .*walltime"):
+        run(tmp_path, settings(tmp_path, walltime="00:00:06"), 8, 5.0)
+    slurm.wait_until_empty(10)
+
+
+class Enough(Exception):
+    """Ends a run that has shown what it should."""
+
+
+def test_workers_follow_the_work_that_is_left(slurm: Slurm, tmp_path):
+    """Of one to three workers one comes at first, and three when blocks have shown how long they take."""
+    counts = []
+
+    def watch(done: int, total: int) -> None:
+        counts.append(len(slurm.jobs()))
+        if counts[-1] == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        run(tmp_path, settings(tmp_path, workers={"min": 1, "max": 3}), 60, 4.0, watch)
+    assert counts[0] == 1
+    slurm.wait_until_empty(10)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.blockwise.cluster.batch.test_slurm import run, settings
+folder = Path(sys.argv[1])
+def watch(done, total):
+    if done >= 3:
+        print("ready", flush=True)
+if __name__ == "__main__":
+    run(folder, settings(folder, workers=3), 60, 0.5, watch)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_no_job_outlives_its_driver(slurm: Slurm, tmp_path, how):
+    """Ctrl-C cancels all; of a driver that was killed, workers end by themselves within a minute, and jobs that were
+    still in the queue end as soon as they start. The next run goes on from there."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    if how == signal.SIGKILL:  # what is cancelled now is submitted again, and waits
+        slurm.partition("DOWN")
+        slurm.cancel(slurm.jobs("RUNNING")[0])
+        slurm.wait_for_pending(20)
+    process.send_signal(how)
+    process.wait(60)
+    slurm.partition("UP")
+    took_s = slurm.wait_until_empty(60)
+    if how == signal.SIGINT:
+        assert took_s < 10
+    assert run(tmp_path, settings(tmp_path), 60, 0.0) == undisturbed(tmp_path / "here", 60)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"queue": "nosuch"}, "slurm takes no jobs .*invalid partition"),
+        ({"prologue": ["exit 3"]}, r"slurm jobs end without becoming a worker, 3 times in a row .*FAILED"),
+    ],
+)
+def test_jobs_that_cannot_work_are_refused_with_the_words_of_slurm(slurm: Slurm, tmp_path, changes, words):
+    """In one line, after a few tries."""
+    with (
+        pytest.raises(BadInput, match=f"(?i){words}") as raised,
+        open_cluster(settings(tmp_path, **changes)),
+    ):
+        pass
+    assert "\n" not in str(raised.value)
+    slurm.wait_until_empty(10)
+
+
+def test_two_hundred_blocks_survive_ten_cancelled_jobs(slurm: Slurm, tmp_path):
+    """One job after the other is cancelled in the middle, and the result is that of an undisturbed run."""
+    cancelled: list[str] = []
+
+    def cancel() -> None:
+        running = slurm.jobs("RUNNING")
+        if running:
+            cancelled.append(running[0])
+            slurm.cancel(running[0])
+
+    watch = Once(cancel, *range(15, 195, 18))
+    assert run(tmp_path, settings(tmp_path), 200, 0.1, watch) == undisturbed(tmp_path / "here", 200)
+    assert len(set(cancelled)) == 10
