@@ -16,6 +16,7 @@ from blockwise.errors import BadInput, one_line
 
 if TYPE_CHECKING:
     from distributed import Client
+    from distributed.security import Security
 
 _CONNECT_S = 3
 _GREETING_S = 2
@@ -24,19 +25,22 @@ _ANSWER_S = 6
 _JOIN_S = 10
 
 
-def joined(address: str) -> Client:
-    """A client of the scheduler at an address; BadInput within 15 s if none answers there."""
+def joined(address: str, security: Security | None = None) -> Client:
+    """A client of the scheduler at an address; BadInput within 15 s if none answers there.
+
+    security: certificates; None: those of Dask's configuration, if there are any.
+    """
     from distributed import Client
 
-    check_scheduler(address)
+    check_scheduler(address, security)
     with muted():
         try:
-            return Client(address, timeout=_JOIN_S, set_as_default=False)
+            return Client(address, timeout=_JOIN_S, set_as_default=False, security=security)
         except Exception as error:  # a scheduler of another version fails in its own ways
             raise _no_scheduler(address, one_line(str(error)) or type(error).__name__) from None
 
 
-def check_scheduler(address: str) -> None:
+def check_scheduler(address: str, security: Security | None = None) -> None:
     """Raise BadInput unless a Dask scheduler answers at the address; takes some seconds at most.
 
     Dask's own client waits for ever for a server that is none, and gives up on others only after minutes.
@@ -48,7 +52,7 @@ def check_scheduler(address: str) -> None:
             raise _no_scheduler(address, reason)
     with muted(), ThreadPoolExecutor(1) as thread:  # a notebook has a running loop in the main thread
         try:
-            kind = thread.submit(asyncio.run, _kind(address)).result()
+            kind = thread.submit(asyncio.run, _kind(address, security)).result()
         except TimeoutError:
             raise _no_scheduler(address, f"no answer within {_ANSWER_S} s; something else listens there") from None
         except Exception as error:
@@ -86,13 +90,13 @@ def _look(host: str, port: int) -> str:
     return "a web server is there" if said.startswith(b"HTTP/") else ""
 
 
-def _kind(address: str) -> Coroutine[Any, Any, str]:
+def _kind(address: str, security: Security | None) -> Coroutine[Any, Any, str]:
     """What a Dask server says that it is."""
     from distributed.core import rpc
     from distributed.security import Security
 
     async def ask() -> str:
-        given = Security().get_connection_args("client")
+        given = (security or Security()).get_connection_args("client")
         async with rpc(address, timeout=_ANSWER_S, connection_args=given) as server:
             return str((await server.identity())["type"])
 

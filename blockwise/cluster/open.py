@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from blockwise.cluster.batch import scripts
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
+from blockwise.cluster.certificates import configuration_of, given_security, private_folder, security_of
 from blockwise.cluster.configuration import chosen, import_dask, not_started
 from blockwise.cluster.handles import allow_files
 from blockwise.cluster.interrupts import deferred, not_inherited
 from blockwise.cluster.joining import joined
 from blockwise.cluster.quiet import muted
-from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster
+from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster, Tls
 from blockwise.cluster.spawning import check_may_start, without_main
 from blockwise.errors import BadInput
 
@@ -54,7 +55,8 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
     with ExitStack() as stack:
         stack.enter_context(dask.config.set({**chosen(is_own), **_environment(settings)}))
         if settings.address is not None:
-            client = stack.enter_context(_quiet_client(joined(settings.address)))
+            security = given_security(settings.tls) if isinstance(settings.tls, Tls) else None
+            client = stack.enter_context(_quiet_client(joined(settings.full_address or "", security)))
         else:
             allow_files(settings.most_workers)
             with deferred():
@@ -98,7 +100,7 @@ def _cluster(settings: Cluster, stack: ExitStack) -> Any:
     if settings.kind in BATCH_SYSTEMS:
         return _batch_cluster(settings, stack)
     if settings.kind == "ssh":
-        return _ssh_cluster(settings)
+        return _ssh_cluster(settings, stack)
     check_may_start()
     stack.enter_context(without_main())
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
@@ -112,6 +114,8 @@ def _batch_cluster(settings: Cluster, stack: ExitStack) -> Any:
         scheduler_options=_scheduler_options(settings),
         interface=settings.interface,
         loop=stack.enter_context(_loop()),
+        security=security_of(settings),
+        shared_temp_directory=str(stack.enter_context(private_folder(settings))),
         **scripts.options(settings, ""),
     )
     cluster.keeper = Keeper(cluster, settings)
@@ -209,11 +213,16 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _ssh_cluster(settings: Cluster) -> Any:
+def _ssh_cluster(settings: Cluster, stack: ExitStack) -> Any:
     if importlib.util.find_spec("asyncssh") is None:
         raise BadInput("cluster.kind", "ssh needs the package asyncssh", todo="pip install asyncssh")
+    import dask
     from distributed import SSHCluster
 
+    security = security_of(settings)
+    if security is not None:  # remote processes take over Dask's configuration, and nothing else
+        folder = stack.enter_context(private_folder(settings))
+        stack.enter_context(dask.config.set(configuration_of(security, folder)))
     options = {"nthreads": settings.threads, "memory_limit": settings.memory or "auto"}
     return SSHCluster(
         list(settings.hosts),

@@ -32,12 +32,31 @@ class WorkerRange(Settings):
         return self
 
 
+class Tls(Settings):
+    """Certificates of the user's own, for all roles."""
+
+    ca: Place
+    """PEM file of the authority that has signed the certificates of all who may take part."""
+    cert: Place
+    """PEM file of the certificate."""
+    key: Place
+    """PEM file of its key, which only the user should be able to read."""
+
+
 def _number_or_range(value: object) -> int | WorkerRange:
     """Either, with one message for both, where pydantic would tell what is wrong with each."""
     if isinstance(value, WorkerRange | Mapping):
         return _parsed(WorkerRange, value)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError("must be a number greater than 0, or a range such as {min: 2, max: 64}")
+    return value
+
+
+def _files_or_not(value: object) -> bool | Tls:
+    if isinstance(value, Tls | Mapping):
+        return _parsed(Tls, value)
+    if not isinstance(value, bool):
+        raise ValueError("must be true, false, or files such as {ca: ca.pem, cert: cert.pem, key: key.pem}")
     return value
 
 
@@ -54,6 +73,7 @@ def _parsed[Section: Settings](kind: type[Section], value: Section | Mapping[str
 
 
 Workers = Annotated[Positive | WorkerRange, PlainValidator(_number_or_range)]
+Certificates = Annotated[bool | Tls, PlainValidator(_files_or_not)]
 
 
 class Cluster(Settings):
@@ -86,6 +106,12 @@ class Cluster(Settings):
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""
     address: Annotated[str | None, AfterValidator(scheduler_address)] = None
     """Scheduler to join, such as tcp://host:8786; all settings that start workers are then unused."""
+    tls: Certificates = True
+    """Who may talk to scheduler and workers on other machines. true: those with certificates made for the run (at an
+    address: with those of Dask's own configuration); {ca: FILE, cert: FILE, key: FILE}: those with such; false: all."""
+    shared_folder: Place | None = None
+    """Folder that all machines see, where the certificates of a run are kept while it goes on, readable by nobody else;
+    null: the home folder, or dask-jobqueue's shared-temp-directory."""
     hosts: tuple[str, ...] = ()
     """For ssh: the first runs the scheduler, the others the workers."""
     dashboard: bool | Annotated[int, Field(ge=0, le=65535)] = True
@@ -132,6 +158,13 @@ class Cluster(Settings):
             wrong = [line for line in (*self.directives, *(self.gpu_directives or ())) if "=" not in line]
             if wrong:
                 raise ValueError(f"directives for htcondor read 'name = value', got {wrong[0]!r}")
+
+    @property
+    def full_address(self) -> str | None:
+        """The scheduler to join, with the scheme that certificates make necessary."""
+        if self.address is None or not isinstance(self.tls, Tls):
+            return self.address
+        return self.address.replace("tcp://", "tls://", 1)
 
     @property
     def most_workers(self) -> int:

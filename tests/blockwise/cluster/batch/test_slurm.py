@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -11,6 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from distributed import Client
+from distributed.core import rpc
+from distributed.security import Security
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info, read
@@ -216,6 +221,37 @@ def test_jobs_that_cannot_work_are_refused_with_the_words_of_slurm(slurm: Slurm,
         pass
     assert "\n" not in str(raised.value)
     slurm.wait_until_empty(10)
+
+
+def test_strangers_get_neither_into_the_scheduler_nor_into_a_worker(slurm: Slurm, tmp_path):
+    """Without the certificates of the run, which only the user can read, nobody is let in."""
+    with open_cluster(settings(tmp_path, shared_folder=str(tmp_path / "shared"))) as client:
+        (worker,) = list(client.scheduler_info(n_workers=-1)["workers"])[:1]
+        address = client.scheduler.address
+        assert address.startswith("tls://")
+        assert worker.startswith("tls://")
+        for stranger in (None, Security.temporary()):
+            for scheme in ("tls://", "tcp://"):
+                with pytest.raises((OSError, TimeoutError, RuntimeError, TypeError, ValueError)):
+                    Client(address.replace("tls://", scheme), timeout=3, security=stranger, set_as_default=False)
+                with pytest.raises((OSError, TimeoutError, RuntimeError, TypeError, ValueError)):
+                    asyncio.run(identity(worker.replace("tls://", scheme), stranger))
+        assert asyncio.run(identity(worker, client.security))["type"] == "Worker"
+        (folder,) = (tmp_path / "shared").iterdir()
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        found = list(folder.iterdir())
+        assert len(found) == 3
+        assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
+        assert not any("PRIVATE KEY" in path.read_text() for path in (tmp_path / "jobs").iterdir())
+    assert not folder.exists()
+
+
+async def identity(address: str, security: Security | None) -> dict[str, object]:
+    """What a Dask server says of itself, if it lets us in."""
+    given = None if security is None else security.get_connection_args("client")
+    async with rpc(address, timeout=3, connection_args=given) as server:
+        found: dict[str, object] = await asyncio.wait_for(server.identity(), 5)
+    return found
 
 
 def test_two_hundred_blocks_survive_ten_cancelled_jobs(slurm: Slurm, tmp_path):
