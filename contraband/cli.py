@@ -50,6 +50,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": volumes.evaluate,
     "plan": volumes.plan,
     "status": volumes.status,
+    "log": upkeep.log,
     "clean": upkeep.clean,
     "audit": volumes.audit,
     "view": volumes.view,

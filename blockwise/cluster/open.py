@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from blockwise.cluster.batch import scripts
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
+from blockwise.cluster.batch.scripts import ENDINGS
 from blockwise.cluster.certificates import configuration_of, given_security, private_folder, security_of
 from blockwise.cluster.configuration import chosen, import_dask, not_started
 from blockwise.cluster.handles import allow_files
@@ -170,6 +171,7 @@ def _local_cluster(settings: Cluster, folder: str, loop: Any) -> Any:
                 "memory_limit": _memory_limit(settings),
                 "silence_logs": logging.ERROR,
                 "preload": [_PRELOAD],
+                "preload_nanny": [ENDINGS],
                 **_gpu_of(place, settings),
             },
         }

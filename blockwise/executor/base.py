@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, Self
 
 from blockwise.stage import Stage
@@ -35,6 +36,9 @@ class Executor(Protocol):
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker can ever process this stage; harmless."""
+
+    def keep_logs(self, folder: Path) -> None:
+        """Keep what is logged within blocks in this folder, by stage; see `blocklog`."""
 
     def start(self, *stages: Stage) -> None:
         """Get ready for the blocks of these stages, in the order of the line; nothing is out."""

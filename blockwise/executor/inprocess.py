@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.overlap import run_blocks
 from blockwise.grid import Grid
 from blockwise.stage import Stage
@@ -32,6 +34,10 @@ class InProcess:
 
     def check(self, stage: Stage) -> None:
         """This process is taken to have what any stage needs."""
+
+    def keep_logs(self, folder: Path) -> None:
+        """Keep what is logged within blocks in this folder."""
+        block_log().into(folder)
 
     def capacity(self, stage: Stage) -> int:
         """Some, as one after the other is processed; few in a chain, so that the next stage has its turn."""
@@ -89,5 +95,6 @@ class InProcess:
 
     def __exit__(self, *error: object) -> None:
         self.cancel()
+        block_log().into(None)
         if self._own:
             self._store.close()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
 from blockwise.grid import Block, Grid, unpack
@@ -124,10 +125,12 @@ def _attempt(step: Callable[..., Any], block: Block, *more: Any) -> _Step:
     value = None
     error = ""
     try:
-        value = step(block, *more)
+        with block_log().of_block(block.stage, block.key):
+            value = step(block, *more)
     except KeyboardInterrupt:
         raise
     except BaseException as raised:  # user code may call sys.exit, and extensions panic
         error = describe(raised)
-        log.warning("%s: block %s failed: %s", block.stage, unpack(block.key), last_line(error))
+        with block_log().of_block(block.stage, block.key):
+            log.warning("%s: block %s failed: %s", block.stage, unpack(block.key), last_line(error))
     return _Step(value, error, time.thread_time() - cpu)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from blockwise.executor.base import Outcome
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
 from blockwise.grid import Grid, unpack
 from blockwise.stage import Stage
@@ -36,12 +37,14 @@ def run_block(stage: Stage, grid: Grid, key: int, store: Store, *, alone: bool =
     reset_peak_rss()
     wall, cpu = time.perf_counter(), clock()
     try:
-        stage.process(grid.block_at(key), store)
+        with block_log().of_block(stage.name, key):
+            stage.process(grid.block_at(key), store)
     except KeyboardInterrupt:
         raise
     except BaseException as raised:  # user code may call sys.exit, and extensions panic
         error = describe(raised)
-        log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error))
+        with block_log().of_block(stage.name, key):
+            log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error))
     return Outcome(key, not error, error, time.perf_counter() - wall, clock() - cpu, peak_rss_bytes(), stage.name)
 
 

@@ -1,4 +1,4 @@
-"""Commands that look after what runs have left: clean."""
+"""Commands that look after what runs have left: clean, log."""
 
 from __future__ import annotations
 
@@ -37,3 +37,25 @@ def clean(
         remove(found)
     removed = [str(path) for path in found.made] if wanted else []
     emit(as_json, {"removed": removed, "kept": [str(path) for path in found.others]})
+
+
+def log(
+    settings_file: SettingsFile,
+    block: Annotated[str, typer.Option("--block", metavar="Z,Y,X", help="The block, counted in blocks from 0.")],
+    stage: Annotated[str | None, typer.Option("--stage", help="Only of this stage.")] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what was logged of one block in each stage, and how it failed if it did.
+
+    Example: contraband log configs/gala.yaml --block 3,0,7 --stage edges
+    """
+    from contraband.volumes.blocklogs import block_logs, log_lines, place_of
+    from contraband.volumes.line import stages
+
+    place = place_of(block)
+    settings = interface.load_settings(settings_file, assignments or ())
+    found = block_logs(settings, stages(settings), place, stage)
+    for line in log_lines(found):
+        typer.echo(line)
+    emit(as_json, {"stages": found})

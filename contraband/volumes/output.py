@@ -84,6 +84,11 @@ class Output:
         """Who runs, and where its dashboard is, while a run goes on."""
         return self.path / ".dashboard"
 
+    @property
+    def logs(self) -> Path:
+        """What was logged within blocks, by stage."""
+        return self.path / "logs"
+
     def contents(self) -> list[Path]:
         """What lies in it, segmentations one by one; not the files that make it an output, nor its lock."""
         found = []
@@ -96,7 +101,7 @@ class Output:
         """Whether only a run makes something of that name."""
         if path.parent.name == "segments":
             return _is_number(path.name)
-        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.dashboard)
+        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.dashboard, self.logs)
         return path in sure or path.name.endswith(PARTIAL)
 
     def may_predict(self, path: Path) -> bool:

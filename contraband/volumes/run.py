@@ -57,6 +57,7 @@ def execute(
             noted_dashboard(settings, executor),
             reported(output, results),
         ):
+            executor.keep_logs(output.logs.absolute())
             run_examined(flight, store, executor, wanted)
             tidy(output.path, results)
     return results

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import time
 from pathlib import Path
 from typing import ClassVar
@@ -15,6 +18,8 @@ from blockwise.stage import Stage
 from blockwise.store.base import Store
 from blockwise.store.table import Table
 from tests.faults.planned import strike
+
+log = logging.getLogger("tests.toys")
 
 SUMS = Table("sums", np.dtype(np.int64), "smear")
 COUNTS = Table("counts", np.dtype(np.int64), "count")
@@ -152,6 +157,35 @@ class Idle(Stage):
             strike(self.faults, block.key, "before write")
         if self.seconds:
             time.sleep(self.seconds)
+
+
+class Talks(Idle):
+    """Logs its block's key twice; and once more before a fault strikes."""
+
+    def process(self, block: Block, store: Store) -> None:
+        log.info("at work on %d", block.key)
+        log.debug("too much on %d", block.key)
+        super().process(block, store)
+        log.warning("strange in %d", block.key)
+
+
+class Ends(Idle):
+    """Its first block ends the process at the first attempt."""
+
+    how: str
+    once: Path
+
+    def process(self, block: Block, store: Store) -> None:
+        if block.key or self.once.exists():
+            return
+        self.once.write_text("")
+        if self.how == "signal":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "exit":
+            os._exit(3)
+        eaten = [np.ones(10_000_000) for _ in range(5)]
+        time.sleep(30)
+        assert eaten
 
 
 def source_volume(path: Path, shape: Voxels = (8, 9, 10)) -> Volume:

@@ -36,6 +36,8 @@ _GPU_DIRECTIVES = {
 _DISK = "2GB"
 """HTCondor wants to know; workers write nothing beside their logs."""
 _PRELOAD = "blockwise.executor.ondask.remaining"
+ENDINGS = "blockwise.executor.ondask.endings"
+"""What workers and their nannies load first."""
 _TOO_LATE = "import socket; socket.create_connection(('{host}', {port}), 20).close()"
 _DEATH_S = 45
 """A worker without a scheduler ends itself after so long."""
@@ -86,7 +88,7 @@ def options(settings: Cluster, group: str, scheduler: str = "") -> dict[str, Any
         "memory": settings.memory,
         "job_extra_directives": directives,
         "job_script_prologue": _prologue(settings, scheduler),
-        "worker_extra_args": ["--preload", _PRELOAD, *resources],
+        "worker_extra_args": ["--preload", _PRELOAD, "--preload-nanny", ENDINGS, *resources],
         "job_name": "blockwise-gpu" if has_gpu else "blockwise",
         "death_timeout": _DEATH_S,
         "log_directory": None if settings.job_logs is None else str(settings.job_logs.absolute()),
@@ -124,9 +126,10 @@ def _prologue(settings: Cluster, scheduler: str) -> list[str]:
     lines = [f"export {name}={settings.threads}" for name in THREAD_VARIABLES]
     if settings.threads == 1:  # see `open._environment`
         lines.append("export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False")
+    lines.append(f"export {BEGAN}=`date +%s`")  # backquotes, as HTCondor takes $(...) for its own
     allowed_s = walltime_s(settings)
-    if allowed_s is not None:  # backquotes, as HTCondor takes $(...) for its own
-        lines += [f"export {BEGAN}=`date +%s`", f"export {ALLOWED}={allowed_s:.0f}"]
+    if allowed_s is not None:
+        lines.append(f"export {ALLOWED}={allowed_s:.0f}")
     if scheduler:
         found = urlsplit(scheduler)
         test = _TOO_LATE.format(host=found.hostname, port=found.port)

@@ -8,12 +8,14 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from blockwise.errors import WorkFailed, one_line
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.arrivals import Arrivals, Fetched
 from blockwise.executor.ondask.batching import LIMIT
+from blockwise.executor.ondask.endings import tell_endings
 from blockwise.executor.ondask.lane import BlockBatch, Lane
 from blockwise.executor.ondask.losses import Loss, Losses
 from blockwise.executor.ondask.pool import Pool
@@ -74,6 +76,11 @@ class OnDask:
         self._out: dict[int, _Sent] = {}
         self._losses = Losses(self._pool.fate)
         self._serial = 0
+        self._logs: Path | None = None
+
+    def keep_logs(self, folder: Path) -> None:
+        """Keep what is logged within blocks in this folder, which all workers see; from the next start on."""
+        self._logs = folder
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker has the resources, or the store cannot be reached from one."""
@@ -86,7 +93,7 @@ class OnDask:
         self.cancel()
         token = uuid.uuid4().hex[:8]
         self._lanes = {
-            stage.name: Lane(stage, pack_stage(stage, self._url, token), place, self._limit)
+            stage.name: Lane(stage, pack_stage(stage, self._url, token, self._logs), place, self._limit)
             for place, stage in enumerate(stages)
         }
 
@@ -137,6 +144,7 @@ class OnDask:
         self._out = {}
 
     def __enter__(self) -> Self:
+        tell_endings(self.client)
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from distributed.protocol.pickle import dumps, loads
 
 from blockwise.cluster.batch.walltime import left_s
 from blockwise.executor.base import Outcome
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.ondask.batching import LONGEST_S, TARGET_S
 from blockwise.executor.ondask.watchdog import watchdog
 from blockwise.executor.overlap import run_blocks
@@ -31,11 +33,13 @@ class PackedStage:
     url: str = field(repr=False)
     token: str
     """Another one for every start of a stage, so that workers keep nothing from one to the next."""
+    logs: str = ""
+    """Folder where what is logged within blocks is kept; empty: nowhere."""
 
 
-def pack_stage(stage: Stage, url: str, token: str) -> PackedStage:
-    """The stage and its store, fit to be sent."""
-    return PackedStage(dumps((stage, stage.grid())), url, token)
+def pack_stage(stage: Stage, url: str, token: str, logs: Path | None) -> PackedStage:
+    """The stage and its store, fit to be sent. logs: folder where what is logged within blocks is kept."""
+    return PackedStage(dumps((stage, stage.grid())), url, token, "" if logs is None else str(logs))
 
 
 def as_bytes(keys: Sequence[int]) -> bytes:
@@ -51,6 +55,7 @@ def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None,
     """
     stage, grid = _stage(sent)
     store = _store(sent, os.getpid())
+    block_log().into(Path(sent.logs) if sent.logs else None, is_worker=True)
     alone = get_worker().state.nthreads == 1
     keys = np.frombuffer(packed_keys, np.int64).tolist()
     budget_s = LONGEST_S if isinstance(stage, Overlapping) else TARGET_S
