@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import ssl
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from blockwise.cluster.settings import Cluster, Tls
 from blockwise.errors import BadInput, one_line
@@ -65,7 +69,9 @@ def private_folder(settings: Cluster) -> Iterator[Path]:
     base = settings.shared_folder or Path(os.path.expandvars(str(told or "~"))).expanduser()
     try:
         base.mkdir(parents=True, exist_ok=True)
-        found = tempfile.TemporaryDirectory(prefix=".blockwise-", dir=base, ignore_cleanup_errors=True)
+        _remove_left(base)
+        prefix = f"{_prefix()}{os.getpid()}-"
+        found = tempfile.TemporaryDirectory(prefix=prefix, dir=base, ignore_cleanup_errors=True)
     except OSError as error:
         raise BadInput(
             "cluster.shared_folder",
@@ -74,6 +80,18 @@ def private_folder(settings: Cluster) -> Iterator[Path]:
         ) from None
     with found as path:  # Python makes such folders with the mode 0700
         yield Path(path)
+
+
+def _prefix() -> str:
+    return f".blockwise-{socket.gethostname()}-"
+
+
+def _remove_left(base: Path) -> None:
+    """Remove the folders of runs on this machine that were killed."""
+    for path in base.glob(f"{_prefix()}*"):
+        pid = path.name.removeprefix(_prefix()).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def configuration_of(security: Security, folder: Path) -> dict[str, Any]:

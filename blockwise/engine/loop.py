@@ -84,9 +84,8 @@ class Loop:
                 self._hand_out(schedule, place)
             if not schedule.out:
                 raise WorkFailed(f"{name}: no block may run, yet not all are done")
-            self.executor.expect(
-                {job.stage.name: one.left for job, one in zip(self.jobs, schedule.stages, strict=True)}
-            )
+            pairs = zip(self.jobs, schedule.stages, strict=True)
+            self.executor.expect({job.stage.name: state.left for job, state in pairs})
             self._settle(schedule, self.executor.collect(_POLL_S))
             if self.executor.workers_alive():
                 alive_s = time.monotonic()

@@ -78,10 +78,6 @@ class Keeper:
         """Whether workers with these resources are there, or will come."""
         return any(self._keeping.promises(group) for group in self._groups_with(needed))
 
-    def summary(self) -> str:
-        """How many workers there are, how many are wanted, and what the queue says."""
-        return self._keeping.summary()
-
     def fate(self, name: str) -> Fate | None:
         """What became of a worker that is gone; None as long as that may still be found out."""
         return self._keeping.fate(time.monotonic(), name)

@@ -67,6 +67,8 @@ class Fate:
     words: str
     is_innocent: bool
     """Whether what ran there has nothing to do with it."""
+    is_cut_off: bool = False
+    """Whether its job has reached its longest time."""
 
 
 @dataclass
@@ -209,7 +211,8 @@ class Keeping:
 
     def _fate(self, now_s: float, job: BatchJob) -> Fate | None:
         if job.state.phase == "ended":
-            return Fate(job.state.words, job.state.cause in ELSEWHERE or job.is_released)
+            cause = job.state.cause
+            return Fate(job.state.words, cause in ELSEWHERE or job.is_released, cause == "walltime")
         if job.left_s is None:  # the scheduler knew before we did, or its nanny has started it again already
             job.doubted_s = now_s if job.doubted_s is None else job.doubted_s
             if now_s - job.doubted_s < _DOUBT_S:

@@ -36,11 +36,12 @@ def seconds_of(walltime: str | None, kind: str) -> float | None:
 
 
 def left_s() -> float | None:
-    """Seconds until the job in which this process runs is ended; None if it is none, or has no limit."""
+    """Seconds until the job of this worker is ended; None if no run has submitted it, or it has no limit."""
+    if not _is_number(os.environ.get(BEGAN, "")):
+        return None  # a worker on this machine may run in a job of the user's
     ends = [float(os.environ[name]) for name in _ENDS if _is_number(os.environ.get(name, ""))]
-    began, allowed = os.environ.get(BEGAN, ""), os.environ.get(ALLOWED, "")
-    if _is_number(began) and _is_number(allowed):
-        ends.append(float(began) + float(allowed))
+    if _is_number(allowed := os.environ.get(ALLOWED, "")):
+        ends.append(float(os.environ[BEGAN]) + float(allowed))
     return min(ends) - time.time() if ends else None
 
 

@@ -61,7 +61,7 @@ class Losses:
                 continue
             why = f"{loss.why} ({fate.words})" if fate.words else loss.why
             # A block that had nearly all the time that a job may take would be cut off again and again.
-            too_long = walltime_s is not None and loss.waited_s >= _NEARLY * walltime_s
+            too_long = fate.is_cut_off and walltime_s is not None and loss.waited_s >= _NEARLY * walltime_s
             found.append(Verdict(loss, why, fate.is_innocent and not too_long))
         self._held = held
         return found

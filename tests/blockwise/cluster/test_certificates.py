@@ -117,6 +117,18 @@ def test_the_folder_of_a_run_is_readable_by_nobody_else(tmp_path):
     assert not folder.exists()
 
 
+def test_the_folder_of_a_killed_run_goes_with_the_next_one(tmp_path):
+    """Keys of a run that is over are of no use to anybody; those of a run that goes on stay."""
+    cluster = Cluster(kind="slurm", memory="1GB", shared_folder=tmp_path)
+    with private_folder(cluster) as here:
+        left = here.with_name(here.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-"))
+        left.mkdir()
+        (left / "key.pem").write_text("")
+        with private_folder(cluster):
+            assert here.exists()
+            assert not left.exists()
+
+
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     """With the key that names another one."""
     (tmp_path / "file").write_text("")

@@ -183,7 +183,7 @@ def test_the_fate_of_a_worker_is_known_once_the_batch_system_has_said_it(state, 
     assert play.keeping.fate(12.5, "w1") is None
     play.now_s = 14
     play.end(state, job)
-    assert play.keeping.fate(14.5, "w1") == Fate(state.words, is_innocent)
+    assert play.keeping.fate(14.5, "w1") == Fate(state.words, is_innocent, state.cause == "walltime")
     found = play.keeping.fate(14.5, "")
     assert found is not None
     assert found.is_innocent is is_innocent

@@ -86,6 +86,8 @@ def test_a_job_knows_how_long_it_may_go_on(monkeypatch):
     assert left_s() == 300
     monkeypatch.setenv("SLURM_JOB_END_TIME", "1100")
     assert left_s() == 100
+    monkeypatch.delenv(BEGAN)
+    assert left_s() is None  # a job of the user's, in which the whole run is
 
 
 @pytest.mark.parametrize(
