@@ -99,6 +99,15 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
                 break  # what follows would read blocks that are not there
             for substage in run.substages():
                 _run_chain([substage], executor)
+    while _run_blocks(todo, executor):
+        log.info("%s: blocks that were given up are tried again", todo[0].name)
+    # In order, and raising at the first that cannot be finished: a finished stage never has an unfinished one ahead.
+    for run in todo:
+        run.finish()
+
+
+def _run_blocks(todo: Sequence[_StageRun], executor: Executor) -> bool:
+    """Process what is left of the stages; whether blocks given up were forgiven meanwhile, so that there is more."""
     # If all blocks are done already, the executor is not even asked.
     if todo and not all(run.skip.all() for run in todo):
         first = todo[0]
@@ -113,9 +122,11 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
         # Given up is told when the loop is through: all other blocks are done by then, and need not be done again.
         for run, keys in zip(todo, loop.run([run.skip for run in todo]), strict=True):
             run.given_up |= {key: run.tally.errors[key] for key in keys}
-    # In order, and raising at the first that cannot be finished: a finished stage never has an unfinished one ahead.
-    for run in todo:
-        run.finish()
+    is_forgiven = [run.take_back_forgiven() for run in todo]
+    if any(is_forgiven):
+        for run in todo:
+            run.look_again()
+    return any(is_forgiven)
 
 
 class _StageRun:
@@ -153,6 +164,19 @@ class _StageRun:
         if not self.options.redo_failed:
             self.given_up = {one.key: one.error for one in given_up(self.store, self.name, self.options.policy)}
         self.skip = self.skip | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
+
+    def take_back_forgiven(self) -> bool:
+        """Whether blocks given up in this run have no failure in the store any more: somebody wants another try."""
+        own = self.given_up.keys() & self.tally.errors.keys()
+        forgiven = own - {one.key for one in self.store.failures(self.name)} if own else set()
+        for key in forgiven:
+            del self.given_up[key], self.tally.errors[key]
+        return bool(forgiven)
+
+    def look_again(self) -> None:
+        """Leave out what is done by now, and what is given up."""
+        done = self.store.done_mask(self.name, self.job.grid, self.job.info.fingerprint)
+        self.skip = done | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
 
     def substages(self) -> Iterator[_StageRun]:
         """The substages of the stage, if blocks are left, each when the one before is finished."""

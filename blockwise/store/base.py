@@ -15,6 +15,9 @@ from blockwise.errors import BadInput
 from blockwise.grid import Grid, unpack
 from blockwise.store.table import Entry, Rows, Table
 
+COST = np.dtype([("key", "<i8"), ("voxels", "<i8"), ("wall", "<f8"), ("cpu", "<f8"), ("rss", "<i8")])
+"""A finished block as a row: what `Record` holds but for the fingerprint; seconds and bytes."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -126,6 +129,12 @@ class Store(Protocol):
 
     def totals(self, stage: str) -> Totals:
         """Sums over its blocks."""
+
+    def costs(self, stage: str, first: int, end: int) -> np.ndarray:
+        """(n,) COST of the finished blocks with keys from `first` to before `end`, by key."""
+
+    def forgive(self, stage: str, keys: Sequence[int]) -> None:
+        """Forget that these blocks failed, so that they are tried again; harmless where they have not."""
 
     def put(self, table: Table, key: int, rows: Rows, region: Roi | None = None) -> None:
         """Keep the rows of a key; replaces. No later `mark` survives a crash without them.

@@ -14,6 +14,7 @@ from funlib.geometry import Roi
 from blockwise.errors import WorkFailed
 from blockwise.grid import Grid
 from blockwise.store.base import (
+    COST,
     Failure,
     Record,
     StageInfo,
@@ -31,7 +32,6 @@ PIECE_BYTES = 8_000_000
 """A document may have 16 MB; larger tables are kept in pieces."""
 _FETCH = 16
 _MARKS = 100_000
-_RECORD = np.dtype([("key", "<i8"), ("voxels", "<i8"), ("wall", "<f8"), ("cpu", "<f8"), ("rss", "<i8")])
 _FAILURE = ("_id", "stage", "key", "attempt", "error")
 _BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
 
@@ -110,6 +110,16 @@ class MongoStore(MongoOutput, Tables):
             int(rows["rss"].max()),
         )
 
+    def costs(self, stage: str, first: int, end: int) -> np.ndarray:
+        """(n,) COST of the finished blocks with keys from `first` to before `end`, by key."""
+        rows = self._latest(stage)
+        return rows[(rows["key"] >= first) & (rows["key"] < end)]
+
+    def forgive(self, stage: str, keys: Sequence[int]) -> None:
+        """Forget that these blocks failed, so that they are tried again; harmless where they have not."""
+        with self._talking():
+            self._in("failures").delete_many({"_id": {"$in": [f"{stage}:{key}" for key in keys]}})
+
     def put_all(self, table: Table, entries: Sequence[Entry]) -> None:
         """Several keys at once."""
         for one in entries:
@@ -156,7 +166,7 @@ class MongoStore(MongoOutput, Tables):
     def _mark(self, stage: str, digest: str, records: Sequence[Record]) -> None:
         rows = [(one.key, one.voxels, one.wall_seconds, one.cpu_seconds, one.peak_rss_bytes) for one in records]
         names = [f"{stage}:{one.key}" for one in records]
-        data = np.array(rows, _RECORD).tobytes()
+        data = np.array(rows, COST).tobytes()
         with self._talking():
             self._make_indexes()
             self._in("marks").insert_one({"stage": stage, "fingerprint": digest, "records": data})
@@ -166,9 +176,9 @@ class MongoStore(MongoOutput, Tables):
         """The last record of each block, if given those with this fingerprint."""
         with self._talking():
             found = list(self._in("marks").find({"stage": stage}).sort("_id"))
-        records = [np.frombuffer(row["records"], _RECORD) for row in found]
+        records = [np.frombuffer(row["records"], COST) for row in found]
         fits = [fingerprint in (None, row["fingerprint"]) for row in found]
-        rows = np.concatenate([*records, np.empty(0, _RECORD)])[::-1]
+        rows = np.concatenate([*records, np.empty(0, COST)])[::-1]
         kept = np.repeat(fits, [len(some) for some in records])[::-1]
         _, last = np.unique(rows["key"], return_index=True)
         latest: np.ndarray[Any, Any] = rows[last][kept[last].astype(bool)]

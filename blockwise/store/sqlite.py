@@ -15,6 +15,7 @@ from funlib.geometry import Roi
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.grid import Grid
 from blockwise.store.base import (
+    COST,
     Failure,
     Record,
     StageInfo,
@@ -163,6 +164,16 @@ class SqliteStore(Tables):
             return Totals()
         done, voxels, wall, cpu, rss = (value or 0 for value in rows[0])
         return Totals(done, failed[0][0], voxels, float(wall), float(cpu), rss)
+
+    def costs(self, stage: str, first: int, end: int) -> np.ndarray:
+        """(n,) COST of the finished blocks with keys from `first` to before `end`, by key."""
+        query = "select key, voxels, wall, cpu, rss from blocks where stage = ? and key >= ? and key < ? order by key"
+        return np.array(self._read(query, (stage, int(first), int(end))), COST)
+
+    def forgive(self, stage: str, keys: Sequence[int]) -> None:
+        """Forget that these blocks failed, so that they are tried again; harmless where they have not."""
+        with self._writing() as connection:
+            connection.executemany(_FORGIVE, [(stage, int(key)) for key in keys])
 
     def put_all(self, table: Table, entries: Sequence[Entry]) -> None:
         """Several keys at once."""

@@ -97,6 +97,23 @@ def test_a_block_given_up_is_tried_again_only_when_asked(source, store, executor
     assert np.array_equal(voxels(smear(source).target), expected(source))
 
 
+def test_a_block_that_is_forgiven_meanwhile_is_tried_again(source, store, executor, tmp_path):
+    """Whoever takes back its failure while other blocks run has it done in the same run, and the line goes on."""
+    bad = key_of(smear(source), 4)
+    faults = plan(tmp_path / "plan", {bad: [RAISE] * 3})
+    other = open_store(store.url)
+
+    def forgive(name, done, total, note=""):
+        if name == "smear" and any(one.attempt == 3 for one in other.failures("smear")):
+            other.forgive("smear", [bad])
+
+    results = run_stages(line(source, faults=faults), store, executor, RunOptions(progress=forgive))
+    other.close()
+    assert attempts(faults)[bad] == 4
+    assert [(result.blocks_done, result.blocks_failed) for result in results] == [(BLOCKS, 0)] * 2
+    assert np.array_equal(voxels(smear(source).target), expected(source))
+
+
 def test_broken_code_ends_the_run_at_once(source, store, executor, tmp_path):
     """If the first blocks all fail alike, the others are not tried, and the traceback is there."""
     keys = [int(key) for key in Idle(blocks=500).grid().keys().ravel()]

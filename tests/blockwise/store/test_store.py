@@ -146,6 +146,29 @@ def test_a_failure_is_forgotten_when_its_block_is_done(store):
     assert store.totals("fragments").failed == 1
 
 
+def test_costs_come_by_key(store):
+    """What blocks cost comes back exactly, in the order of their keys, those of the range that is asked for only."""
+    marked = [Record(key, "f", 10 + key, key / 3, key / 7, 2**40 + key) for key in (9, 2, 5, 7)]
+    store.mark("fragments", marked[:3])
+    store.mark("fragments", marked[3:])
+    store.mark("edges", records([3]))
+    found = store.costs("fragments", 2, 9)
+    expected = sorted((one for one in marked if one.key < 9), key=lambda one: one.key)
+    assert found.tolist() == [
+        (one.key, one.voxels, one.wall_seconds, one.cpu_seconds, one.peak_rss_bytes) for one in expected
+    ]
+    assert len(store.costs("nothing", 0, 100)) == 0
+
+
+def test_a_forgiven_block_has_not_failed(store):
+    """Its failure is forgotten, that of others and of other stages stays."""
+    for stage in ("fragments", "edges"):
+        store.fail(stage, [Failure(key, 3, "broken") for key in (1, 2)])
+    store.forgive("fragments", [1, 7])
+    assert [one.key for one in store.failures("fragments")] == [2]
+    assert [one.key for one in store.failures("edges")] == [1, 2]
+
+
 def test_stages_come_back_as_they_were_put(store):
     """Name, fingerprint, ingredients and grid survive; a second put replaces and keeps the order."""
     store.put_stage(info("predict"))
