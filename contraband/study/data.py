@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput, looked_for
 from blockwise.files.whole import staging
 from contraband.models.classes import CLASSES
+from contraband.study.data_settings import StudyData
 from contraband.study.mosaics import deal, mosaics
-from contraband.study.settings import StudyData
 
 Region = Literal["train", "validate", "test"]
 REGIONS: tuple[Region, ...] = ("train", "validate", "test")

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from contraband.demo.baselines import otsu_threshold
 from contraband.study.data import BACKGROUND, BOUNDARY, INSIDE, Images, classes_of
-from contraband.study.settings import StudyData
+from contraband.study.data_settings import StudyData
 
 Probabilities = NDArray[np.float32]
 """(3, S, y, x): of background, inside and boundary."""

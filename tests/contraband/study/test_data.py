@@ -10,8 +10,8 @@ import zarr
 
 from blockwise.errors import BadInput
 from contraband.study.data import RAW, REGIONS, classes_of, load_data
+from contraband.study.data_settings import StudyData
 from contraband.study.draws import draw_patches, draw_points
-from contraband.study.settings import StudyData
 from tests.contraband.study.test_mosaics import tiles
 from tests.support.discs import stored_discs
 

@@ -8,7 +8,7 @@ from skimage.metrics import variation_of_information as theirs
 
 from contraband.study import scores
 from contraband.study.data import Images
-from contraband.study.settings import StudyData
+from contraband.study.data_settings import StudyData
 from tests.support.discs import discs
 
 NUCLEI = StudyData.parse({"file": "a.npz"}, "data")
