@@ -299,7 +299,7 @@ BY_HAND: dict[str, str] = {
     "cluster={kind: local, workers: 2, gpus: 3}": "gpus",
     "cluster={kind: slurm}": "memory must be given",
     "cluster={kind: ssh, hosts: [one]}": "hosts",
-    "cluster.address=nonsense": "SQLite works on one machine",
+    "cluster.address=nonsense": "no address of a Dask scheduler",
     "affinities=null, model.checkpoint=nosuch": "nosuch",
     "affinities=null, model.checkpoint=vol.zarr": "vol.zarr",
     "affinities=null, model.checkpoint=text.swc": "text.swc",
