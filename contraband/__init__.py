@@ -69,7 +69,7 @@ if not TYPE_CHECKING:  # else a type checker would take any name for one of thes
 
     def __getattr__(name: str) -> object:
         if name == "__version__":
-            from contraband.version import version
+            from contraband.volumes.version import version
 
             return version()
         return _load(name)

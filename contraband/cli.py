@@ -73,7 +73,7 @@ for _name, _command in COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from contraband.version import version
+        from contraband.volumes.version import version
 
         typer.echo(f"contraband {version()}")
         raise typer.Exit

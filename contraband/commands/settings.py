@@ -45,7 +45,7 @@ def _kind(which: str) -> type[Settings]:
 
         return VolumeSettings
     if which == "study":
-        from contraband.study.settings import StudySettings
+        from contraband.experiments.study.settings import StudySettings
 
         return StudySettings
     from contraband.experiments.params import Params

@@ -32,11 +32,11 @@ def study(
         raise BadInput("--again" if again else "--incomplete", "works only together with --test", todo="add --test")
     if test and report:
         raise BadInput("--report", "runs nothing, and --test does", todo="leave out one of them")
-    from contraband.study.reading import read_test
-    from contraband.study.report import NAME, write_report
-    from contraband.study.run import check, run_rows
-    from contraband.study.settings import load_study
-    from contraband.study.study import Study
+    from contraband.experiments.study.reading import read_test
+    from contraband.experiments.study.report import NAME, write_report
+    from contraband.experiments.study.run import check, run_rows
+    from contraband.experiments.study.settings import load_study
+    from contraband.experiments.study.study import Study
 
     opened = Study(load_study(settings_file))
     check(opened)

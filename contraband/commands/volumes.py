@@ -210,7 +210,7 @@ def view(
 
         show(settings, bind=bind, port=port)
         return
-    from contraband.demo.figures import slices
+    from contraband.volumes.figures import slices
     from contraband.volumes.view.picture import panels
 
     check_picture(png)

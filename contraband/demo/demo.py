@@ -18,13 +18,13 @@ from blockwise.files.whole import write_json
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.stages.evaluate.stage import as_row
-from contraband.demo import figures
-from contraband.demo.baselines import baseline_otsu
 from contraband.demo.synthetic import em_like
+from contraband.experiments.baselines import baseline_otsu
 from contraband.experiments.folders import Experiment
 from contraband.experiments.params import load_params
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.training.state import StepProgress
+from contraband.volumes import figures
 from contraband.volumes.line import stages
 from contraband.volumes.output import Output
 from contraband.volumes.report import as_rows, by_stage, nearest_rows, print_scores, print_stages, read_json

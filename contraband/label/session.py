@@ -19,7 +19,6 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
-from contraband.features.gaussian import GaussianFeatures, GaussianScale
 from contraband.label.image import FeatureImage
 from contraband.label.proposals import Labels, LabelScore, VoxelPool, draw_candidates, propose, score
 from contraband.label.record import Point, PointsRecord, check_point, latest
@@ -28,6 +27,7 @@ from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.normalise import Percentiles
 from contraband.quick.file import Recipe, save_head
 from contraband.quick.fitting import HeadKind, fit
+from contraband.quick.gaussian import GaussianFeatures, GaussianScale
 from contraband.quick.head import QuickHead
 from contraband.quick.predictor import quantised
 from contraband.volumes.settings import VolumeSettings

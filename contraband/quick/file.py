@@ -17,9 +17,9 @@ from blockwise.files.whole import write_whole
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 from blockwise.stages.affinity import NEAREST
-from contraband.features.gaussian import GaussianFeatures
 from contraband.models.normalise import Percentiles
 from contraband.quick.forest import Forest
+from contraband.quick.gaussian import GaussianFeatures
 from contraband.quick.head import QuickHead
 from contraband.quick.logistic import Logistic
 

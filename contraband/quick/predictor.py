@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.features.gaussian import shrunk
 from contraband.models.classes import INSIDE, affinities_of
 from contraband.quick.file import Recipe, fingerprint, load_head
+from contraband.quick.gaussian import shrunk
 from contraband.quick.head import QuickHead
 
 

@@ -15,7 +15,7 @@ from blockwise.engine.options import StageResult
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_json
-from contraband.version import version
+from contraband.volumes.version import version
 
 PACKAGES = ("contraband", "daisy", "dask", "distributed", "numba", "numpy", "torch", "zarr")
 SUMS = ("blocks_done", "blocks_skipped", "blocks_failed", "voxels", "wall_seconds", "cpu_seconds")

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
+from contraband.experiments.study.data import DataSet, classes_of, load_data
+from contraband.experiments.study.scores import f1_of_objects, nuclei, otsu
+from contraband.experiments.study.settings import StudyData
 from contraband.label.image import FeatureImage
 from contraband.label.session import LabelSession, LabelSettings
 from contraband.quick.fitting import HeadKind
-from contraband.study.data import DataSet, classes_of, load_data
-from contraband.study.scores import f1_of_objects, nuclei, otsu
-from contraband.study.settings import StudyData
 from contraband.volumes.settings import VolumeSettings
 from tests.support.clickers import CLICKERS, let_label
 

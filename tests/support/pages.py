@@ -29,7 +29,7 @@ def made() -> dict[Path, str]:
     """What stands between the marks `settings` on each page that has them."""
     from contraband.commands.settings import markdown
     from contraband.experiments.params import Params
-    from contraband.study.settings import StudySettings
+    from contraband.experiments.study.settings import StudySettings
     from contraband.volumes.settings import VolumeSettings
 
     return {

@@ -29,7 +29,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class LossCause:
     """What is to become of the blocks of a batch that was lost."""
 
     loss: Loss
@@ -51,7 +51,7 @@ class Losses:
         """Hold a batch."""
         self._held.append(loss)
 
-    def settled(self, walltime_s: float | None) -> list[Verdict]:
+    def settled(self, walltime_s: float | None) -> list[LossCause]:
         """Batches of which more is known now, or nothing ever will be. walltime_s: longest time of a job."""
         found, held = [], []
         for loss in self._held:
@@ -62,7 +62,7 @@ class Losses:
             why = f"{loss.why} ({fate.words})" if fate.words else loss.why
             # A block that had nearly all the time that a job may take would be cut off again and again.
             too_long = fate.is_cut_off and walltime_s is not None and loss.waited_s >= _NEARLY * walltime_s
-            found.append(Verdict(loss, why, fate.is_innocent and not too_long))
+            found.append(LossCause(loss, why, fate.is_innocent and not too_long))
         self._held = held
         return found
 

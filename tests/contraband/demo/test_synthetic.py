@@ -8,9 +8,9 @@ import cc3d
 import numpy as np
 import pytest
 
-from contraband.demo.baselines import baseline_otsu
 from contraband.demo.noise import smooth, uniform
 from contraband.demo.synthetic import depth_in_cell, em_like, whole_pieces
+from contraband.experiments.baselines import baseline_otsu
 from tests.support.scores import variation_of_information
 from tests.support.synthetic_affinities import affinities_from_labels, em_like_affinities
 

@@ -1,0 +1,118 @@
+"""The figures of a report, as PNG: scores over budgets and seconds, paired differences, example pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from contraband.experiments.study.comparison import Cell, RowScores, by_draw
+from contraband.experiments.study.rows import Row
+from contraband.experiments.study.settings import OF_KIND
+from contraband.experiments.study.tables import ArmDifference
+from contraband.volumes.figures import coloured
+
+DPI = 90
+
+
+def over_budget(path: Path, scores: RowScores, name: str, data: str) -> None:
+    """Scores over the number of labels with 95 % intervals; arms without labels are dashed lines."""
+    settings = scores.settings
+    kinds = OF_KIND[settings.data[data].kind]
+    budgets = settings.rounds[name].budgets
+    figure = Figure(figsize=(4.6 * len(kinds) + 2, 3.6), layout="constrained")
+    for axes, score in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
+        for number, arm in enumerate(settings.arms_of(name)):
+            found = [(k, scores.estimate(arm, Cell(name, data, k, score))) for k in budgets]
+            found = [(k, one) for k, one in found if one.count]
+            if not found:
+                continue
+            means = np.array([one.mean for _, one in found])
+            if not settings.arms[arm].is_labelled:
+                axes.axhline(means[0], color=f"C{number}", linestyle="--", linewidth=1, label=arm)
+                continue
+            reach = np.nan_to_num([one.high - one.mean for _, one in found])
+            # Arms are drawn side by side, or their intervals hide each other.
+            at = np.array([k for k, _ in found]) * 1.03 ** (number - len(settings.arms) / 2)
+            axes.errorbar(at, means, reach, color=f"C{number}", marker="o", markersize=4, capsize=2, label=arm)
+        axes.set(xscale="log", xticks=budgets, xticklabels=budgets, xlabel="labelled points", ylabel=score)
+        axes.minorticks_off()
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=DPI)
+
+
+def over_seconds(path: Path, scores: RowScores, rows: Mapping[Row, Mapping[str, str]], place: Cell) -> None:
+    """Mean score over mean CPU seconds of training, folds and encoder together, one point for each arm."""
+    settings = scores.settings
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, arm in enumerate(settings.arms_of(place.round)):
+        found = scores.estimate(arm, place)
+        k = place.k if settings.arms[arm].is_labelled else 0
+        spent = [_spent(values) for row, values in rows.items() if (row.data, row.arm, row.k) == (place.data, arm, k)]
+        if found.count and spent:
+            axes.plot(max(fmean(spent), 0.01), found.mean, "o", color=f"C{number}", label=arm)
+    axes.set(xscale="log", xlabel="CPU seconds (training + folds + encoder)", ylabel=f"{place.score}, k = {place.k}")
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=DPI)
+
+
+def paired(path: Path, found: Sequence[ArmDifference], reference: str) -> None:
+    """Differences to the reference draw by draw, with means and 95 % intervals."""
+    figure = Figure(figsize=(7, 0.5 + 0.32 * max(3, len(found))), layout="constrained")
+    axes = figure.subplots()
+    for height, one in enumerate(reversed(found)):
+        axes.plot(list(one.by_draw.values()), [height] * len(one.by_draw), "o", color="0.7", markersize=3)
+        if one.found.count > 1:
+            reach = [[one.found.mean - one.found.low], [one.found.high - one.found.mean]]
+            axes.errorbar([one.found.mean], [height], xerr=reach, color="C0", marker="|", capsize=3)
+    names = [f"{one.arm}, {one.place.score}, k = {one.place.k}" for one in reversed(found)]
+    axes.axvline(0, color="k", linewidth=0.8)
+    axes.set(yticks=range(len(found)), yticklabels=names, xlabel=f"better than {reference} by")
+    axes.tick_params(axis="y", labelsize=7)
+    figure.savefig(path, dpi=DPI)
+
+
+def rescued(path: Path, scores: RowScores, found: Iterable[ArmDifference], reference: str) -> None:
+    """What an arm gains on a draw over what the reference scored there: does it only rescue draws that went wrong?"""
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, one in enumerate(found):
+        there = by_draw(scores.of(reference, one.place).items())
+        draws = [draw for draw in one.by_draw if draw in there]
+        axes.plot(
+            [there[draw] for draw in draws],
+            [one.by_draw[draw] for draw in draws],
+            "o",
+            color=f"C{number}",
+            label=f"{one.arm}, k = {one.place.k}",
+        )
+        axes.set(ylabel=f"gain in {one.place.score}", xlabel=f"{reference}: {one.place.score} of the draw")
+    axes.axhline(0, color="k", linewidth=0.8)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=DPI)
+
+
+def examples(
+    path: Path, raw: NDArray[np.generic], truth: NDArray[np.uint32], found: Mapping[str, NDArray[np.uint32]]
+) -> None:
+    """One image: raw, true objects, and the objects of each arm."""
+    panels = {"raw": raw, "truth": coloured(truth)} | {name: coloured(objects) for name, objects in found.items()}
+    columns = min(5, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(2 * columns, 2.2 * lines), layout="constrained")
+    for axes in figure.subplots(lines, columns, squeeze=False).ravel():
+        axes.axis("off")
+    for axes, (name, image) in zip(figure.axes, panels.items(), strict=False):
+        axes.imshow(image, cmap="gray", interpolation="nearest")
+        axes.set_title(name, fontsize=7)
+    figure.savefig(path, dpi=DPI)
+
+
+def _spent(values: Mapping[str, str]) -> float:
+    return sum(float(values[key] or 0) for key in ("seconds", "seconds_folds", "seconds_encoder"))

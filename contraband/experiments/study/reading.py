@@ -1,0 +1,71 @@
+"""The one reading of the test data: a step of its own, which is remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from blockwise.engine.options import Progress
+from blockwise.errors import BadInput
+from blockwise.files.locks import only_one
+from blockwise.files.whole import write_json
+from contraband.experiments.study.arms import probabilities
+from contraband.experiments.study.rows import COLUMNS, Row, wanted_rows
+from contraband.experiments.study.scores import score
+from contraband.experiments.study.study import BUSY, Study
+
+
+def read_test(study: Study, again: bool, incomplete: bool, progress: Progress) -> int:
+    """Score all rows on the test part, once; how many were scored.
+
+    BadInput if it was read before, unless `again`, or if rows are missing, unless `incomplete`: the report tells both.
+    """
+    with only_one(study.output / ".lock", study.output, BUSY):
+        made = study.rows.read()
+        wanted = [row for row in wanted_rows(study.settings) if row in made]
+        missing = len(wanted_rows(study.settings)) - len(wanted)
+        before = readings(study)
+        _may_read(study, before, missing, again, incomplete)
+        # Noted before it is done: a reading that is cut off is one.
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        write_json(study.readings, [*before, {"at": now, "rows": len(wanted), "missing": missing}])
+        scored = study.tests.read()
+        new = [row for row in wanted if row not in scored]
+        for done, row in enumerate(new, start=1):
+            study.tests.append(row, {"settings": study.fingerprint(row), **_test(study, row)})
+            progress("test", done, len(new), f"{row.arm}, {row.data}, k {row.k}, draw {row.draw}")
+        return len(new)
+
+
+def readings(study: Study) -> list[dict[str, Any]]:
+    """Every time that the test part was read."""
+    if not study.readings.exists():
+        return []
+    found: list[dict[str, Any]] = json.loads(study.readings.read_text(encoding="utf-8"))
+    return found
+
+
+def _may_read(study: Study, before: Sequence[object], missing: int, again: bool, incomplete: bool) -> None:
+    if before and not again:
+        raise BadInput(
+            study.output,
+            "its test data were read before",
+            got=f"{len(before)} readings",
+            todo="add --again to read them once more, which the report then says",
+        )
+    if missing and not incomplete:
+        todo = "run the study to its end first, or add --incomplete, which the report then says"
+        raise BadInput(study.output, "rows are missing", got=missing, wanted=0, todo=todo)
+
+
+def _test(study: Study, row: Row) -> dict[str, float]:
+    data = study.data(row.data)
+    images = data.images("test")
+    found: dict[str, float] = {}
+    for column in COLUMNS:
+        said = probabilities(study, row, images.raw, column)
+        scores = score(said, images, data.settings)
+        found |= {f"{name}{column}": value for name, value in scores.items()}
+    return found

@@ -1,1 +1,0 @@
-"""Features of voxels that need no training."""

@@ -1,0 +1,240 @@
+"""A tiny study from its file to its report: killed, gone on with, tested once, and refused where it cannot work."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from contraband.cli import call
+from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, RowFile
+from tests.contraband.experiments.study.test_settings import plain
+from tests.support.discs import stored_discs
+from tests.support.paths import ROOT
+
+TINY = {"batch_size": 2, "precision": "float32", "normalize": "percentile", "levels": 2, "snapshot_every": 1000}
+PARAMS = {
+    "model": {"in_shape": [32, 32], "num_fmaps": 4, "downsample_factors": [[2, 2]]},
+    "contrastive": TINY | {"num_iterations": 2, "point_density": 0.05},
+    "seg": TINY | {"num_iterations": 4, "save_every": 2, "simple": True, "lr": 0.003},
+}
+OTSU = {"Otsu": {"method": "otsu"}}
+QUICK = {"forest": {"method": "quick", "features": "gaussian", "head": "forest"}}
+
+DIE = """
+import os, sys
+from contraband.experiments.study import run
+from contraband.cli import call
+
+compute, done = run.compute, []
+
+def die_at_the_third(study, row):
+    done.append(row)
+    if len(done) == 3:
+        os._exit(9)
+    return compute(study, row)
+
+run.compute = die_at_the_third
+call(["study", "study.yaml"])
+"""
+
+
+def written(arms: dict[str, Any], **changes: Any) -> None:
+    """study.yaml in the working folder, with what it needs beside it: these arms, a budget, two draws, a seed."""
+    stored_discs(Path("discs.npz"), 8)
+    Path("param_dict.json").write_text(json.dumps(PARAMS))
+    content = plain(data__discs={"file": "discs.npz", "least_correlation": 1.0}, arms=OTSU | arms)
+    content["rounds"]["main"] |= {"budgets": [6], "draws": [0, 1], "seeds": [0]}
+    content["claims"] = [{"arm": next(iter(arms)), "above": "Otsu", "on": "discs", "at": [6], "score": "f1"}]
+    content |= {"cluster": {"kind": "none"}} | changes
+    Path("study.yaml").write_text(yaml.safe_dump(content))
+
+
+def scores(folder: str = "out/study") -> dict[Any, Any]:
+    """What the rows scored, without seconds."""
+    rows = RowFile(Path(folder) / "rows.csv", FIELDS).read()
+    return {row: (values["step"], values["step_dense"], values["f1"], values["ap"]) for row, values in rows.items()}
+
+
+def page() -> str:
+    """The report."""
+    return Path("report/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "arms",
+    [
+        QUICK,
+        {"end to end": {"method": "network"}},
+        {"contrastive start": {"method": "network", "start": "contrastive"}},
+        {"frozen": {"method": "quick", "start": "contrastive"}, "random": {"method": "quick"}},
+    ],
+    ids=["forest", "end to end", "contrastive start", "embeddings"],
+)
+def test_a_study_runs_from_file_to_report(in_tmp, capsys, arms):
+    """Each kind of arm learns, is scored on the validation part and, once asked for, on the test part."""
+    written(arms)
+    assert call(["study", "study.yaml"]) == 0
+    rows = scores()
+    assert len(rows) == 1 + 2 * len(arms)
+    assert all(0 <= float(f1) <= 1 and 0 <= float(ap) <= 1 for *_, f1, ap in rows.values())
+    assert "which was not read yet" in page()
+    assert "3 of 3 rows" in page() or len(arms) > 1
+    assert call(["study", "study.yaml", "--test", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert next(one["verdict"] for one in said["claims"]) in ("held", "not held", "undecided")
+    assert len(RowFile(Path("out/study/test.csv"), TEST_FIELDS).read()) == len(rows)
+    assert "(reading 1 of 1)" in page()
+    for name in ("k", "seconds", "paired", "gain", "examples"):
+        assert Path(f"report/discs-main-{name}.png").stat().st_size > 1000
+    assert not list(Path("out/study/trainings").glob("*"))
+
+
+def test_labels_may_be_patches(in_tmp):
+    """A budget of one square, in which every pixel is labelled, is learnt from as well."""
+    patches = {"data": ["discs"], "budgets": [1], "draws": [0], "labels": "patches", "patch": 40}
+    written(QUICK | {"end to end": {"method": "network"}}, rounds={"main": patches}, claims=[])
+    assert call(["study", "study.yaml"]) == 0
+    assert {row.arm: row.k for row in scores()} == {"Otsu": 0, "forest": 1, "end to end": 1}
+
+
+def test_networks_have_steps_that_folds_and_dense_labels_chose(in_tmp):
+    """A network's row tells both steps, each a checkpoint of the training, and its seconds; both are kept."""
+    written({"end to end": {"method": "network"}})
+    assert call(["study", "study.yaml"]) == 0
+    networks = [one for row, one in RowFile(Path("out/study/rows.csv"), FIELDS).read().items() if row.k]
+    assert {one["steps"] for one in networks} == {"4"}
+    assert {one["step"] for one in networks} | {one["step_dense"] for one in networks} <= {"2", "4"}
+    assert all(float(one["seconds"]) > 0 and float(one["seconds_folds"]) > 0 for one in networks)
+    assert len(list(Path("out/study/kept").iterdir())) == 4
+
+
+@pytest.mark.parametrize("arms", [QUICK, {"end to end": {"method": "network"}}], ids=["forest", "end to end"])
+def test_a_killed_study_goes_on_with_the_rows_that_are_missing(in_tmp, arms):
+    """Killed while it runs its third row, it keeps two and runs only the third, and all score as undisturbed."""
+    written(arms, output="out/whole")
+    assert call(["study", "study.yaml"]) == 0
+    written(arms)
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    killed = subprocess.run([sys.executable, "-c", DIE], env=environment, capture_output=True, text=True)
+    assert killed.returncode == 9, killed.stderr
+    kept = Path("out/study/rows.csv").read_bytes()
+    assert len(scores()) == 2
+    assert call(["study", "study.yaml"]) == 0
+    assert Path("out/study/rows.csv").read_bytes().startswith(kept)
+    assert scores() == scores("out/whole")
+
+
+def test_a_study_on_workers_scores_the_same(in_tmp):
+    """Two rows at once on Dask workers give the rows of one process."""
+    written(QUICK, output="out/here")
+    assert call(["study", "study.yaml"]) == 0
+    written(QUICK, cluster={"kind": "local", "workers": 2, "dashboard": False})
+    assert call(["study", "study.yaml"]) == 0
+    assert scores() == scores("out/here")
+
+
+def test_test_data_are_read_once(in_tmp, capsys):
+    """A second reading is refused, and one while rows are missing; told to, it is done, and the report says so."""
+    written(QUICK)
+    Path("out/study").mkdir(parents=True)
+    assert call(["study", "study.yaml", "--test"]) == 2
+    assert "rows are missing; got 3" in capsys.readouterr().err
+    assert not Path("out/study/test.csv").exists()
+    assert call(["study", "study.yaml"]) == 0
+    assert call(["study", "study.yaml", "--test"]) == 0
+    before = Path("out/study/test.csv").read_bytes()
+    assert call(["study", "study.yaml", "--test"]) == 2
+    assert "was read before" in capsys.readouterr().err.replace("were", "was")
+    assert "more than once" not in page()
+    assert call(["study", "study.yaml", "--test", "--again"]) == 0
+    assert "**The test data were read more than once.**" in page()
+    assert Path("out/study/test.csv").read_bytes() == before
+
+
+def test_an_incomplete_study_is_tested_only_when_told(in_tmp):
+    """What is missing then is said, as in a report of what is there; a claim whose draws are missing is undecided."""
+    written(QUICK)
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", DIE], env=environment, capture_output=True, check=False)
+    assert call(["study", "study.yaml", "--report"]) == 0
+    assert "2 of 3 rows are there" in page()
+    assert len(scores()) == 2
+    assert call(["study", "study.yaml", "--test", "--incomplete"]) == 0
+    assert "while 1 rows were missing" in page()
+    assert "undecided: 1 draws are missing" in page()
+
+
+def test_changed_claims_are_told(in_tmp):
+    """A claim that was changed after the first row does not pass for one made before."""
+    written(QUICK)
+    assert call(["study", "study.yaml"]) == 0
+    assert "The claims stood before the first row" in page()
+    assert "were changed since" not in page()
+    content = yaml.safe_load(Path("study.yaml").read_text())
+    content["claims"][0]["by"] = -1.0
+    Path("study.yaml").write_text(yaml.safe_dump(content))
+    assert call(["study", "study.yaml"]) == 0
+    assert "were changed since" in page()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"claims": [{"arm": "woods", "above": "Otsu", "on": "discs", "at": [6], "score": "f1"}]}, "no 'woods'"),
+        ({"params": "none.json"}, "none.json: no such file"),
+        ({"data": {"discs": {"file": "none.npz"}}}, "none.npz: no such file"),
+        ({"output": "discs.npz/out"}, "is a file"),
+        ({"arms": {"forest": {"method": "network", "seg": {"lr": [1e-3, 1e-4]}}}}, "is a grid"),
+        ({"arms": {"forest": {"method": "network", "seg": {"rate": 1}}}}, "unknown key"),
+        ({"arms": {"forest": {"method": "network", "params": "own.json"}}}, "own.json: no such file"),
+        ({"rounds": {"main": {"data": ["discs"], "budgets": [6, 10**6], "draws": [0]}}}, "too few pixels"),
+        ({"rounds": {"main": {"data": ["discs"], "budgets": [6, 2], "draws": [0]}}}, "fewer labels than classes"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(in_tmp, capsys, change, fault):
+    """Exit code 2, one line, and not a file more than before."""
+    written(QUICK | change.pop("arms", {}), **change)
+    before = sorted(Path().rglob("*"))
+    assert call(["study", "study.yaml"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert fault in said
+    assert "\n" not in said
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_rows_of_other_settings_are_refused(in_tmp, capsys):
+    """What was run with another network, or other data, is not mixed with what is run now."""
+    written(QUICK)
+    assert call(["study", "study.yaml"]) == 0
+    written(QUICK | {"forest": QUICK["forest"] | {"head": "logistic"}})
+    assert call(["study", "study.yaml"]) == 2
+    assert "holds rows of other settings (forest on discs)" in capsys.readouterr().err
+
+
+def test_flags_of_testing_need_the_test(in_tmp, capsys):
+    """`--again` alone would mean nothing."""
+    written(QUICK)
+    assert call(["study", "study.yaml", "--again"]) == 2
+    assert "works only together with --test" in capsys.readouterr().err
+
+
+def test_help_loads_nothing_heavy():
+    """The list of commands, and the help of this one, come without torch, dask, scikit-learn or matplotlib."""
+    script = "import sys; from contraband.cli import call; call(['study', '--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {
+        "torch",
+        "dask",
+        "sklearn",
+        "matplotlib",
+        "zarr",
+        "scipy",
+        "contraband.experiments.study.settings",
+    }
