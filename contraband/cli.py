@@ -17,7 +17,7 @@ import typer
 
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, labelling, settings, study, training, upkeep, volumes
+from contraband.commands import data, labelling, looking, settings, study, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -49,12 +49,12 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "segment": volumes.segment,
     "evaluate": volumes.evaluate,
     "plan": volumes.plan,
-    "status": volumes.status,
+    "status": looking.status,
     "log": upkeep.log,
     "clean": upkeep.clean,
     "audit": volumes.audit,
-    "view": volumes.view,
-    "dashboard": volumes.dashboard,
+    "view": looking.view,
+    "dashboard": looking.dashboard,
 }
 
 ADVISED = {

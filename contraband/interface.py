@@ -104,18 +104,19 @@ def plan(settings: VolumeSettings) -> PlannedRun:
 def status(settings: VolumeSettings) -> list[dict[str, Any]]:
     """How far each stage is, as the store knows it; a run may be going on meanwhile, anywhere.
 
-    Returns a row for each stage: `stage`, `blocks` in all, `done`, `state` (done, failed, stale, gone or how much is
-    done), `changes` that made it stale, paths that are `gone`, and `failures`, a list with `block`, `attempts` and
-    `error` of each block that failed. Raises BadInput if settings or store cannot be read.
+    Returns a row for each stage: `stage`, `blocks` in all, `done`, `failed`, `stale`, `state` (done, failed, stale,
+    gone or how much is done), `voxels`, `block_seconds`, `peak_rss_bytes` of what is done, `changes` that made it
+    stale, paths that are `gone`, and `failures`, a list with `block`, `place`, `attempts` and `error` of each. Raises
+    BadInput if settings or store cannot be read.
 
     Example:
         for row in contraband.status(settings):
             print(row["stage"], row["done"], "of", row["blocks"])
     """
     from contraband.volumes.line import stages
-    from contraband.volumes.status import status_rows
+    from contraband.volumes.monitor.facts import Facts
 
-    return status_rows(settings, stages(settings))
+    return Facts(settings, stages(settings)).stages()
 
 
 def evaluate(settings: VolumeSettings, progress: bool | Progress = True) -> dict[str, Any]:

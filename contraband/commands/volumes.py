@@ -1,16 +1,15 @@
-"""Commands that work on a volume: run and its stages, plan, status, audit, view, dashboard."""
+"""Commands that work on a volume: run and its stages, plan, audit."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput, OutOfReach
 from contraband import interface
-from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, place
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit
 from contraband.progress import say
 
 if TYPE_CHECKING:
@@ -132,18 +131,6 @@ def plan(
     emit(as_json, data)
 
 
-def status(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
-    """Show how many blocks of every stage are done, as the store remembers.
-
-    Example: contraband status configs/gala.yaml
-    """
-    rows = interface.status(interface.load_settings(settings_file, assignments or ()))
-    from contraband.volumes.status import print_status
-
-    print_status(console(), rows)
-    emit(as_json, {"stages": rows})
-
-
 def audit(
     settings_file: SettingsFile,
     samples: Annotated[int, typer.Option(help="Places to look at, at least 1.")] = 64,
@@ -170,60 +157,6 @@ def audit(
     print_findings(console(), places, findings)
     emit(as_json, plain(places, findings))
     verdict(findings)
-
-
-def dashboard(settings_file: SettingsFile, assignments: Assignments = None) -> None:
-    """Print the address of the Dask dashboard of a run that is going on; each stage is a row there.
-
-    Example: contraband dashboard configs/gala.yaml
-    """
-    from blockwise.cluster.open import dashboard_address, open_cluster
-    from contraband.volumes.run import running_dashboard
-
-    settings = interface.load_settings(settings_file, assignments or ())
-    if settings.cluster.address:
-        with open_cluster(settings.cluster) as client:
-            typer.echo(dashboard_address(client))
-        return
-    address = running_dashboard(settings)
-    if address is None:
-        raise BadInput(settings.output, "no run is going on", todo=f"start one: contraband run {settings_file}")
-    typer.echo(address)
-
-
-def view(
-    settings_file: SettingsFile,
-    bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
-    png: Annotated[
-        Path | None, typer.Option(help="Write the middle plane as a picture instead.", metavar="FILE", callback=place)
-    ] = None,
-    assignments: Assignments = None,
-) -> None:
-    """Show a run in the browser (neuroglancer), with a slider for the threshold; also while it goes on.
-
-    Example: contraband view configs/gala.yaml
-    """
-    settings = interface.load_settings(settings_file, assignments or ())
-    if png is None:
-        from contraband.volumes.view.command import view as show
-
-        show(settings, bind=bind, port=port)
-        return
-    from contraband.volumes.figures import slices
-    from contraband.volumes.view.picture import panels
-
-    check_picture(png)
-    slices(png, panels(settings))
-    typer.echo(png)
-
-
-def check_picture(path: Path) -> None:
-    """Raise BadInput unless a picture can be written there."""
-    if path.suffix.lower() != ".png":
-        raise BadInput("--png", "is no name of a PNG", got=path, wanted="....png")
-    if not path.absolute().parent.is_dir():
-        raise BadInput("--png", "its folder is not there", got=path, todo=f"mkdir -p {path.parent}")
 
 
 def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bool, with_scores: bool = True) -> None:
@@ -259,9 +192,9 @@ def _print_what_would_run(settings: VolumeSettings, first: str | None, last: str
     """Blocks, bytes and a job script; refuses what a run would refuse, down to what needs a worker."""
     from blockwise.cluster.open import job_script
     from blockwise.cluster.settings import BATCH_SYSTEMS
-    from contraband.volumes.line import select, stages
+    from contraband.volumes.line import absolute, select, stages
     from contraband.volumes.plan.estimate import outlook, print_outlook
-    from contraband.volumes.run import absolute, examined
+    from contraband.volumes.run import examined
 
     everything = stages(settings)
     line = select(everything, first, last)

@@ -6,10 +6,11 @@ import os
 import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from blockwise.errors import BadInput
 from blockwise.store import open_store
 from blockwise.store.base import Store
 from contraband.volumes.output import Output
@@ -39,6 +40,25 @@ def find_belonging(settings: VolumeSettings) -> Belonging:
         with closing(open_store(settings.store_url)) as store:
             lost = tuple(_lost(output, store))
     return Belonging(uuid.uuid4().hex, lost)
+
+
+@contextmanager
+def opened_store(settings: VolumeSettings, identity: str | None = None) -> Iterator[Store]:
+    """The store of an output, closed afterwards; None: of whichever output needs no name."""
+    store = open_store(settings.store_url, identity)
+    try:
+        if not store.is_local or settings.cluster.is_local:
+            yield store
+            return
+        raise BadInput(
+            "store",
+            "SQLite works on one machine only, and the workers are elsewhere",
+            got=settings.store_url,
+            wanted="mongodb://host/database",
+            todo="start MongoDB (see deploy/) and set store",
+        )
+    finally:
+        store.close()
 
 
 def is_store_there(url: str) -> bool:

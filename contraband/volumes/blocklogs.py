@@ -13,9 +13,9 @@ from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.store import empty_store
 from blockwise.store.base import Store
-from contraband.volumes.belonging import find_belonging, is_store_there
+from contraband.volumes.belonging import find_belonging, is_store_there, opened_store
+from contraband.volumes.line import absolute
 from contraband.volumes.output import Output
-from contraband.volumes.run import absolute, opened_store
 from contraband.volumes.settings import VolumeSettings
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from blockwise.arrays.placement import Placement, covering, place_in
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
@@ -47,6 +50,17 @@ def select(line: list[Stage], first: str | None, last: str | None) -> list[Stage
     if begin >= end:
         raise BadInput("--from", "lies after --to", got=first, wanted=f"a stage up to {last}")
     return line[begin:end]
+
+
+def absolute(stage: Stage) -> Stage:
+    """The stage with absolute paths, so that a worker may have another working folder."""
+    places: dict[str, Any] = {}
+    for name, value in stage:
+        if isinstance(value, Volume):
+            places[name] = Volume(path=value.path.absolute())
+        elif isinstance(value, Path):
+            places[name] = value.absolute()
+    return stage.model_copy(update=places)
 
 
 def affinity_volume(settings: VolumeSettings) -> Volume:

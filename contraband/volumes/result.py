@@ -22,10 +22,10 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.segment import named
 from blockwise.stages.tables import JOINS
 from blockwise.store.base import StageInfo
-from contraband.volumes.belonging import find_belonging, is_store_there
+from contraband.volumes.belonging import find_belonging, is_store_there, opened_store
 from contraband.volumes.output import Output
 from contraband.volumes.report import as_rows, read_json
-from contraband.volumes.run import check_owner, opened_store
+from contraband.volumes.run import check_owner
 from contraband.volumes.settings import VolumeSettings
 
 

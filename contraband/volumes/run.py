@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from blockwise.arrays.durable import remove_torn
-from blockwise.arrays.volume import Volume
 from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.options import RunOptions, StageResult
 from blockwise.engine.preflight import Preflight, check_stages, examine
@@ -21,7 +19,8 @@ from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import empty_store, open_store
 from blockwise.store.base import Store, another_run, masked
-from contraband.volumes.belonging import Belonging, find_belonging
+from contraband.volumes.belonging import Belonging, find_belonging, opened_store
+from contraband.volumes.line import absolute
 from contraband.volumes.output import Output, check_output
 from contraband.volumes.report import write_report
 from contraband.volumes.settings import VolumeSettings
@@ -54,11 +53,11 @@ def execute(
             options.announce(note)
         with (
             claimed(settings, store, belonging, options.announce),
-            noted_dashboard(settings, executor),
+            shown_on_page(settings, line, executor, options) as watched,
             reported(output, results),
         ):
-            executor.keep_logs(output.logs.absolute())
-            run_examined(flight, store, executor, wanted)
+            watched.keep_logs(output.logs.absolute())
+            run_examined(flight, store, watched, wanted)
             tidy(output.path, results)
     return results
 
@@ -129,36 +128,6 @@ def keep_report(path: Path, results: Sequence[StageResult]) -> None:
         raise WorkFailed(f"{path}: cannot be written ({error}); what is finished is kept, run again") from error
 
 
-def absolute(stage: Stage) -> Stage:
-    """The stage with absolute paths, so that a worker may have another working folder."""
-    places: dict[str, Any] = {}
-    for name, value in stage:
-        if isinstance(value, Volume):
-            places[name] = Volume(path=value.path.absolute())
-        elif isinstance(value, Path):
-            places[name] = value.absolute()
-    return stage.model_copy(update=places)
-
-
-@contextmanager
-def opened_store(settings: VolumeSettings, identity: str | None = None) -> Iterator[Store]:
-    """The store of an output, closed afterwards; None: of whichever output needs no name."""
-    store = open_store(settings.store_url, identity)
-    try:
-        if not store.is_local or settings.cluster.is_local:
-            yield store
-            return
-        raise BadInput(
-            "store",
-            "SQLite works on one machine only, and the workers are elsewhere",
-            got=settings.store_url,
-            wanted="mongodb://host/database",
-            todo="start MongoDB (see deploy/) and set store",
-        )
-    finally:
-        store.close()
-
-
 @contextmanager
 def opened_executor(settings: VolumeSettings, store: Store, options: RunOptions) -> Iterator[Executor]:
     """Blocks run in this process (cluster.kind none) or on Dask workers."""
@@ -179,15 +148,29 @@ def opened_executor(settings: VolumeSettings, store: Store, options: RunOptions)
 
 
 @contextmanager
-def noted_dashboard(settings: VolumeSettings, executor: Executor) -> Iterator[None]:
-    """Leave the dashboard's address in the output while the run goes on, for `contraband dashboard`."""
+def shown_on_page(
+    settings: VolumeSettings, line: Sequence[Stage], executor: Executor, options: RunOptions
+) -> Iterator[Executor]:
+    """Show the run on a page beside Dask's, and leave both addresses in the output for `contraband dashboard`.
+
+    Yields the executor to be used, of which the page knows what it works on.
+    """
     if not isinstance(executor, OnDask):
-        yield
+        yield executor
         return
+    from contraband.volumes.monitor.facts import Facts
+    from contraband.volumes.monitor.serving import serve_beside
+    from contraband.volumes.monitor.watched import Watched
+
+    watched = Watched(executor)
+    dask = dashboard_address(executor.client)
+    page = serve_beside(executor.client, dask, Facts(settings, line, watched.running))
+    if page is not None:
+        options.announce(f"progress: {page}")
     note = Output(settings.output).dashboard
-    note.write_text(f"{os.getpid()} {dashboard_address(executor.client)}\n", encoding="utf-8")
+    note.write_text(f"{os.getpid()} {page or '-'} {dask or '-'}\n", encoding="utf-8")
     try:
-        yield
+        yield watched
     finally:
         note.unlink(missing_ok=True)
 
@@ -200,11 +183,11 @@ def check_owner(store: Store, belonging: Belonging) -> None:
         raise another_run(masked(store.url), where, belonging.identity)
 
 
-def running_dashboard(settings: VolumeSettings) -> str | None:
-    """The address of the dashboard of a run that goes on now on this machine; None if there is none."""
+def running_dashboards(settings: VolumeSettings) -> list[str]:
+    """The addresses of the pages of a run that goes on now on this machine, its own first; none if there is none."""
     try:
-        pid, address = Output(settings.output).dashboard.read_text(encoding="utf-8").split()
+        pid, *addresses = Output(settings.output).dashboard.read_text(encoding="utf-8").split()
         os.kill(int(pid), 0)
     except (OSError, ValueError):
-        return None
-    return address
+        return []
+    return [address for address in addresses if address != "-"]

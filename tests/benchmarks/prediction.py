@@ -22,8 +22,7 @@ from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 from contraband.experiments.train import train_seg
 from contraband.models.predictor import load_predictor
-from contraband.volumes.line import stages
-from contraband.volumes.run import absolute
+from contraband.volumes.line import absolute, stages
 from contraband.volumes.settings import VolumeSettings
 from tests.benchmarks.report import Row
 from tests.support.tiny import tiny_experiment

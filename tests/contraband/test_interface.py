@@ -30,7 +30,6 @@ OWN = {
     "load_volume_settings",
     "volume_settings",
     "execute",
-    "status_rows",
     "planned",
     "import_volume",
     "run_mode",

@@ -22,9 +22,9 @@ from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.store import open_store
 from contraband.experiments.train import train_seg
-from contraband.volumes.line import stages
+from contraband.volumes.line import absolute, stages
 from contraband.volumes.output import Output
-from contraband.volumes.run import absolute, execute
+from contraband.volumes.run import execute
 from contraband.volumes.settings import load_volume_settings
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment

@@ -33,9 +33,10 @@ from contraband.volumes.audit.differences import (
 )
 from contraband.volumes.audit.findings import Findings, Mismatch
 from contraband.volumes.audit.places import Seam, places
-from contraband.volumes.belonging import find_belonging
+from contraband.volumes.belonging import find_belonging, opened_store
+from contraband.volumes.line import absolute
 from contraband.volumes.predict import Predict
-from contraband.volumes.run import absolute, check_owner, opened_store
+from contraband.volumes.run import check_owner
 from contraband.volumes.settings import VolumeSettings
 
 REACH = 24

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from blockwise.engine.preflight import check_stages
+from contraband.volumes.belonging import opened_store
 from contraband.volumes.line import stages
 from contraband.volumes.output import check_output
 from contraband.volumes.plan.estimate import outlook
-from contraband.volumes.run import opened_store
 from contraband.volumes.settings import VolumeSettings
 
 if TYPE_CHECKING:

@@ -27,9 +27,10 @@ from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.tables import EDGES, HISTOGRAMS
 from blockwise.store.base import StageInfo, Store, mask_of
-from contraband.volumes.line import stages
+from contraband.volumes.belonging import opened_store
+from contraband.volumes.line import absolute, stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
-from contraband.volumes.run import absolute, opened_executor, opened_store
+from contraband.volumes.run import opened_executor
 from contraband.volumes.settings import VolumeSettings
 
 ENOUGH_S = 20.0

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 
 import typer
 
+from contraband.volumes.monitor.serving import tunnel
 from contraband.volumes.settings import VolumeSettings
 from contraband.volumes.view.page import add_page
 from contraband.volumes.view.viewer import RunViewer, close_viewer
@@ -27,10 +26,3 @@ def view(settings: VolumeSettings, bind: str = "127.0.0.1", port: int = 0) -> No
             viewer.refresh()
     except KeyboardInterrupt:
         close_viewer()
-
-
-def tunnel(address: str) -> str:
-    """The command that brings the port of this machine to the one where the browser is."""
-    place = address.split("/")[2]
-    port = place.rpartition(":")[2]
-    return f"ssh -N -L {port}:{place} {getpass.getuser()}@{socket.getfqdn()}"

@@ -23,15 +23,15 @@ def add_page(viewer: RunViewer) -> str:
     root = f"/view/{viewer.viewer.token}"
     chosen = {"viewer": viewer}
     routes = [
-        (f"{root}/", Page, chosen),
-        (f"{root}/facts", Facts, chosen),
-        (f"{root}/change", Change, chosen),
+        (f"{root}/", ViewerPage, chosen),
+        (f"{root}/facts", ViewerFacts, chosen),
+        (f"{root}/change", ViewerChange, chosen),
     ]
     running.app.add_handlers(".*", routes)
     return f"{running.server_url}{root}/"
 
 
-class Handler(RequestHandler):
+class ViewerHandler(RequestHandler):
     """What all have in common."""
 
     def initialize(self, viewer: RunViewer) -> None:
@@ -41,7 +41,7 @@ class Handler(RequestHandler):
         self.set_header("Cache-Control", "no-store")
 
 
-class Page(Handler):
+class ViewerPage(ViewerHandler):
     """The page itself."""
 
     def get(self) -> None:
@@ -50,7 +50,7 @@ class Page(Handler):
         self.finish(text.replace("{{viewer}}", f"/v/{self.viewer.viewer.token}/"))
 
 
-class Facts(Handler):
+class ViewerFacts(ViewerHandler):
     """What the page shows."""
 
     def get(self) -> None:
@@ -58,7 +58,7 @@ class Facts(Handler):
         self.finish(json.dumps(self.viewer.facts()))
 
 
-class Change(Handler):
+class ViewerChange(ViewerHandler):
     """What people do on the page: one key each, and its value."""
 
     def post(self) -> None:

@@ -11,8 +11,8 @@ import pytest
 import contraband
 from blockwise.arrays.volume import read
 from blockwise.errors import BadInput
+from contraband.volumes.monitor.serving import tunnel
 from contraband.volumes.output import Output
-from contraband.volumes.view.command import tunnel
 from contraband.volumes.view.layers import LIVE
 from contraband.volumes.view.numbers import open_live
 from contraband.volumes.view.page import add_page

@@ -1,0 +1,56 @@
+"""Where the page of a run is served: beside Dask's pages while it runs, by a server of its own afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+from blockwise.errors import BadInput
+from contraband.volumes.monitor.facts import Facts
+from contraband.volumes.monitor.pages import ROOT, pages
+
+
+def serve_beside(client: Any, dashboard: str, facts: Facts) -> str | None:
+    """Add the page to the web server of the scheduler; its address, None if the scheduler is in another process.
+
+    dashboard: the address of Dask's own pages, empty if there are none.
+    """
+    scheduler = getattr(getattr(client, "cluster", None), "scheduler", None)
+    server = getattr(scheduler, "http_application", None)
+    if not dashboard or server is None:
+        return None
+    server.add_application(pages(facts))
+    place = urlsplit(dashboard)
+    return f"{place.scheme}://{place.netloc}{ROOT}"
+
+
+def serve(facts: Facts, bind: str, port: int, ready: Callable[[str], None]) -> None:
+    """Serve the page until interrupted; `ready` is told the address. Raises BadInput if the port is taken."""
+    try:
+        asyncio.run(_serve(facts, bind, port, ready))
+    except KeyboardInterrupt:
+        return
+
+
+async def _serve(facts: Facts, bind: str, port: int, ready: Callable[[str], None]) -> None:
+    try:
+        server = pages(facts).listen(port, bind)
+    except OSError as error:
+        raise BadInput("--port", f"cannot listen on {bind}:{port} ({error.strerror})", todo="use --port 0") from None
+    sockets = list(server._sockets.values())
+    taken = sockets[0].getsockname()[1]
+    ready(f"http://{bind}:{taken}{ROOT}")
+    try:
+        await asyncio.Event().wait()
+    finally:
+        server.stop()
+
+
+def tunnel(address: str) -> str:
+    """The command that brings the port of this machine to the one where the browser is."""
+    place = urlsplit(address)
+    return f"ssh -N -L {place.port}:{place.netloc} {getpass.getuser()}@{socket.getfqdn()}"
