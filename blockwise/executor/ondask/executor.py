@@ -171,18 +171,19 @@ class OnDask:
         late = self._pool.late(lane.batching.needed_s())
         if not late:
             return places
-        self._check_walltime(lane)
         shorter = [other.batching.needed_s() for other in self._lanes.values() if other.is_busy]
         self._pool.release(self._pool.late(min(shorter, default=0.0)))
+        self._check_walltime(lane)
         return [address for address in (places or self._pool.without(())) if address not in late]
 
     def _check_walltime(self, lane: Lane) -> None:
         """Raise WorkFailed if jobs are too short for a block: workers would come and go for ever."""
         most = self._pool.walltime_s
-        if most is not None and lane.batching.needed_s() > most:
+        if most is not None and (lane.batching.needed_s() > most or self._pool.are_hopeless):
             raise WorkFailed(
-                f"{lane.stage.name}: a block took {lane.batching.longest_s:.0f} s, and jobs end after {most:.0f} s; "
-                "what is finished is kept; raise cluster.walltime, or use smaller blocks"
+                f"{lane.stage.name}: no block can be done in time, as jobs end after {most:.0f} s and the longest one "
+                f"took {lane.batching.longest_s:.0f} s so far; what is finished is kept; raise cluster.walltime, "
+                "or use smaller blocks"
             )
 
     def _send_batches(self, lane: Lane, batches: Sequence[BlockBatch], places: list[str] | None) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _FRESH_S = 1.0
 _SAY_S = 15.0
+_YOUNG_S = 15.0
+_HOPELESS = 3
 _EARLY_S = 3.0
 """What is known of a worker is so old at most; it would begin nothing more itself."""
 
@@ -43,6 +45,11 @@ class Pool:
         self._workers: dict[str, dict[str, Any]] = {}
         self._ends: dict[str, float] = {}
         """When the jobs of workers end, those that have a longest time."""
+        self._since: dict[str, float] = {}
+        """When each worker was first seen."""
+        self._released: set[str] = set()
+        self._hopeless = 0
+        """Workers in a row that were of no use as soon as they came."""
         self._asked_s = -_FRESH_S
 
     def alive(self, needed: Mapping[str, float]) -> int:
@@ -76,8 +83,18 @@ class Pool:
 
     def release(self, addresses: Collection[str]) -> None:
         """These workers can do nothing more before their jobs end."""
-        if self._keeper is not None:
-            self._keeper.release([str(self._workers[one].get("name")) for one in addresses if one in self._workers])
+        now = time.monotonic()
+        for address in set(addresses) - self._released:
+            is_young = now - self._since.get(address, now) < _YOUNG_S
+            self._hopeless = self._hopeless + 1 if is_young else 0
+            self._released.add(address)
+            if self._keeper is not None:
+                self._keeper.release([str(self._workers[address].get("name"))])
+
+    @property
+    def are_hopeless(self) -> bool:
+        """Whether workers come and go without being able to begin anything."""
+        return self._hopeless >= _HOPELESS
 
     def fate(self, name: str) -> Fate | None:
         """What became of a worker that died; None as long as its batch system may still say."""
@@ -126,6 +143,7 @@ class Pool:
         if now - self._asked_s >= _FRESH_S:
             self._workers = self._ask()
             self._asked_s = now
+            self._since = {address: self._since.get(address, now) for address in self._workers}
             told = {address: (worker.get("metrics") or {}).get(METRIC) for address, worker in self._workers.items()}
             self._ends = {address: now + left_s for address, left_s in told.items() if left_s is not None}
             self._listener.look(self._workers)
