@@ -16,8 +16,8 @@ def label(
         Path | None, typer.Option(help="CSV of points, made or gone on with; default: beside the volume.")
     ] = None,
     head: Annotated[
-        Literal["forest", "logistic"] | None, typer.Option(help="Default: forest in 2D, logistic in 3D.")
-    ] = None,
+        Literal["forest", "logistic"], typer.Option(help="What learns from the points; a forest takes longer.")
+    ] = "logistic",
     stretch: Annotated[
         Literal["section", "volume"] | None,
         typer.Option(help="Stretch raw between percentiles of each section, where exposure differs, or of the volume."),

