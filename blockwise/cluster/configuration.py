@@ -61,6 +61,14 @@ def chosen(on_this_machine: bool) -> dict[str, Any]:
     return found
 
 
+def link_here() -> dict[str, Any]:
+    """Where the dashboard of a scheduler on this machine is, which listens to nobody else, unless a site says it."""
+    import dask
+
+    template = str(dask.config.get("distributed.dashboard.link", _LINK))
+    return {"distributed.dashboard.link": template.replace("{host}", "127.0.0.1")} if template == _LINK else {}
+
+
 def not_started(what: str, error: BaseException) -> BadInput:
     """The error of a cluster that does not start, with where Dask's configuration comes from if there is any."""
     while error.__cause__ is not None or (error.__context__ is not None and not error.__suppress_context__):

@@ -17,11 +17,11 @@ from blockwise.cluster.batch import scripts
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
 from blockwise.cluster.batch.scripts import ENDINGS
 from blockwise.cluster.certificates import configuration_of, given_security, private_folder, security_of
-from blockwise.cluster.configuration import chosen, import_dask, not_started
+from blockwise.cluster.configuration import chosen, import_dask, link_here, not_started
 from blockwise.cluster.handles import allow_files
 from blockwise.cluster.interrupts import deferred, not_inherited
 from blockwise.cluster.joining import joined
-from blockwise.cluster.quiet import muted
+from blockwise.cluster.quiet import muted, without_told
 from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster, Tls
 from blockwise.cluster.spawning import check_may_start, without_main
 from blockwise.errors import BadInput
@@ -110,6 +110,10 @@ def _cluster(settings: Cluster, stack: ExitStack) -> Any:
 
 def _batch_cluster(settings: Cluster, stack: ExitStack) -> Any:
     """A scheduler without workers, and a keeper who sees to it that jobs come and go."""
+    import dask
+
+    stack.enter_context(without_told())
+    stack.enter_context(dask.config.set(link_here()))
     kind = scripts.cluster_class(settings.kind)
     cluster = kind(
         scheduler_options=_scheduler_options(settings),

@@ -19,7 +19,7 @@ from distributed.security import Security
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info, read
-from blockwise.cluster.open import open_cluster
+from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
@@ -37,7 +37,8 @@ Watch = Callable[[int, int], None]
 
 def settings(folder: Path, **changes: object) -> Cluster:
     """Two workers, for which the one node has room."""
-    given = {"kind": "slurm", "workers": 2, "memory": "400MB", "dashboard": False, "job_logs": str(folder / "jobs")}
+    given = {"kind": "slurm", "workers": 2, "memory": "400MB", "dashboard": False}
+    given |= {"job_logs": str(folder / "jobs"), "shared_folder": str(folder / "shared")}
     return Cluster.parse({**given, **changes}, "cluster")
 
 
@@ -106,6 +107,7 @@ def test_all_jobs_may_be_cancelled_twice(slurm: Slurm, tmp_path, caplog):
     assert caplog.text.count("is lost, job") >= 2
     assert "ended: cancelled (CANCELLED" in caplog.text
     assert "attempt" not in caplog.text  # nobody was blamed
+    assert "TLS handshake" not in caplog.text
     slurm.wait_until_empty(10)
 
 
@@ -225,7 +227,8 @@ def test_jobs_that_cannot_work_are_refused_with_the_words_of_slurm(slurm: Slurm,
 
 def test_strangers_get_neither_into_the_scheduler_nor_into_a_worker(slurm: Slurm, tmp_path):
     """Without the certificates of the run, which only the user can read, nobody is let in."""
-    with open_cluster(settings(tmp_path, shared_folder=str(tmp_path / "shared"))) as client:
+    with open_cluster(settings(tmp_path)) as client:
+        assert dashboard_address(client).startswith("http://127.0.0.1:")
         (worker,) = list(client.scheduler_info(n_workers=-1)["workers"])[:1]
         address = client.scheduler.address
         assert address.startswith("tls://")
