@@ -253,7 +253,7 @@ def _await_worker(client: Client, settings: Cluster) -> None:
     begin = said = time.monotonic()
     while True:
         with suppress(TimeoutError):
-            client.wait_for_workers(1, timeout=_LOOK_S)
+            client.wait_for_workers(1, timeout=min(_LOOK_S, _SAY_S))
             return
         now = time.monotonic()
         if keeper is not None and (reason := keeper.over()):
@@ -262,7 +262,7 @@ def _await_worker(client: Client, settings: Cluster) -> None:
         if now - begin > _FIRST_WORKER_S and keeper is None:
             todo = "start workers: dask worker ADDRESS" if settings.address else "look at the workers' logs"
             raise BadInput("cluster", f"no worker came within {_FIRST_WORKER_S} s", todo=todo)
-        if now - said > _SAY_S and keeper is None:  # who keeps jobs up says more
+        if now - said >= _SAY_S and keeper is None:  # who keeps jobs up says more
             said = now
             log.warning("cluster: waiting for the first worker since %.0f s", now - begin)
 
