@@ -29,6 +29,13 @@ RUN_ELSEWHERE = {
 }
 """Commands of the README that no test here runs, and why."""
 
+SERVED = {
+    "contraband label vol.yaml": "tests/end_to_end/test_labelling.py",
+    "contraband view vol.yaml": "tests/contraband/volumes/view/test_browser.py",
+    "contraband dashboard vol.yaml": "tests/contraband/volumes/monitor/test_page.py",
+}
+"""Commands of the README that serve a page until they are interrupted, and the tests that drive these in a browser."""
+
 
 def text_of(page: str) -> str:
     """The text of a page."""
@@ -114,7 +121,8 @@ def test_commands_of_the_readme_are_run():
     commands = [line.partition("#")[0].strip() for block in fenced(text_of("README.md")) for line in block.splitlines()]
     inline = re.findall(r"`(contraband [^`]+)`", text_of("README.md"))
     assert {*commands} == {*RUN_ELSEWHERE}
-    assert set(inline) == {"contraband run vol.yaml", "contraband plan vol.yaml"}
+    assert set(inline) == {"contraband run vol.yaml", "contraband plan vol.yaml", *SERVED}
+    assert all((ROOT / test).is_file() for test in SERVED.values())
 
 
 def test_make_help_lists_every_target():
@@ -138,8 +146,8 @@ def test_the_volume_of_the_readme_runs(in_tmp: Path, capsys):
     (in_tmp / "vol.yaml").write_text(
         yaml.safe_dump(settings | {"affinities": "data/vol.zarr/affs", "cluster": {"kind": "none"}})
     )
-    for command in re.findall(r"`contraband ([^`]+)`", text_of("README.md")):
-        assert call(shlex.split(command)) == 0
+    for command in re.findall(r"`(contraband [^`]+)`", text_of("README.md")):
+        assert command in SERVED or call(shlex.split(command)[1:]) == 0
     assert (in_tmp / settings["output"] / "evaluation.json").exists()
     assert "evaluate" in capsys.readouterr().out
 
