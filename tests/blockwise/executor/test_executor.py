@@ -105,7 +105,7 @@ def test_futures_are_named_for_stage_and_block(dask_client, store):
 
 def test_a_task_shows_no_password():
     """Dask logs the arguments of tasks that fail."""
-    assert "secret" not in repr(pack_stage(Idle(blocks=1), "mongodb://anna:secret@host/db", "t"))
+    assert "secret" not in repr(pack_stage(Idle(blocks=1), "mongodb://anna:secret@host/db", "t", None))
 
 
 def test_a_block_that_kills_its_worker_is_found_out(dask_client, store, tmp_path):
