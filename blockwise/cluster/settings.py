@@ -72,8 +72,10 @@ def _parsed[Section: Settings](kind: type[Section], value: Section | Mapping[str
         raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from None
 
 
-Workers = Annotated[Positive | WorkerRange, PlainValidator(_number_or_range)]
-Certificates = Annotated[bool | Tls, PlainValidator(_files_or_not)]
+Workers = Annotated[
+    Positive | WorkerRange, PlainValidator(_number_or_range, json_schema_input_type=Positive | WorkerRange)
+]
+Certificates = Annotated[bool | Tls, PlainValidator(_files_or_not, json_schema_input_type=bool | Tls)]
 
 
 class Cluster(Settings):
