@@ -130,7 +130,7 @@ def test_a_notebook_is_interrupted_and_goes_on(kind: str, demo: Path) -> None:
     assert "interrupted; what is finished is kept, and the same call goes on from there" in stopped
     assert "fragments: " in stopped
     lines = gone_on.splitlines()
-    assert [line for line in lines if line.startswith("fragments: ")] == [lines[0 if kind == "none" else 1]]
+    assert [line for line in lines if line.startswith("fragments: ")] == [lines[0 if kind == "none" else 2]]
     assert "fragments: 180 of 180 blocks" in gone_on
     assert "evaluate: 180 of 180 blocks" in gone_on
     assert ("dashboard: " in gone_on) == (kind == "local")
