@@ -105,6 +105,8 @@ def contraband(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     interrupts = Interrupts()
+    sys.unraisablehook = interrupts.swallowed
+    signal.signal(signal.SIGALRM, interrupts.again)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
             signal.signal(number, interrupts)
@@ -177,6 +179,9 @@ def with_its_command(line: str, arguments: Sequence[str]) -> str:
     return f"{line} ({lacking[0]} is an option of `contraband run`)"
 
 
+AGAIN_S = 0.05
+
+
 class Interrupts:
     """Ctrl-C, a batch system whose time is over, a terminal that is gone: what happens then.
 
@@ -194,6 +199,17 @@ class Interrupts:
         if self._count > 2:
             os.write(2, b"contraband: ended at once\n")
             os._exit(1)
+
+    def swallowed(self, found: sys.UnraisableHookArgs) -> None:
+        """An exception came where Python can only print it, as in what runs when an object goes: ask again soon."""
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            sys.__unraisablehook__(found)
+
+    def again(self, number: int, frame: object) -> None:
+        """Interrupt again, as the first time was lost."""
+        raise KeyboardInterrupt
 
 
 def _end(line: str, code: int) -> int:
