@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from blockwise.arrays.values import check_finite
 from contraband.models.normalise import is_about_one
-from contraband.samples.sources import VolumeReader, ZarrVolume
+from contraband.samples.sources import ZarrVolume
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +24,11 @@ def is_in_range(volumes: Sequence[ZarrVolume], factor: float) -> bool:
     """
     fits = True
     for volume in volumes:
-        reader = VolumeReader(volume)
-        places = sorted({int(place) for place in np.linspace(0, reader.shape[0] - 1, SECTIONS)})
-        seen = [reader.sections(place, place + 1) for place in places]
+        array = volume.open()  # a reader would load the whole volume for a few of its sections
+        places = sorted({int(place) for place in np.linspace(0, volume.shape()[0] - 1, SECTIONS)})
+        seen = [np.asarray(array[:] if array.ndim == 2 else array[..., at : at + 1, :, :]) for at in places]
+        for place, section in zip(places, seen, strict=True):
+            check_finite(section, volume.where, (place, 0, 0))
         low = min(float(section.min()) for section in seen)
         high = max(float(section.max()) for section in seen)
         if low == high:
