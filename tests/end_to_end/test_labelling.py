@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from blockwise.arrays.volume import Volume
 from contraband.cli import call
 from contraband.samples.points import Points, read_points
+from tests.support.browser import opened_browser, picture
 from tests.support.labelled import labelled_image
 from tests.support.paths import ROOT
 from tests.support.scores import variation_of_information
@@ -33,15 +30,6 @@ from tests.support.volumes import store_volume, whole
 SHAPE = (1, 240, 300)
 POINTS = Path("vol.raw.points.csv")
 PANEL = ".neuroglancer-rendered-data-panel"
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--window-size=1000,600",
-)
 WAIT_S = 120
 FAR = 10**6
 NEAR = 2
@@ -82,26 +70,18 @@ class Person:
     def colours(self, panel: int) -> int:
         """How many different saturated colours the middle of a panel shows."""
         one = self.browser.find_elements("css selector", PANEL)[panel].rect
-        shot = Image.open(io.BytesIO(self.browser.get_screenshot_as_png())).convert("RGB")
         middle = (one["x"] + one["width"] / 2, one["y"] + one["height"] / 2)
-        pixels = np.asarray(shot.crop((middle[0] - 90, middle[1] - 90, middle[0] + 90, middle[1] + 90)), np.int64)
+        x, y = (int(at) for at in middle)
+        pixels = picture(self.browser)[y - 90 : y + 90, x - 90 : x + 90].astype(np.int64)
         vivid = pixels[np.ptp(pixels, axis=2) > 30] // 16
         return len(np.unique(vivid, axis=0))
 
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
-    """Chromium without a window; the test is skipped where it is not installed."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.binary_location = chromium
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
+    """Chromium without a window."""
+    with opened_browser((1000, 600)) as opened:
+        yield opened
 
 
 @pytest.fixture
