@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ SHADER = """void main() {
 }"""
 
 
-class Drawn:
+class Drawn(ABC):
     """Pieces of a layer whose voxels at full size a subclass tells by slices, as numpy would."""
 
     shape: tuple[int, ...]
@@ -49,12 +50,12 @@ class Drawn:
         found: NDArray[Any] = self[region][tuple(slice(None, None, by) for by in factor)]
         return found
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # noqa: B027 - layers need not say it again
         """Nothing is kept."""
 
+    @abstractmethod
     def __getitem__(self, region: tuple[Any, ...]) -> NDArray[Any]:
         """The voxels of a region, given by slices."""
-        raise NotImplementedError
 
 
 class Shown(Drawn):
