@@ -53,11 +53,16 @@ def made_security() -> Security:
         ) from None
 
 
-def security_of(settings: Cluster) -> Security | None:
-    """For a scheduler whose workers are on other machines; None: without encryption, as the user wishes."""
+@contextmanager
+def security_of(settings: Cluster) -> Iterator[Security | None]:
+    """For a scheduler whose workers are on other machines, in files as long as it runs; None: without encryption."""
     if isinstance(settings.tls, Tls):
-        return given_security(settings.tls)
-    return made_security() if settings.tls else None
+        yield given_security(settings.tls)
+    elif settings.tls:
+        with private_folder(settings) as folder:
+            yield in_files(made_security(), folder)
+    else:
+        yield None
 
 
 @contextmanager
@@ -94,17 +99,28 @@ def _remove_left(base: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def configuration_of(security: Security, folder: Path) -> dict[str, Any]:
-    """Dask's configuration for processes that get no security in another way; writes into the private folder."""
+def in_files(security: Security, folder: Path) -> Security:
+    """The same certificates, each a file in the private folder that goes with it, and not with some object."""
+    from distributed.security import Security
+
+    files = {"tls_ca_file": _as_file(security.tls_ca_file, folder / "ca.pem")}
+    for role in _ROLES:
+        for kind in ("cert", "key"):
+            name = f"tls_{role}_{kind}"
+            files[name] = _as_file(getattr(security, name), folder / f"{kind}.pem")
+    return Security(require_encryption=True, **files)
+
+
+def configuration_of(security: Security) -> dict[str, Any]:
+    """Dask's configuration for processes that get no security in another way; all certificates are files."""
     found: dict[str, Any] = {
         "distributed.comm.default-scheme": "tls",
         "distributed.comm.require-encryption": True,
-        "distributed.comm.tls.ca-file": _as_file(security.tls_ca_file, folder / "ca.pem"),
+        "distributed.comm.tls.ca-file": security.tls_ca_file,
     }
     for role in _ROLES:
         for kind in ("cert", "key"):
-            value = getattr(security, f"tls_{role}_{kind}")
-            found[f"distributed.comm.tls.{role}.{kind}"] = _as_file(value, folder / f"{kind}.pem")
+            found[f"distributed.comm.tls.{role}.{kind}"] = getattr(security, f"tls_{role}_{kind}")
     return found
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from blockwise.cluster.batch import scripts
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
 from blockwise.cluster.batch.scripts import ENDINGS
-from blockwise.cluster.certificates import configuration_of, given_security, private_folder, security_of
+from blockwise.cluster.certificates import configuration_of, given_security, security_of
 from blockwise.cluster.configuration import chosen, import_dask, link_here, not_started
 from blockwise.cluster.handles import allow_files
 from blockwise.cluster.interrupts import deferred, not_inherited
@@ -119,8 +119,7 @@ def _batch_cluster(settings: Cluster, stack: ExitStack) -> Any:
         scheduler_options=_scheduler_options(settings),
         interface=settings.interface,
         loop=stack.enter_context(_loop()),
-        security=security_of(settings),
-        shared_temp_directory=str(stack.enter_context(private_folder(settings))),
+        security=stack.enter_context(security_of(settings)),
         **scripts.options(settings, ""),
     )
     cluster.keeper = Keeper(cluster, settings)
@@ -225,10 +224,9 @@ def _ssh_cluster(settings: Cluster, stack: ExitStack) -> Any:
     import dask
     from distributed import SSHCluster
 
-    security = security_of(settings)
+    security = stack.enter_context(security_of(settings))
     if security is not None:  # remote processes take over Dask's configuration, and nothing else
-        folder = stack.enter_context(private_folder(settings))
-        stack.enter_context(dask.config.set(configuration_of(security, folder)))
+        stack.enter_context(dask.config.set(configuration_of(security)))
     options = {"nthreads": settings.threads, "memory_limit": settings.memory or "auto"}
     return SSHCluster(
         list(settings.hosts),

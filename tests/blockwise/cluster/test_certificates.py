@@ -14,7 +14,7 @@ import dask
 import pytest
 from distributed.security import Security
 
-from blockwise.cluster.certificates import configuration_of, given_security, made_security, private_folder
+from blockwise.cluster.certificates import configuration_of, given_security, in_files, made_security, private_folder
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster, Tls
 from blockwise.errors import BadInput
@@ -38,7 +38,7 @@ asyncio.run(main())
 def files(folder: Path) -> dict[str, str]:
     """New certificates in files, as the settings name them."""
     folder.mkdir()
-    configuration_of(made_security(), folder)
+    in_files(made_security(), folder)
     return {"ca": str(folder / "ca.pem"), "cert": str(folder / "cert.pem"), "key": str(folder / "key.pem")}
 
 
@@ -64,7 +64,7 @@ def test_an_address_is_joined_with_certificates_only(tmp_path):
         bare = address.removeprefix("tls://")
         with open_cluster(Cluster.parse({"address": bare, "tls": own}, "cluster")) as client:
             assert client.submit(sum, [1, 2]).result() == 3
-        configured = configuration_of(given_security(Tls.parse(own, "tls")), tmp_path)
+        configured = configuration_of(given_security(Tls.parse(own, "tls")))
         with dask.config.set(configured), open_cluster(Cluster(address=address)) as client:
             assert client.submit(sum, [1, 2]).result() == 3
         for data in ({"address": address, "tls": others}, {"address": address}, {"address": bare}):
@@ -107,7 +107,7 @@ def test_the_folder_of_a_run_is_readable_by_nobody_else(tmp_path):
     try:
         cluster = Cluster(kind="slurm", memory="1GB", shared_folder=tmp_path / "shared")
         with private_folder(cluster) as folder:
-            configuration_of(made_security(), folder)
+            in_files(made_security(), folder)
             assert folder.parent == tmp_path / "shared"
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             assert {path.name for path in folder.iterdir()} == {"ca.pem", "cert.pem", "key.pem"}
@@ -139,7 +139,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 
 def test_what_another_process_is_configured_with_is_enough(tmp_path):
     """As a worker that ssh starts gets nothing but Dask's configuration."""
-    with dask.config.set(configuration_of(made_security(), tmp_path)):
+    with dask.config.set(configuration_of(in_files(made_security(), tmp_path))):
         found = Security()
         for role in ("scheduler", "worker", "client"):
             assert found.get_tls_config_for_role(role)["key"] == str(tmp_path / "key.pem")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import signal
 import stat
@@ -247,6 +248,7 @@ def test_strangers_get_neither_into_the_scheduler_nor_into_a_worker(slurm: Slurm
         assert {stat.S_IMODE(path.stat().st_mode) for path in found} == {0o600}
         assert not any("PRIVATE KEY" in path.read_text() for path in (tmp_path / "jobs").iterdir())
     assert not folder.exists()
+    gc.collect()  # no file was left open until now
 
 
 async def identity(address: str, security: Security | None) -> dict[str, object]:
