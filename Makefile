@@ -7,6 +7,7 @@ SHELL := /bin/sh
 
 TESTS ?= tests
 TESTFLAGS ?=
+TESTWORKERS ?= auto
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 FAULTFLAGS ?=
@@ -57,8 +58,10 @@ picture: demo ## the demo, and its picture into the README
 	@$(RUN) -c "from PIL import Image; Image.open('out/demo/slices.png').convert('RGB').quantize(128, dither=0) \
 		.save('contraband/demo/slices.png', optimize=True)"
 
-test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x")
-	@$(RUN) -m pytest -q --durations=10 $(TESTFLAGS) $(TESTS) </dev/null
+# A file of tests stays in one process, as its tests share what was made for them; files begin in their order.
+test: setup ## all tests, a process per core (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=0: in one)
+	@$(RUN) -m pytest -q --durations=10 -n $(TESTWORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(TESTFLAGS) $(TESTS) </dev/null
 
 check: setup ## ruff (rules and format) and mypy --strict
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check . && $(RUN) -m mypy
