@@ -90,7 +90,7 @@ def test_settings_made_as_objects_are_checked_too(settings: cb.VolumeSettings) -
         ({"output": "out/a.zarr"}, "settings: nothing to segment"),
         ({"output": "out/a.zarr", "affinities": "a", "fragment": {}}, "settings: fragment: unknown key"),
         ({"output": "out/a.zarr", "affinities": "a", "blocks": {"shape": [1, 2]}}, "settings: blocks.shape"),
-        ({"output": "out/a.zarr", "affinities": object()}, "settings: affinities: is not a plain number or text"),
+        ({"output": "out/a.zarr", "affinities": b"affs"}, "settings: affinities: is not a plain number or text"),
     ],
     ids=str,
 )
