@@ -11,6 +11,7 @@ from typing import Self
 from blockwise.executor.base import Outcome
 from blockwise.executor.blocklog import block_log
 from blockwise.executor.overlap import run_blocks
+from blockwise.executor.workerlog import note_given
 from blockwise.grid import Grid
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
@@ -31,12 +32,14 @@ class InProcess:
         self._running: Generator[Outcome] | None = None
         self._ended: list[Outcome] = []
         self._capacity = 64
+        self._logs: Path | None = None
 
     def check(self, stage: Stage) -> None:
         """This process is taken to have what any stage needs."""
 
     def keep_logs(self, folder: Path) -> None:
         """Keep what is logged within blocks in this folder."""
+        self._logs = folder
         block_log().into(folder)
 
     def capacity(self, stage: Stage) -> int:
@@ -55,6 +58,8 @@ class InProcess:
         """Queue the blocks."""
         grid = stage.grid()
         self._queue.extend((stage, grid, key) for key in keys)
+        if self._logs is not None:
+            note_given(self._logs, stage.name, "", keys)
 
     def collect(self, timeout_s: float) -> list[Outcome]:
         """Process blocks until the time is over or none is left; at least one if there is any time."""

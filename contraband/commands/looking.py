@@ -21,27 +21,22 @@ def status(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how many blocks of every stage are done, as the store remembers.
+    """Show how many blocks of every stage are done, as the store remembers, and which workers were lost.
 
     Example: contraband status configs/gala.yaml --watch
     """
     settings = interface.load_settings(settings_file, assignments or ())
-    from contraband.volumes.monitor.terminal import print_status
-
-    if not watch:
-        rows = interface.status(settings)
-        print_status(console(), rows)
-        emit(as_json, {"stages": rows})
-        return
     from contraband.volumes.line import stages
     from contraband.volumes.monitor.facts import Facts
-    from contraband.volumes.monitor.terminal import watched
+    from contraband.volumes.monitor.terminal import print_status, watched
 
-    for rows in watched(Facts(settings, stages(settings))):
-        if console().is_terminal:
+    facts = Facts(settings, stages(settings))
+    for rows in watched(facts) if watch else [interface.status(settings)]:
+        if watch and console().is_terminal:
             console().clear()
-        print_status(console(), rows)
-        emit(as_json, {"stages": rows})
+        lost = facts.lost_workers()
+        print_status(console(), rows, lost)
+        emit(as_json, {"stages": rows, "lost_workers": lost})
 
 
 def dashboard(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from blockwise.cluster.batch.keeping import BatchJob, Fate, Keeping
+from blockwise.cluster.batch.keeping import BatchJob, Fate, Keeping, ending
 from blockwise.cluster.batch.queue import NoAnswer, ask_queue, call
 from blockwise.cluster.batch.scripts import GROUPS, group_sizes, job_class, options, walltime_s
 from blockwise.errors import one_line
@@ -51,6 +51,8 @@ class Keeper:
         self._sizes = group_sizes(settings)
         self._keeping = Keeping(settings.kind, {group: least for group, (least, _) in self._sizes.items()})
         self._serial = 0
+        self._told: set[str] = set()
+        """Workers whose loss has been asked for."""
         self._running: asyncio.Task[None] | None = None
         self._stops = False
         self._ask_s = _ASK_S
@@ -81,6 +83,16 @@ class Keeper:
     def fate(self, name: str) -> Fate | None:
         """What became of a worker that is gone; None as long as that may still be found out."""
         return self._keeping.fate(time.monotonic(), name)
+
+    def losses(self) -> dict[str, str]:
+        """The workers whose jobs have ended since this was asked last, though they were wanted, and how these ended."""
+        found = {
+            job.name: f"job {job.number} ended: {ending(job.state)}"
+            for job in list(self._keeping.jobs.values())
+            if job.state.phase == "ended" and job.came and not job.is_released and job.name not in self._told
+        }
+        self._told.update(found)
+        return found
 
     def release(self, names: Sequence[str]) -> None:
         """These workers are of no use any more, as their jobs soon end: they are replaced."""

@@ -1,10 +1,17 @@
-"""What a nanny tells of the end of its worker: a signal, memory, or an exit code. Dask loads this by its name."""
+"""Workers that are lost, and what is known of the cause.
+
+A nanny tells of the end of its worker: a signal, memory, or an exit code. Dask loads this file by its name there.
+"""
 
 from __future__ import annotations
 
 import logging
 import signal
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from blockwise.executor.workerlog import note_lost
 
 if TYPE_CHECKING:
     from distributed import Client, Nanny
@@ -12,6 +19,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TOPIC = "blockwise-worker-ended"
+_ONCE_S = 60.0
+"""A worker of which more is heard within this time is the same one, and not lost again."""
+_PATIENCE_S = 25.0
+"""Its nanny or the batch system may say so long why a worker is gone."""
 
 
 def dask_setup(nanny: Nanny) -> None:
@@ -53,10 +64,52 @@ def how_ended(code: int) -> str:
     return f"signal {name}" + (" (the system's, where memory ran out?)" if name == "SIGKILL" else "")
 
 
-def tell_endings(client: Client) -> None:
-    """Say of each worker that ended how it did, in one line."""
+class LostWorkers:
+    """Says of each worker that is lost, once, what is known of the cause, and notes it beside the logs of blocks.
 
-    def say(event: tuple[float, dict[str, str]]) -> None:
-        log.warning("worker %s is lost: %s", event[1]["worker"], event[1]["how"])
+    Safe to use from several threads.
+    """
 
-    client.subscribe_topic(TOPIC, say)
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._told: dict[str, float] = {}
+        """When it was said, by the name or address of the worker."""
+        self._silent: dict[tuple[str, str], float] = {}
+        """Workers, by address and name, that went without a word, and when."""
+
+    def into(self, folder: Path) -> None:
+        """Note them in this folder from now on."""
+        self._folder = folder
+
+    def listen(self, client: Client) -> None:
+        """Hear what nannies say."""
+
+        def hear(event: tuple[float, dict[str, str]]) -> None:
+            self.say(event[1]["worker"], event[1]["how"])
+
+        client.subscribe_topic(TOPIC, hear)
+
+    def say(self, worker: str, how: str, line: str = "worker %s is lost: %s") -> None:
+        """A worker is lost. worker: its address or name. line: what is logged; nothing if others have."""
+        now = time.monotonic()
+        if now - self._told.get(worker, float("-inf")) < _ONCE_S:
+            return
+        self._told[worker] = now
+        if line:
+            log.warning(line, worker, how)
+        if self._folder is not None:
+            note_lost(self._folder, worker, how)
+
+    def went(self, address: str, name: str) -> None:
+        """The connection to a worker has ended while blocks were there."""
+        self._silent.setdefault((address, name), time.monotonic())
+
+    def settle(self, patience_s: float = _PATIENCE_S) -> None:
+        """Say of workers of which nobody has told within this time why they went."""
+        now = time.monotonic()
+        for (address, name), since in list(self._silent.items()):
+            is_told = any(self._told.get(one, float("-inf")) > since - _ONCE_S for one in (address, name))
+            if is_told or now - since >= patience_s:
+                del self._silent[address, name]
+            if not is_told and now - since >= patience_s:
+                self.say(address, "its connection ended while it had blocks, and nobody says why")

@@ -15,7 +15,6 @@ from blockwise.errors import WorkFailed, one_line
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.arrivals import Arrivals, Fetched
 from blockwise.executor.ondask.batching import LIMIT
-from blockwise.executor.ondask.endings import tell_endings
 from blockwise.executor.ondask.lane import BlockBatch, Lane
 from blockwise.executor.ondask.losses import Loss, Losses
 from blockwise.executor.ondask.pool import Pool
@@ -81,6 +80,7 @@ class OnDask:
     def keep_logs(self, folder: Path) -> None:
         """Keep what is logged within blocks in this folder, which all workers see; from the next start on."""
         self._logs = folder
+        self._pool.lost.into(folder)
 
     def check(self, stage: Stage) -> None:
         """Raise BadInput if no worker has the resources, or the store cannot be reached from one."""
@@ -127,6 +127,7 @@ class OnDask:
             ended.append((self._out.pop(serial), result))
         # Durations are learnt from all that has ended before anything is sent, so that new batches have the right size.
         outcomes = self._outcomes(ended) + self._settled()
+        self._pool.lost.settle()
         for lane in self._lanes.values():
             self._send(lane)
         return outcomes
@@ -144,11 +145,12 @@ class OnDask:
         self._out = {}
 
     def __enter__(self) -> Self:
-        tell_endings(self.client)
+        self._pool.lost.listen(self.client)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.cancel()
+        self._pool.lost.settle(0.0)
 
     def _send(self, lane: Lane) -> None:
         if self.client.status != "running":
@@ -247,6 +249,7 @@ class OnDask:
             self._hold(sent, "the result was lost with its worker", "")
         elif isinstance(error, KilledWorker):
             worker = error.last_worker
+            self._pool.lost.went(worker.address, str(worker.name))
             self._hold(sent, f"worker {worker.address} died with the block (memory?)", str(worker.name))
         else:
             text = one_line(f"{type(error).__name__}: {error}")

@@ -12,6 +12,7 @@ from blockwise.cluster.address import is_loopback
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
 from blockwise.cluster.batch.keeping import Fate
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.executor.ondask.endings import LostWorkers
 from blockwise.executor.ondask.pauses import Pauses, load_of
 from blockwise.executor.ondask.remaining import METRIC
 from blockwise.executor.ondask.silence import LOST_S, Listener
@@ -35,7 +36,8 @@ class Pool:
 
     def __init__(self, client: Client, promised: Mapping[str, float], lost_s: float = LOST_S) -> None:
         self._client: Any = client
-        self._listener = Listener(client, lost_s)
+        self.lost = LostWorkers()
+        self._listener = Listener(client, self.lost, lost_s)
         self._pauses = Pauses()
         self._came: set[frozenset[str]] = set()
         """Needs that some worker had."""
@@ -148,6 +150,8 @@ class Pool:
             self._ends = {address: now + left_s for address, left_s in told.items() if left_s is not None}
             self._listener.look(self._workers)
             self._look_at_pauses(now)
+            for name, how in self._keeper.losses().items() if self._keeper else ():
+                self.lost.say(name, how, line="")  # who keeps jobs up has said it
         return self._workers
 
     def _say_waiting(self, needed: Mapping[str, float]) -> None:

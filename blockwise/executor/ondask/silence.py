@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from blockwise.executor.ondask.endings import LostWorkers
+
 if TYPE_CHECKING:
     from distributed import Client
 
@@ -118,8 +120,9 @@ class Silence:
 class Listener:
     """Asks the nannies of silent workers, and has those that are lost restarted; never waits for an answer."""
 
-    def __init__(self, client: Client, lost_s: float = LOST_S) -> None:
+    def __init__(self, client: Client, lost: LostWorkers, lost_s: float = LOST_S) -> None:
         self._client: Any = client
+        self._lost = lost
         self.silence = Silence(lost_s)
 
     def look(self, workers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -133,7 +136,7 @@ class Listener:
 
     def give_up(self, address: str, why: str) -> None:
         """Have a worker started again; its blocks are those of a lost worker then."""
-        log.warning("worker %s is given up: %s", address, why)
+        self._lost.say(address, why, "worker %s is given up: %s")
         self._client.loop.add_callback(self._give_up, address)
 
     async def _ask(self, address: str) -> None:

@@ -17,6 +17,7 @@ from blockwise.engine.standing import Standing, standings
 from blockwise.errors import BadInput
 from blockwise.executor.blocklog import read_lines
 from blockwise.executor.work import last_line
+from blockwise.executor.workerlog import lost_workers, worker_of
 from blockwise.grid import Grid, pack, unpack
 from blockwise.stage import Stage
 from blockwise.store import empty_store
@@ -72,6 +73,13 @@ class Facts:
                 self._at_s = time.monotonic()
             return self._rows
 
+    def lost_workers(self) -> list[dict[str, Any]]:
+        """The workers that this run and those before it have lost, in order.
+
+        `at` (s since 1970), `worker`, its address or the name of its job, and `how`, the cause as far as it is known.
+        """
+        return lost_workers(Output(self.settings.output).logs)
+
     def grid(self, stage: str) -> Grid:
         """How a stage is cut into blocks; raises BadInput for a stage that is not in the line."""
         if stage not in self._grids:
@@ -102,7 +110,11 @@ class Facts:
         return {"state": state, "seconds": seconds, "bytes": size}
 
     def block(self, stage: str, key: int) -> dict[str, Any]:
-        """All about one block: where it is, its state, what it cost and logged, how often it failed and with what."""
+        """All about one block: where it is, its state, what it cost and logged, how often it failed and with what.
+
+        `worker`, if it was ever given to one: who had it last, its `process` (MACHINE-PROCESS), its address as
+        `worker`, and `how` it was lost, if that was after the block came to it.
+        """
         grid = self.grid(stage)
         place = unpack(key)
         if key < 0 or any(at >= count for at, count in zip(place, grid.counts, strict=True)):
@@ -120,7 +132,8 @@ class Facts:
             row |= {name: costs[column][0].item() for name, column in names}
         if failures:
             row |= {"attempts": failures[0].attempt, "error": failures[0].error}
-        return {**row, "log": read_lines(Output(self.settings.output).logs, stage, key)[-MOST_LINES:]}
+        logs = Output(self.settings.output).logs
+        return row | self._worker(stage, key) | {"log": read_lines(logs, stage, key)[-MOST_LINES:]}
 
     def try_again(self, stage: str, key: int) -> None:
         """Have a block that was given up tried again, by the run that goes on when it is through, or by the next.
@@ -133,6 +146,13 @@ class Facts:
             store.forgive(stage, [key])
         with self._lock:
             self._at_s = -math.inf
+
+    def _worker(self, stage: str, key: int) -> dict[str, Any]:
+        found = worker_of(Output(self.settings.output).logs, stage, key)
+        if found is None:
+            return {}
+        after = [one for one in self.lost_workers() if one["worker"] == found["worker"] and one["at"] >= found["at"]]
+        return {"worker": {**found, "how": after[0]["how"] if after else ""}}
 
     def _stand(self, store: Store) -> list[Standing]:
         """How far every stage is. What makes it stale takes seconds to find out in a run of millions of blocks."""

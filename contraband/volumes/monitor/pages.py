@@ -19,6 +19,8 @@ from contraband.volumes.monitor.terminal import as_prometheus
 ROOT = "/contraband/"
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'"
 """Browsers load nothing from elsewhere, whatever a page asks for."""
+MOST_LOST = 20
+"""So many lost workers are listed, the last ones."""
 SENT_BY_US = "X-Contraband"
 """A header that pages of other servers may not send, so that none of them can push our buttons."""
 
@@ -74,11 +76,13 @@ class Stages(Handler):
     """How far each stage is."""
 
     async def get(self) -> None:
-        """JSON: the rows, and how each stage is cut."""
+        """JSON: the rows, and how each stage is cut; the workers that were lost."""
         rows = await self.read(self.facts.stages)
+        lost = await self.read(self.facts.lost_workers)
         grids = {row["stage"]: self.facts.grid(row["stage"]) for row in rows}
         told = [{**row, "counts": grids[row["stage"]].counts, "block": grids[row["stage"]].block} for row in rows]
-        self.finish({"output": str(self.facts.settings.output), "states": STATES, "stages": told})
+        output = str(self.facts.settings.output)
+        self.finish({"output": output, "states": STATES, "stages": told, "lost_workers": lost[-MOST_LOST:]})
 
 
 class Plane(Handler):
@@ -124,7 +128,8 @@ class Metrics(Handler):
     async def get(self) -> None:
         """Its text format."""
         self.set_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-        self.finish(as_prometheus(await self.read(self.facts.stages)))
+        rows = await self.read(self.facts.stages)
+        self.finish(as_prometheus(rows, len(await self.read(self.facts.lost_workers))))
 
 
 def _packed(data: np.ndarray, kind: str) -> str:

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from contraband.volumes.monitor.facts import Facts
 
 WATCH_S = 2.0
+MOST_LOST = 5
+"""So many lost workers are printed, the last ones."""
 
 
-def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows of `Facts.stages` as a table; below it what has changed, is gone or has failed."""
+def print_status(console: Console, rows: Sequence[Mapping[str, Any]], lost: Sequence[Mapping[str, Any]]) -> None:
+    """The rows of `Facts.stages` as a table; below it what has changed, is gone, has failed or was lost.
+
+    lost: workers, as `Facts.lost_workers` gives them.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -37,6 +42,9 @@ def print_status(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
             console.print(f"{row['stage']}: stale, {row['changes']}")
         for failure in row["failures"][:10]:
             console.print(f"{stage_word(row['stage'])}: block {failure['block']} failed: {failure['error']}")
+    for one in lost[-MOST_LOST:]:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["at"]))
+        console.print(f"{at} worker {one['worker']} was lost: {one['how']}", markup=False, highlight=False)
 
 
 def watched(facts: Facts, wait: Callable[[float], None] = time.sleep) -> Iterator[list[dict[str, Any]]]:
@@ -58,8 +66,8 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def as_prometheus(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows in the text format of Prometheus, a sample for each stage."""
+def as_prometheus(rows: Sequence[Mapping[str, Any]], lost: int) -> str:
+    """The rows in the text format of Prometheus, a sample for each stage; and how many workers were lost."""
     metrics = (
         ("blocks", "gauge", "Blocks in all.", "blocks"),
         ("blocks_done", "gauge", "Finished blocks.", "done"),
@@ -74,4 +82,6 @@ def as_prometheus(rows: Sequence[Mapping[str, Any]]) -> str:
     for name, kind, text, key in metrics:
         lines += [f"# HELP contraband_{name} {text}", f"# TYPE contraband_{name} {kind}"]
         lines += [f'contraband_{name}{{stage="{row["stage"]}"}} {row[key]}' for row in rows]
+    name = "contraband_workers_lost_total"
+    lines += [f"# HELP {name} Workers lost by all runs into this output.", f"# TYPE {name} counter", f"{name} {lost}"]
     return "\n".join(lines) + "\n"

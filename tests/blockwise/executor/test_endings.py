@@ -11,6 +11,7 @@ from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
+from blockwise.executor.workerlog import lost_workers
 from blockwise.store import Store
 from tests.support.toys import Ends
 
@@ -27,7 +28,9 @@ def test_a_lost_worker_is_told_with_its_cause(how: str, store: Store, tmp_path: 
     caplog.set_level(logging.WARNING)
     cluster = Cluster(workers=1, memory=400_000_000, dashboard=False)
     with open_cluster(cluster) as client, OnDask(client, store.url) as executor:
+        executor.keep_logs(tmp_path / "logs")
         run_stages([Ends(blocks=3, how=how, once=tmp_path / "once")], store, executor)
     told = [line for line in caplog.messages if " is lost: " in line]
     assert len(told) == 1
     assert told[0].endswith(f"is lost: {WORDS[how]}")
+    assert [one["how"] for one in lost_workers(tmp_path / "logs")] == [WORDS[how]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,15 +15,18 @@ import urllib.request
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 import contraband
 from blockwise.errors import BadInput
+from blockwise.executor.workerlog import note_lost
 from blockwise.grid import pack, unpack
 from blockwise.store import Failure
 from contraband.volumes.belonging import find_belonging, opened_store
 from contraband.volumes.line import stages
 from contraband.volumes.monitor.facts import STATES, Facts
-from contraband.volumes.monitor.terminal import as_prometheus, duration, watched
+from contraband.volumes.monitor.terminal import as_prometheus, duration, print_status, watched
+from contraband.volumes.output import Output
 from tests.support.paths import ROOT
 from tests.support.viewed import SHAPE, viewed_run
 
@@ -135,7 +139,9 @@ def test_it_ends_when_all_is_done(settings, store):
 def test_prometheus_can_read_it(settings):
     """Each sample has a type, a stage and a number, and says what the row says."""
     rows = Facts(settings, stages(settings)).stages()
-    lines = as_prometheus(rows).splitlines()
+    *lines, help_line, type_line, lost = as_prometheus(rows, 3).splitlines()
+    assert help_line.startswith("# HELP contraband_workers_lost_total ")
+    assert (type_line, lost) == ("# TYPE contraband_workers_lost_total counter", "contraband_workers_lost_total 3")
     samples = [re.fullmatch(r'(contraband_\w+)\{stage="([^"]+)"\} ([0-9.e+]+)', one) for one in lines if one[0] != "#"]
     assert all(samples)
     typed = {line.split()[2] for line in lines if line.startswith("# TYPE")}
@@ -150,19 +156,32 @@ def test_durations_are_in_words():
 
 
 def test_status_and_dashboard_show_the_same(settings, tmp_path):
-    """`status --watch --json` of a finished run ends at once; `dashboard` serves the same facts from the store."""
+    """`status --watch --json` of a finished run ends at once; `dashboard` serves the same facts from the store.
+
+    Both tell of a worker that was lost.
+    """
+    note_lost(Output(settings.output).logs, "tcp://127.0.0.1:4711", "signal SIGKILL")
     path = tmp_path / "vol.yaml"
     path.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     command = [sys.executable, "-m", "contraband"]
     done = subprocess.run(
         [*command, "status", str(path), "--watch", "--json"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    rows = json.loads(done.stdout.splitlines()[-1])["stages"]
+    printed = json.loads(done.stdout.splitlines()[-1])
+    rows = printed["stages"]
     with subprocess.Popen([*command, "dashboard", str(path)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        address = process.stdout.readline().split()[0]
-        with urllib.request.urlopen(f"{address}facts", timeout=60) as answer:
-            told = json.load(answer)
-        os.kill(process.pid, signal.SIGINT)
-        assert process.wait(60) == 0
+        try:
+            address = process.stdout.readline().split()[0]
+            with urllib.request.urlopen(f"{address}facts", timeout=60) as answer:
+                told = json.load(answer)
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()  # if anything above went wrong
     assert [{key: row[key] for key in rows[0]} for row in told["stages"]] == rows
     assert told["stages"][0]["counts"] == list(LAYERS)
+    assert [one["how"] for one in told["lost_workers"]] == ["signal SIGKILL"]
+    assert printed["lost_workers"] == told["lost_workers"]
+    written = io.StringIO()
+    print_status(Console(file=written, width=200), rows, printed["lost_workers"])
+    assert written.getvalue().splitlines()[-1].endswith(" worker tcp://127.0.0.1:4711 was lost: signal SIGKILL")

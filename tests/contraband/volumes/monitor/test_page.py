@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -120,6 +122,42 @@ def test_the_page_shows_a_run_and_has_a_failed_block_tried_again(run, tmp_path):
         assert process.wait(PATIENCE_S) == 0
         assert store.totals("gated").done == BLOCKS
     assert running_dashboards(settings) == []
+
+
+def test_a_lost_worker_and_a_failed_block_are_on_the_page(run, tmp_path):
+    """A worker that is killed is named with its signal; a block tells who had it, before and after."""
+    process, address = run
+    settings = gated_settings(tmp_path)
+    facts = Facts(settings, [Gated(folder=tmp_path)])
+    with opened_browser((1300, 850)) as driver, opened_store(settings, find_belonging(settings).identity) as store:
+        driver.get(address)
+        settled(store)
+        until(lambda: numbers(driver)["failed"], 1)
+        first = facts.block("gated", pack(LAST))["worker"]
+        assert f"worker {first['process']} ({first['worker']})" in click(driver, LAST)
+        os.kill(int(first["process"].rpartition("-")[2]), signal.SIGKILL)
+        until(lambda: len(facts.lost_workers()), 1)
+        line = f"worker {first['worker']} was lost: signal SIGKILL"
+        until(lambda: line in driver.find_element("id", "lost").text, True)
+        assert f"block {', '.join(map(str, BAD))} failed: " in driver.find_element("id", "notes").text
+        until(lambda: facts.block("gated", pack(LAST))["worker"]["process"] != first["process"], True)
+        second = facts.block("gated", pack(LAST))["worker"]
+        text = click(driver, LAST)
+        assert f"worker {second['process']} ({second['worker']})" in text
+        assert "lost" not in text
+        click(driver, BAD)
+        driver.save_screenshot(str(tmp_path / "lost.png"))
+        assert shown_at_once(driver, "lost")
+        Gated(folder=tmp_path).gate.touch()
+        assert process.wait(PATIENCE_S) == 1  # the bad block is given up
+    assert [one["worker"] for one in facts.lost_workers()] == [first["worker"]]
+
+
+def shown_at_once(driver, name):
+    """Whether an element has a place in the window as it is, without scrolling."""
+    script = """const box = document.getElementById(arguments[0]).getBoundingClientRect();
+        return box.height > 0 && box.top >= 0 && box.bottom <= window.innerHeight;"""
+    return driver.execute_script(script, name)
 
 
 def test_only_the_page_may_push_its_buttons(run):
