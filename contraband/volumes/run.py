@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,28 +151,32 @@ def opened_executor(settings: VolumeSettings, store: Store, options: RunOptions)
 def shown_on_page(
     settings: VolumeSettings, line: Sequence[Stage], executor: Executor, options: RunOptions
 ) -> Iterator[Executor]:
-    """Show the run on a page beside Dask's, and leave both addresses in the output for `contraband dashboard`.
+    """Show the run on a page, and leave its address and that of Dask's in the output for `contraband dashboard`.
 
+    The page is beside Dask's if the scheduler is in this process, else on a server of this process.
     Yields the executor to be used, of which the page knows what it works on.
     """
     if not isinstance(executor, OnDask):
         yield executor
         return
     from contraband.volumes.monitor.facts import Facts
-    from contraband.volumes.monitor.serving import serve_beside
+    from contraband.volumes.monitor.serving import serve_beside, served_here
     from contraband.volumes.monitor.watched import Watched
 
     watched = Watched(executor)
     dask = dashboard_address(executor.client)
-    page = serve_beside(executor.client, dask, Facts(settings, line, watched.running))
-    if page is not None:
-        options.announce(f"progress: {page}")
-    note = Output(settings.output).dashboard
-    note.write_text(f"{os.getpid()} {page or '-'} {dask or '-'}\n", encoding="utf-8")
-    try:
+    facts = Facts(settings, line, watched.running)
+    with ExitStack() as stack:
+        page = serve_beside(executor.client, dask, facts)
+        # A scheduler that is another process cannot be given our page.
+        if page is None and settings.cluster.dashboard is not False:
+            page = stack.enter_context(served_here(facts))
+        if page is not None:
+            options.announce(f"progress: {page}")
+        note = Output(settings.output).dashboard
+        note.write_text(f"{os.getpid()} {page or '-'} {dask or '-'}\n", encoding="utf-8")
+        stack.callback(note.unlink, missing_ok=True)
         yield watched
-    finally:
-        note.unlink(missing_ok=True)
 
 
 def check_owner(store: Store, belonging: Belonging) -> None:

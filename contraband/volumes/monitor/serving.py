@@ -1,17 +1,23 @@
-"""Where the page of a run is served: beside Dask's pages while it runs, by a server of its own afterwards."""
+"""Where the page of a run is served: beside Dask's pages while it runs, else by a server of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
+
+from tornado.httpserver import HTTPServer
 
 from blockwise.errors import BadInput
 from contraband.volumes.monitor.facts import Facts
 from contraband.volumes.monitor.pages import ROOT, pages
+
+CLOSE_S = 5.0
 
 
 def serve_beside(client: Any, dashboard: str, facts: Facts) -> str | None:
@@ -36,14 +42,41 @@ def serve(facts: Facts, bind: str, port: int, ready: Callable[[str], None]) -> N
         return
 
 
-async def _serve(facts: Facts, bind: str, port: int, ready: Callable[[str], None]) -> None:
+@contextmanager
+def served_here(facts: Facts) -> Iterator[str]:
+    """Serve the page from a thread of this process, at a free port of this machine; its address."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="page", daemon=True)
+    thread.start()
+    server, address = asyncio.run_coroutine_threadsafe(_listen(facts, "127.0.0.1", 0), loop).result()
+    try:
+        yield address
+    finally:
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(_close(server), loop).result(CLOSE_S)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+async def _listen(facts: Facts, bind: str, port: int) -> tuple[HTTPServer, str]:
     try:
         server = pages(facts).listen(port, bind)
     except OSError as error:
         raise BadInput("--port", f"cannot listen on {bind}:{port} ({error.strerror})", todo="use --port 0") from None
     sockets = list(server._sockets.values())
     taken = sockets[0].getsockname()[1]
-    ready(f"http://{bind}:{taken}{ROOT}")
+    return server, f"http://{bind}:{taken}{ROOT}"
+
+
+async def _close(server: HTTPServer) -> None:
+    server.stop()
+    await server.close_all_connections()
+
+
+async def _serve(facts: Facts, bind: str, port: int, ready: Callable[[str], None]) -> None:
+    server, address = await _listen(facts, bind, port)
+    ready(address)
     try:
         await asyncio.Event().wait()
     finally:
