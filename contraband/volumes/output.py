@@ -85,6 +85,11 @@ class Output:
         return self.path / ".dashboard"
 
     @property
+    def viewer(self) -> Path:
+        """Where its viewer is, while there is one."""
+        return self.path / ".viewer"
+
+    @property
     def logs(self) -> Path:
         """What was logged within blocks, by stage."""
         return self.path / "logs"
@@ -101,7 +106,8 @@ class Output:
         """Whether only a run makes something of that name."""
         if path.parent.name == "segments":
             return _is_number(path.name)
-        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.dashboard, self.logs)
+        notes = (self.dashboard, self.viewer)
+        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.logs, *notes)
         return path in sure or path.name.endswith(PARTIAL)
 
     def may_predict(self, path: Path) -> bool:

@@ -26,6 +26,7 @@ from contraband.volumes.belonging import find_belonging, is_store_there, opened_
 from contraband.volumes.line import absolute
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.notice import running_viewer
 
 STATES = ("waiting", "running", "done", "failed", "stale")
 """What a block may be, in the order of their numbers in `plane`."""
@@ -134,6 +135,13 @@ class Facts:
             row |= {"attempts": failures[0].attempt, "error": failures[0].error}
         logs = Output(self.settings.output).logs
         return row | self._worker(stage, key) | {"log": read_lines(logs, stage, key)[-MOST_LINES:]}
+
+    def viewer(self) -> str | None:
+        """The address of a viewer of this run that is open now, from where its output can be read; None: there is none.
+
+        Who knows it sees the volume.
+        """
+        return running_viewer(Output(self.settings.output))
 
     def try_again(self, stage: str, key: int) -> None:
         """Have a block that was given up tried again, by the run that goes on when it is through, or by the next.

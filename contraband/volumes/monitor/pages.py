@@ -14,6 +14,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 
 from blockwise.errors import BlockwiseError
 from contraband.volumes.monitor.facts import STATES, Facts
+from contraband.volumes.monitor.peers import is_ours
 from contraband.volumes.monitor.terminal import as_prometheus
 
 ROOT = "/contraband/"
@@ -105,9 +106,12 @@ class OneBlock(Handler):
     """All about one block."""
 
     async def get(self) -> None:
-        """JSON."""
+        """JSON; for our own user also where a viewer is open."""
         stage, key = self.get_query_argument("stage"), self.whole("key")
-        self.finish(await self.read(lambda: self.facts.block(stage, key)))
+        found = await self.read(lambda: self.facts.block(stage, key))
+        peer = getattr(getattr(self.request.connection, "context", None), "address", None)
+        may_view = await self.read(lambda: peer is not None and is_ours(peer[:2]))
+        self.finish({**found, "viewer": await self.read(self.facts.viewer) if may_view else None})
 
 
 class Again(Handler):

@@ -7,7 +7,9 @@ import time
 import typer
 
 from contraband.volumes.monitor.serving import tunnel
+from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.notice import left_in
 from contraband.volumes.view.page import add_page
 from contraband.volumes.view.viewer import RunViewer, close_viewer
 
@@ -20,9 +22,10 @@ def view(settings: VolumeSettings, bind: str = "127.0.0.1", port: int = 0) -> No
     address = add_page(viewer)
     typer.echo(f"{address}  (Ctrl-C ends; add #at=z,y,x for a voxel)")
     typer.echo(f"from another machine: {tunnel(address)}, then the same address there")
-    try:
-        while True:
-            time.sleep(REFRESH_S)
-            viewer.refresh()
-    except KeyboardInterrupt:
-        close_viewer()
+    with left_in(Output(settings.output), address):
+        try:
+            while True:
+                time.sleep(REFRESH_S)
+                viewer.refresh()
+        except KeyboardInterrupt:
+            close_viewer()
