@@ -93,4 +93,5 @@ def live_volume(live: LiveNumbers, fragments: Volume) -> Any:
     """Live segments as neuroglancer asks for them, where their fragments lie."""
     from contraband.volumes.view.source import PieceSource
 
-    return PieceSource(live, info(fragments), is_image=False)
+    # Of cubes of 64 voxels a new threshold would need 64 times what is on the screen.
+    return PieceSource(live, info(fragments), is_image=False, is_flat=True)

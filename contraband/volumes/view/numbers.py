@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
@@ -17,10 +16,8 @@ from blockwise.stages.agglomerate.stage import read_ancestry_of
 from contraband.volumes.output import Output
 from contraband.volumes.result import Result
 from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.view.kept import KeptFragments
 from contraband.volumes.view.pieces import Factor
-
-KEPT_BYTES = 1 << 28
-"""Fragments that were looked at last stay in memory, so that a new threshold reads nothing from disk."""
 
 
 def open_live(settings: VolumeSettings) -> LiveNumbers | None:
@@ -56,7 +53,7 @@ class LiveNumbers:
         self._ways = ways
         self._threshold = threshold
         self._finer: Mapping[int, float] = {}
-        self._kept: OrderedDict[tuple[object, ...], np.ndarray] = OrderedDict()
+        self._kept = KeptFragments(self.fragments, self.shape)
         self._lock = threading.Lock()
 
     @property
@@ -105,30 +102,13 @@ class LiveNumbers:
 
     def piece(self, begin: np.ndarray, end: np.ndarray, factor: Factor) -> np.ndarray:
         """The segments from `begin` to `end`, both counted in voxels that are `factor` times as large."""
-        ids = self._fragments_of(begin, end, factor)
+        ids = self._kept.region(begin, end, factor)
         known = distinct(ids)
         return relabel(ids, known, self.numbers(known))
 
     def forget(self) -> None:
         """Read fragments again from now on."""
-        with self._lock:
-            self._kept.clear()
-
-    def _fragments_of(self, begin: np.ndarray, end: np.ndarray, factor: Factor) -> np.ndarray:
-        key = (*map(int, begin), *map(int, end), *factor)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        spans = zip(begin, end, factor, self.shape, strict=True)
-        region = tuple(slice(int(low * by), min(int(high * by), size)) for low, high, by, size in spans)
-        whole = self._fragments[region]
-        ids = np.ascontiguousarray(whole[tuple(slice(None, None, by) for by in factor)])
-        with self._lock:
-            self._kept[key] = ids
-            while len(self._kept) > 1 and sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES:
-                self._kept.popitem(last=False)
-        return ids
+        self._kept.forget()
 
     def _check(self, threshold: float, least: float) -> None:
         if not least <= threshold <= 1:

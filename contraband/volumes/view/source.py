@@ -33,8 +33,8 @@ def first_voxel(found: Info) -> list[int]:
 class PieceSource(neuroglancer.LocalVolume):
     """Served piece by piece, at its place; objects have surfaces, made from the blocks of the one asked for."""
 
-    def __init__(self, pieces: Pieces, found: Info, is_image: bool) -> None:
-        """found: where it lies, and how large its voxels are."""
+    def __init__(self, pieces: Pieces, found: Info, is_image: bool, is_flat: bool = False) -> None:
+        """found: where it lies, and how large its voxels are. is_flat: in planes, to be renewed fast; else in cubes."""
         extra = len(pieces.shape) - 3
         self.pieces = pieces
         self.found = found
@@ -44,6 +44,7 @@ class PieceSource(neuroglancer.LocalVolume):
             volume_type="image" if is_image else "segmentation",
             voxel_offset=[0] * extra + first_voxel(found),
             max_downsampling=pieces.coarsest,
+            chunk_layout="flat" if is_flat else "isotropic",
         )
 
     def get_encoded_subvolume(

@@ -81,7 +81,7 @@ class RunViewer:
         with self._lock, self.viewer.txn() as state:
             if LIVE in self._served and self.live is not None:
                 old = self._served[LIVE]
-                self._served[LIVE] = type(old)(self.live, old.found, is_image=False)
+                self._served[LIVE] = type(old)(self.live, old.found, is_image=False, is_flat=True)
                 state.layers[LIVE].layer.source = self._served[LIVE]
 
     def choose(self, segment: int, is_chosen: bool) -> None:
