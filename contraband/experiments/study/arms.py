@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contraband.experiments.study.network import kept_network, train_network
-from contraband.experiments.study.quick import quick_arm
+from contraband.experiments.study.quick import quick_arm, session_says
 from contraband.experiments.study.rows import COLUMNS, Row
 from contraband.experiments.study.scores import Probabilities, otsu, score
 from contraband.experiments.study.study import Study
@@ -22,10 +22,11 @@ def compute(study: Study, row: Row) -> dict[str, object]:
     data = study.data(row.data)
     images = data.images("validate")
     began = time.process_time()
+    clicks = study.clicks(row) if study.arm(row).method == "session" else None
     said, seconds_encoder = _without_steps(study, row, images.raw)
     found = score(said, images, data.settings)
     values: dict[str, object] = {f"{name}{column}": value for column in COLUMNS for name, value in found.items()}
-    spent = time.process_time() - began
+    spent = clicks.seconds if clicks else time.process_time() - began
     return values | {"seconds": spent, "seconds_folds": 0.0, "seconds_encoder": seconds_encoder}
 
 
@@ -46,5 +47,7 @@ def _without_steps(study: Study, row: Row, raw: NDArray[Any]) -> tuple[Probabili
         said = np.zeros((3, *raw.shape), np.float32)
         said[1] = 1
         return said, 0.0
+    if method == "session":
+        return session_says(study.sitting(row).after(study.clicks(row)), raw), 0.0
     arm, seconds_encoder = quick_arm(study, row)
     return arm(raw), seconds_encoder

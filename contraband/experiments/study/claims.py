@@ -64,8 +64,13 @@ def digest(settings: StudySettings) -> str:
     """Changes if a claim, or the rounds that it is decided on, change."""
     plain = settings.model_dump(mode="json", include={"claims", "rounds"})
     for one in plain["rounds"].values():
-        if one["labels"] == "points":  # what is not used cannot have been changed
-            del one["labels"], one["patch"]
+        # what is not used cannot have been changed
+        if one["labels"] != "clicks":
+            del one["images"]
+        if one["labels"] != "patches":
+            del one["patch"]
+        if one["labels"] == "points":
+            del one["labels"]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 

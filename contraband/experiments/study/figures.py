@@ -17,29 +17,32 @@ from contraband.experiments.study.tables import ArmDifference
 from contraband.volumes.figures import coloured
 
 DPI = 90
+COUNTED = {"points": "labelled points", "patches": "labelled patches", "clicks": "clicks"}
+"""What a budget counts."""
 
 
 def over_budget(path: Path, scores: RowScores, name: str, data: str) -> None:
     """Scores over the number of labels with 95 % intervals; arms without labels are dashed lines."""
     settings = scores.settings
     kinds = OF_KIND[settings.data[data].kind]
-    budgets = settings.rounds[name].budgets
+    one = settings.rounds[name]
+    budgets = one.budgets
     figure = Figure(figsize=(4.6 * len(kinds) + 2, 3.6), layout="constrained")
     for axes, score in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for number, arm in enumerate(settings.arms_of(name)):
             found = [(k, scores.estimate(arm, Cell(name, data, k, score))) for k in budgets]
-            found = [(k, one) for k, one in found if one.count]
+            found = [(k, estimate) for k, estimate in found if estimate.count]
             if not found:
                 continue
-            means = np.array([one.mean for _, one in found])
+            means = np.array([estimate.mean for _, estimate in found])
             if not settings.arms[arm].is_labelled:
                 axes.axhline(means[0], color=f"C{number}", linestyle="--", linewidth=1, label=arm)
                 continue
-            reach = np.nan_to_num([one.high - one.mean for _, one in found])
+            reach = np.nan_to_num([estimate.high - estimate.mean for _, estimate in found])
             # Arms are drawn side by side, or their intervals hide each other.
             at = np.array([k for k, _ in found]) * 1.03 ** (number - len(settings.arms) / 2)
             axes.errorbar(at, means, reach, color=f"C{number}", marker="o", markersize=4, capsize=2, label=arm)
-        axes.set(xscale="log", xticks=budgets, xticklabels=budgets, xlabel="labelled points", ylabel=score)
+        axes.set(xscale="log", xticks=budgets, xticklabels=budgets, xlabel=COUNTED[one.labels], ylabel=score)
         axes.minorticks_off()
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=DPI)

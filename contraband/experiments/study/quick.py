@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from funlib.geometry import Roi
 from numpy.typing import NDArray
 
 from contraband.experiments.study.encoders import contrastive_content, encoder_of, random_content, seconds_of
@@ -13,6 +14,8 @@ from contraband.experiments.study.prediction import ON_CPU, stretched, whole
 from contraband.experiments.study.rows import Row
 from contraband.experiments.study.scores import Probabilities
 from contraband.experiments.study.study import Study
+from contraband.label.image import FeatureImage
+from contraband.label.session import LabelSession
 from contraband.models.predictor import Predictor
 from contraband.quick.fitting import fit
 from contraband.quick.gaussian import GaussianFeatures
@@ -47,6 +50,14 @@ def quick_arm(study: Study, row: Row) -> tuple[Callable[[NDArray[Any]], Probabil
         return np.concatenate([head.of_volume(features(one[None])) for one in images], axis=1)
 
     return probabilities, seconds
+
+
+def session_says(session: LabelSession, raw: NDArray[Any]) -> Probabilities:
+    """How probable classes are in other images, by the head of a session."""
+    image = FeatureImage(raw, session.image.recipe)
+    head = session.head()
+    boxes = (Roi((z, 0, 0), (1, *raw.shape[1:])) for z in range(len(raw)))
+    return np.concatenate([head.of_volume(image.features(box)) for box in boxes], axis=1)
 
 
 def _features(study: Study, row: Row) -> tuple[Features, float]:

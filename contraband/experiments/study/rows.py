@@ -43,7 +43,7 @@ class Row:
     data: str
     arm: str
     k: int
-    """Labelled points; 0 where no label is used."""
+    """Labels: points, patches or clicks; 0 where none is used."""
     draw: int
     seed: int
 

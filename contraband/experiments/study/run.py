@@ -40,7 +40,7 @@ def check(study: Study) -> None:
             study.check_params(row)
     for name, one in settings.rounds.items():
         for data, k in itertools.product(one.data, one.budgets):
-            study.labels(Row(name, data, "", k, one.draws[0], 0))
+            study.drawn(Row(name, data, "", k, one.draws[0], 0))
     made = study.rows.read()
     for row, values in made.items():
         is_known = row.round in settings.rounds and row.arm in settings.arms and row.data in settings.data

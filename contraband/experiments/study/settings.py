@@ -22,19 +22,25 @@ OF_KIND: dict[str, tuple[str, ...]] = {"nuclei": ("f1", "ap"), "membranes": ("ap
 
 Score = Literal["f1", "ap", "voi"]
 Numbers = Annotated[tuple[Count, ...], Field(min_length=1)]
+UserName = Literal["mends", "spreads", "follows"]
 
 
 class Arm(Settings):
     """One way of getting from labels to a prediction."""
 
-    method: Literal["none", "otsu", "quick", "network"]
-    """`none` and `otsu` use no label; `quick` fits a head to features; `network` trains all weights."""
+    method: Literal["none", "otsu", "quick", "network", "session"]
+    """`none` and `otsu` use no label; `quick` fits a head to features; `network` trains all weights; `session` is
+    `contraband label`, with the head that it has after the clicks."""
 
     features: Literal["embeddings", "gaussian"] = "embeddings"
     """What a quick head stands on."""
 
     head: Literal["logistic", "forest"] = "logistic"
-    """The quick head."""
+    """The quick head, also of the session in which a user clicks."""
+
+    user: UserName | None = None
+    """Who clicks, in a round of clicks: `mends` the middle of the largest error of a section, `spreads` anywhere, the
+    true classes equally often, `follows` where `n` jumps to; left out: points are drawn."""
 
     start: Literal["nothing", "contrastive"] = "nothing"
     """The encoder that a network begins with, or whose embeddings a quick head stands on."""
@@ -48,7 +54,15 @@ class Arm(Settings):
     @property
     def is_labelled(self) -> bool:
         """Whether it uses labels at all."""
-        return self.method in ("quick", "network")
+        return self.method not in ("none", "otsu")
+
+    @model_validator(mode="after")
+    def _user_has_labels(self) -> Self:
+        if self.method == "session" and self.user is None:
+            raise ValueError("user is missing; say who clicks in the session")
+        if self.user is not None and not self.is_labelled:
+            raise ValueError(f"user clicks labels, and method {self.method} uses none; leave it out")
+        return self
 
 
 class Round(Settings):
@@ -60,11 +74,15 @@ class Round(Settings):
     budgets: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     """How many labels there are."""
 
-    labels: Literal["points", "patches"] = "points"
-    """What a budget counts: pixels, drawn evenly over the classes, or squares in which every pixel is labelled."""
+    labels: Literal["points", "patches", "clicks"] = "points"
+    """What a budget counts: pixels, drawn evenly over the classes; squares in which every pixel is labelled; or clicks
+    of the users of its arms in a few images, where points are drawn for arms without one."""
 
     patch: Positive = 96
     """Side of a square in pixels."""
+
+    images: Positive = 6
+    """Of clicks: in so many training images, others for each draw."""
 
     draws: Numbers
     """Numbers of draws of points; another round should have others."""
@@ -168,6 +186,9 @@ class StudySettings(Settings):
             _known("reference", (self.reference,) if self.reference else (), self.arms_of(name))
             if not any(self.arms[arm].is_labelled for arm in self.arms_of(name)):
                 raise ValueError(f"rounds.{name}: no arm learns from labels")
+            users = [arm for arm in self.arms_of(name) if self.arms[arm].user]
+            if users and one.labels != "clicks":
+                raise ValueError(f"rounds.{name}: the user of {users[0]!r} clicks in rounds with `labels: clicks` only")
         for number, claim in enumerate(self.claims):
             where = f"claims.{number}"
             _known(f"{where}.round", (claim.round,), self.rounds)

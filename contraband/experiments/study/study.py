@@ -9,13 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from blockwise.errors import BadInput
 from blockwise.settings import read_yaml
 from contraband.experiments.params import Params, parse_params
+from contraband.experiments.study.clicks import Clicks, Sitting, chosen_images
 from contraband.experiments.study.data import LABELS, RAW, DataSet, load_data
 from contraband.experiments.study.draws import draw_patches, draw_points
 from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, Row, RowFile
 from contraband.experiments.study.settings import Arm, StudySettings
+from contraband.label.session import LabelSettings
 from contraband.samples.points import Points
 
 BUSY = "is being written by another process"
@@ -39,12 +44,46 @@ class Study:
         return self.settings.arms[row.arm]
 
     def labels(self, row: Row) -> Points:
-        """The labelled points of a row: the same for all its arms and seeds."""
+        """The labelled points of a row: the same for all its seeds, and for all its arms but those that have a user."""
+        if self.arm(row).user is None:
+            return self.drawn(row)
+        clicked = self.clicks(row).points
+        places = clicked.positions.copy()
+        places[:, 0] = self._clicked_in(row)[places[:, 0]]
+        return Points(places, clicked.labels)
+
+    def drawn(self, row: Row) -> Points:
+        """Points, or patches, drawn by nobody in particular."""
         classes = self.data(row.data).train_classes
         one = self.settings.rounds[row.round]
         if one.labels == "patches":
             return draw_patches(classes, row.k, one.patch, row.draw, f"data.{row.data}")
+        if one.labels == "clicks":
+            seen = self._clicked_in(row)
+            classes = np.full_like(classes, -1)
+            classes[seen] = self.data(row.data).train_classes[seen]
         return draw_points(classes, row.k, row.draw, f"data.{row.data}")
+
+    def sitting(self, row: Row) -> Sitting:
+        """The user of a row, in front of the images of its draw."""
+        arm = self.arm(row)
+        assert arm.user is not None  # asked for arms with a user
+        seen = self._clicked_in(row)
+        levels = self.params(row, "labelled.zarr", "images.zarr").seg[0].percentiles
+        settings = LabelSettings(head=arm.head, stretch=levels.per if levels else None, seed=row.draw)
+        data = self.data(row.data)
+        return Sitting(data.images("train").raw[seen], data.train_classes[seen], settings, arm.user, row.draw)
+
+    def clicks(self, row: Row) -> Clicks:
+        """What the user of a row clicked; the same for all arms that have this user."""
+        arm = self.arm(row)
+        name = f"{row.data}-{row.round}-{arm.user}-{arm.head}-draw{row.draw}.json"
+        most = max(self.settings.rounds[row.round].budgets)
+        return self.sitting(row).clicks(self.output / "clicks" / name, row.k, most)
+
+    def _clicked_in(self, row: Row) -> NDArray[np.int64]:
+        images = self.settings.rounds[row.round].images
+        return chosen_images(len(self.data(row.data).train_classes), images, row.draw)
 
     def container(self, name: str) -> Path:
         """A zarr container with the raw of a data set's training images."""
@@ -86,11 +125,15 @@ class Study:
     def fingerprint(self, row: Row) -> str:
         """Changes with everything that a row's scores depend on, but for versions of programs."""
         data = self.settings.data[row.data].model_dump(mode="json", exclude={"file"})
-        plain: list[Any] = [data, self.arm(row).model_dump(mode="json", exclude={"params"})]
+        arm = self.arm(row).model_dump(mode="json", exclude={"params"})
+        if arm["user"] is None:  # a key that came later counts where it is used, so that older rows stay
+            del arm["user"]
+        plain: list[Any] = [data, arm]
         if self.arm(row).is_labelled:
             plain += [self.plain_params(row, "", ""), self.settings.folds.model_dump(mode="json")]
             one = self.settings.rounds[row.round]
             plain += [one.patch] if one.labels == "patches" else []
+            plain += ["clicks", one.images] if one.labels == "clicks" else []
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
 
     @property

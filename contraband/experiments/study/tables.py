@@ -140,13 +140,14 @@ def missing_table(settings: StudySettings, rows: Iterable[Row]) -> Lines:
 
 def arms_table(settings: StudySettings) -> Lines:
     """Every arm that was tried."""
-    yield from _head("arm", "method", "features", "head", "begins with", "differs in")
+    yield from _head("arm", "method", "features", "head", "who clicks", "begins with", "differs in")
     for name, arm in settings.arms.items():
         is_quick = arm.method == "quick"
         begins = arm.start if arm.method == "network" or (is_quick and arm.features == "embeddings") else ""
         own = ", ".join(f"{key}: {value}" for key, value in arm.seg.items())
         own = ", ".join(filter(None, [str(arm.params or ""), own]))
-        yield _row(name, arm.method, arm.features if is_quick else "", arm.head if is_quick else "", begins, own)
+        head = arm.head if is_quick or arm.user else ""
+        yield _row(name, arm.method, arm.features if is_quick else "", head, arm.user or "", begins, own)
 
 
 def _gains(scores: RowScores, arm: str, place: Cell) -> dict[str, float]:

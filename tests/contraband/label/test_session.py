@@ -10,13 +10,13 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
+from contraband.experiments.study.users import USERS, label_once
 from contraband.label.record import Point, PointsRecord
 from contraband.label.session import LabelSession, LabelSettings
 from contraband.quick.file import load_head
 from contraband.quick.predictor import QuickPredictor
 from contraband.volumes.brightness import volume_levels
 from contraband.volumes.settings import VolumeSettings
-from tests.support.clickers import CLICKERS, let_label
 from tests.support.labelled import drawn, labelled_image
 from tests.support.scores import variation_of_information
 from tests.support.volumes import store_volume
@@ -141,12 +141,14 @@ def test_proposals_balance_the_classes_and_differ():
         session.click(voxel, int(classes[voxel]))
 
 
-@pytest.mark.parametrize("clicker", CLICKERS)
-def test_every_kind_of_person_gets_a_segmentation(clicker):
+@pytest.mark.parametrize("user", USERS)
+def test_every_kind_of_person_gets_a_segmentation(user):
     """Who mends what is wrong, who spreads clicks and who follows `n` all part the cells within thirty clicks."""
     raw, classes, labels = labelled_image(FLAT, spacing=SPACING[FLAT])
     session = session_on(raw, LabelSettings(head="logistic"))
-    let_label(session, classes, CLICKERS[clicker], 30)
+    random = np.random.default_rng(0)
+    for _ in range(30):
+        label_once(session, classes, USERS[user], random)
     assert len(session.points) == 30
     alone = sum(variation_of_information(np.ones_like(labels), labels))
     assert sum(variation_of_information(session.segment(whole(session)), labels)) < alone / 3

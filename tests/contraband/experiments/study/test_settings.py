@@ -68,6 +68,9 @@ def test_a_whole_study_is_read():
         ("data__discs__shares", {"train": 0.9, "validate": 0.2}, "leave something"),
         ("data__discs__divided", "ranges", "ranges must be given"),
         ("arms__forest__heads", "forest", "unknown key"),
+        ("arms__forest", {"method": "session"}, "user is missing"),
+        ("arms__Otsu", {"method": "otsu", "user": "mends"}, "method otsu uses none"),
+        ("arms__forest", {"method": "session", "user": "mends"}, "the user of 'forest' clicks in rounds with"),
     ],
 )
 def test_what_cannot_work_is_refused(place, value, fault):

@@ -24,6 +24,7 @@ PARAMS = {
     "seg": TINY | {"num_iterations": 4, "save_every": 2, "simple": True, "lr": 0.003},
 }
 OTSU = {"Otsu": {"method": "otsu"}}
+CLICKS = {"data": ["discs"], "budgets": [6, 12], "draws": [0, 1], "labels": "clicks", "images": 2}
 QUICK = {"forest": {"method": "quick", "features": "gaussian", "head": "forest"}}
 
 DIE = """
@@ -101,6 +102,32 @@ def test_labels_may_be_patches(in_tmp):
     written(QUICK | {"end to end": {"method": "network"}}, rounds={"main": patches}, claims=[])
     assert call(["study", "study.yaml"]) == 0
     assert {row.arm: row.k for row in scores()} == {"Otsu": 0, "forest": 1, "end to end": 1}
+
+
+def test_simulated_users_click_through_the_session(in_tmp):
+    """Each user is an arm of a round of clicks, whose rows are scored, tested and gone on with as any other."""
+    users = {user: {"method": "session", "user": user} for user in ("mends", "follows")}
+    written(users | QUICK, output="out/whole", rounds={"main": CLICKS})
+    assert call(["study", "study.yaml"]) == 0
+    assert call(["study", "study.yaml", "--test"]) == 0
+    rows = RowFile(Path("out/whole/rows.csv"), FIELDS).read()
+    assert len(rows) == 1 + 3 * 2 * 2
+    spent = [float(values["seconds"]) for row, values in rows.items() if row.arm == "mends" and row.draw == 1]
+    assert spent[0] < spent[1]  # of 12 clicks the session has answered 6 before
+    assert len(list(Path("out/whole/clicks").iterdir())) == 2 * 2
+    written(users | QUICK, rounds={"main": CLICKS})
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", DIE], env=environment, capture_output=True, check=False)
+    assert call(["study", "study.yaml"]) == 0
+    assert scores() == scores("out/whole")
+
+
+def test_a_network_learns_what_a_user_clicked(in_tmp):
+    """An arm with a user trains on the clicks of that user, in images of the draw."""
+    written({"n, then end to end": {"method": "network", "user": "follows"}}, rounds={"main": CLICKS}, claims=[])
+    assert call(["study", "study.yaml"]) == 0
+    assert len(scores()) == 1 + 4
+    assert len(list(Path("out/study/clicks").iterdir())) == 2
 
 
 def test_networks_have_steps_that_folds_and_dense_labels_chose(in_tmp):
