@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text
+from contraband.experiments.parting import deal
 from contraband.models.checkpoints import load_checkpoint
 from contraband.models.classes import CLASSES
 from contraband.models.folder import RunFolder
@@ -120,16 +121,11 @@ def split(points: Points, settings: SegSettings) -> NDArray[np.int64]:
     if settings.folds > len(first):
         raise BadInput("seg.folds", "more folds than labelled voxels", got=settings.folds, wanted=f"up to {len(first)}")
     random = np.random.default_rng(np.random.SeedSequence([settings.seed, 0x666F6C64]))
-    fold = np.empty(len(first), np.int64)
-    dealt = 0
-    for kind in np.unique(kinds):
-        rows = random.permutation(np.flatnonzero(kinds == kind))
-        if len(rows) < 2:
-            name = CLASSES[kind] if settings.teaches == "classes" else ("background", "foreground")[kind]
-            raise BadInput("seg.folds", f"only one labelled voxel is {name}", got=1, wanted="2 or more of each class")
-        fold[rows] = (dealt + np.arange(len(rows))) % settings.folds
-        dealt += len(rows)
-    return fold[group.reshape(-1)]
+    numbers, counts = np.unique(kinds, return_counts=True)
+    for kind in numbers[counts < 2]:
+        name = CLASSES[kind] if settings.teaches == "classes" else ("background", "foreground")[kind]
+        raise BadInput("seg.folds", f"only one labelled voxel is {name}", got=1, wanted="2 or more of each class")
+    return deal(kinds, settings.folds, lambda _: random)[group.reshape(-1)]
 
 
 def read_choice(folder: RunFolder) -> Choice | None:

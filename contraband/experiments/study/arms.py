@@ -48,6 +48,6 @@ def _without_steps(study: Study, row: Row, raw: NDArray[Any]) -> tuple[Probabili
         said[1] = 1
         return said, 0.0
     if method == "session":
-        return session_says(study.sitting(row).after(study.clicks(row)), raw), 0.0
+        return session_says(study, study.sitting(row).after(study.clicks(row)), raw), 0.0
     arm, seconds_encoder = quick_arm(study, row)
     return arm(raw), seconds_encoder

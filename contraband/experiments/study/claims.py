@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contraband.experiments.study.comparison import RowScores, cell_of
-from contraband.experiments.study.settings import Claim, StudySettings
+from contraband.experiments.study.settings import Budget, Claim, StudySettings
 from contraband.experiments.study.statistics import LEVEL, Estimate, estimate, holm
 
 Verdict = Literal["held", "not held", "undecided"]
@@ -21,7 +21,7 @@ class Decided:
     """A claim at one budget."""
 
     claim: Claim
-    k: int
+    k: Budget
     difference: Estimate
     """By how much the arm is better than what it shall be above, and by how much more than `by`."""
     p: float

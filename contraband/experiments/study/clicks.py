@@ -47,11 +47,7 @@ class Sitting:
     settings: LabelSettings
     user: UserName
     draw: int
-
-    def session(self) -> LabelSession:
-        """A session without a click, in which each section stands alone."""
-        volume = VolumeSettings.parse({"output": "none.zarr", "fragments": {"per_section": True}}, "study")
-        return LabelSession(self.raw, volume, self.settings)
+    dims: int = 2
 
     def clicks(self, path: Path, k: int, most: int) -> Clicks:
         """The first `k` clicks of a file, in which `most` are made if it is not there yet."""
@@ -63,14 +59,14 @@ class Sitting:
 
     def after(self, clicks: Clicks) -> LabelSession:
         """The session after these clicks."""
-        session = self.session()
+        session = session_on(self.raw, self.settings, self.dims)
         for voxel, label in zip(clicks.points.positions.tolist(), clicks.points.labels.tolist(), strict=True):
             session.click(voxel, label)
         return session
 
     def _clicked(self, count: int) -> list[list[float]]:
         """z, y, x, label and the seconds so far of each click."""
-        session = self.session()
+        session = session_on(self.raw, self.settings, self.dims)
         session.warm(section_box(session, 0))
         random = np.random.default_rng([self.draw, CLICKS])
         rows: list[list[float]] = []
@@ -82,6 +78,12 @@ class Sitting:
                 session.predict(section_box(session, voxel[0]))
             rows.append([*voxel, label, time.process_time() - began])
         return rows
+
+
+def session_on(raw: NDArray[Any], settings: LabelSettings, dims: int) -> LabelSession:
+    """A session without a click; in 2D each section stands alone."""
+    volume = VolumeSettings.parse({"output": "none.zarr", "fragments": {"per_section": dims == 2}}, "study")
+    return LabelSession(raw, volume, settings)
 
 
 def chosen_images(total: int, count: int, draw: int) -> NDArray[np.int64]:

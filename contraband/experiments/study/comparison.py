@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from contraband.experiments.study.rows import Row
-from contraband.experiments.study.settings import SCORES, Claim, StudySettings
+from contraband.experiments.study.settings import SCORES, Budget, Claim, StudySettings
 from contraband.experiments.study.statistics import Estimate, estimate
 
 
@@ -18,7 +18,7 @@ class Cell:
 
     round: str
     data: str
-    k: int
+    k: Budget
     score: str
     """A score, or a score at the step of the dense validation part, such as `f1_dense`."""
 
@@ -32,12 +32,11 @@ class RowScores:
 
     def of(self, arm: str, place: Cell) -> dict[tuple[int, int], float]:
         """Score by (draw, seed); an arm without labels scores the same at all budgets, under (0, 0)."""
-        k = place.k if self.settings.arms[arm].is_labelled else 0
-        wanted = (place.round, place.data, arm, k)
+        k: Budget = place.k if self.settings.arms[arm].is_labelled else 0
         return {
             (row.draw, row.seed): float(values[place.score])
             for row, values in self.found.items()
-            if (row.round, row.data, row.arm, row.k) == wanted and values.get(place.score)
+            if row.is_of(place.round, place.data, arm, k) and values.get(place.score)
         }
 
     def estimate(self, arm: str, place: Cell) -> Estimate:
@@ -75,6 +74,6 @@ def by_draw(values: Iterable[tuple[tuple[int, int], float]]) -> dict[int, float]
     return {draw: fmean(groups[draw]) for draw in sorted(groups)}
 
 
-def cell_of(claim: Claim, k: int) -> Cell:
+def cell_of(claim: Claim, k: Budget) -> Cell:
     """Where a claim is decided at one of its budgets."""
     return Cell(claim.round, claim.on, k, claim.score)

@@ -94,13 +94,13 @@ def load_data(name: str, settings: StudyData) -> DataSet:
 
 
 def classes_of(labels: NDArray[Any], settings: StudyData) -> NDArray[np.int8]:
-    """(S, y, x): the class of each pixel, by image: inside, boundary within `rim` pixels of another label, background.
+    """(S, y, x): the class of each pixel: inside, boundary within `rim` pixels of another label, background.
 
-    labels: true objects, 0 for none. Membranes have no background: what is no object is boundary there.
+    By image, or in 3D. labels: true objects, 0 for none. Membranes have no background: what is no object is boundary.
     """
     is_object = labels > 0
     differs = np.zeros(labels.shape, bool)
-    for axis in (1, 2):
+    for axis in range(3 - settings.dims, 3):
         low = [slice(None)] * 3
         low[axis] = slice(None, -1)
         high = [slice(None)] * 3
@@ -108,18 +108,18 @@ def classes_of(labels: NDArray[Any], settings: StudyData) -> NDArray[np.int8]:
         change = labels[tuple(low)] != labels[tuple(high)]
         differs[tuple(low)] |= change
         differs[tuple(high)] |= change
-    boundary = _grown(differs, settings.rim - 1) & is_object
+    boundary = _grown(differs, settings.rim - 1, settings.dims) & is_object
     rest = BACKGROUND if settings.kind == "nuclei" else BOUNDARY
     classes = np.where(boundary, BOUNDARY, np.where(is_object, INSIDE, rest))
     return classes.astype(np.int8)
 
 
-def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+def _grown(mask: NDArray[np.bool_], steps: int, dims: int) -> NDArray[np.bool_]:
     from scipy import ndimage
 
     if not steps:
         return mask
-    cross = ndimage.generate_binary_structure(2, 1)[None]
+    cross = ndimage.generate_binary_structure(dims, 1)[(None,) * (3 - dims)]
     grown: NDArray[np.bool_] = ndimage.binary_dilation(mask, cross, iterations=steps)
     return grown
 
@@ -139,9 +139,8 @@ def _array(path: Path, name: str) -> NDArray[Any]:
 
 def _by_range(settings: StudyData, count: int) -> NDArray[np.int64]:
     assert settings.ranges is not None
-    spans = (settings.ranges.train, settings.ranges.validate_, settings.ranges.test)
     region_of = np.full(count, -1, np.int64)
-    for index, span in enumerate(spans):
+    for index, span in enumerate(settings.ranges.spans):
         if span[1] > count:
             raise BadInput(settings.file, "has fewer sections than ranges say", got=count, wanted=f"at least {span[1]}")
         region_of[slice(*span)] = index

@@ -41,9 +41,14 @@ class Ranges(Settings):
     test: Sections
     """What claims are decided on."""
 
+    @property
+    def spans(self) -> tuple[Sections, Sections, Sections]:
+        """Of training, validation and test."""
+        return (self.train, self.validate_, self.test)
+
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        chosen = [range(*span) for span in (self.train, self.validate_, self.test)]
+        chosen = [range(*span) for span in self.spans]
         if not all(chosen):
             raise ValueError("a range of sections is empty")
         if len(set().union(*chosen)) < sum(map(len, chosen)):
@@ -66,6 +71,9 @@ class StudyData(Settings):
     kind: Literal["nuclei", "membranes"] = "nuclei"
     """`nuclei`: classes background, inside and boundary, scored by F1 of objects; `membranes`: inside and boundary,
     scored by average precision of the boundary and VOI."""
+
+    dims: Literal[2, 3] = 2
+    """3: each region is a volume, which is seen, cut into objects and scored as a whole; 2: section by section."""
 
     rim: Positive = 1
     """Pixels of an object next to another, or to the background, that are boundary."""
@@ -91,4 +99,14 @@ class StudyData(Settings):
     def _has_ranges(self) -> Self:
         if (self.divided == "ranges") != (self.ranges is not None):
             raise ValueError("ranges must be given with `divided: ranges`, and only then")
+        return self
+
+    @model_validator(mode="after")
+    def _is_whole_in_3d(self) -> Self:
+        if self.dims == 2:
+            return self
+        if self.ranges is None or {span[2] for span in self.ranges.spans} != {1}:
+            raise ValueError("dims is 3, and a volume has no gaps: give ranges, each with the step 1")
+        if self.most:
+            raise ValueError("most counts sections, and with dims 3 all of them are scored together; leave it out")
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from contraband.experiments.study.comparison import Cell, RowScores, by_draw
 from contraband.experiments.study.rows import Row
-from contraband.experiments.study.settings import OF_KIND
+from contraband.experiments.study.settings import OF_KIND, Budget, size_of
+from contraband.experiments.study.statistics import Estimate
 from contraband.experiments.study.tables import ArmDifference
 from contraband.volumes.figures import coloured
 
@@ -27,11 +29,12 @@ def over_budget(path: Path, scores: RowScores, name: str, data: str) -> None:
     kinds = OF_KIND[settings.data[data].kind]
     one = settings.rounds[name]
     budgets = one.budgets
+    places = along(budgets)
     figure = Figure(figsize=(4.6 * len(kinds) + 2, 3.6), layout="constrained")
     for axes, score in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds, strict=True):
         for number, arm in enumerate(settings.arms_of(name)):
-            found = [(k, scores.estimate(arm, Cell(name, data, k, score))) for k in budgets]
-            found = [(k, estimate) for k, estimate in found if estimate.count]
+            each = [scores.estimate(arm, Cell(name, data, k, score)) for k in budgets]
+            found = [(at, estimate) for at, estimate in zip(places, each, strict=True) if estimate.count]
             if not found:
                 continue
             means = np.array([estimate.mean for _, estimate in found])
@@ -40,28 +43,57 @@ def over_budget(path: Path, scores: RowScores, name: str, data: str) -> None:
                 continue
             reach = np.nan_to_num([estimate.high - estimate.mean for _, estimate in found])
             # Arms are drawn side by side, or their intervals hide each other.
-            at = np.array([k for k, _ in found]) * 1.03 ** (number - len(settings.arms) / 2)
+            at = np.array([place for place, _ in found]) * 1.03 ** (number - len(settings.arms) / 2)
             axes.errorbar(at, means, reach, color=f"C{number}", marker="o", markersize=4, capsize=2, label=arm)
-        axes.set(xscale="log", xticks=budgets, xticklabels=budgets, xlabel=COUNTED[one.labels], ylabel=score)
+        axes.set(xscale="log", xticks=places, xticklabels=budgets, xlabel=COUNTED[one.labels], ylabel=score)
         axes.minorticks_off()
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=DPI)
 
 
+def along(budgets: Sequence[Budget]) -> list[float]:
+    """Where budgets stand on an axis of logarithms: all labels as far beyond the largest number as that is large."""
+    largest = max((k for k in budgets if k != "all"), default=1)
+    return [min(size_of(k), 4.0 * largest) for k in budgets]
+
+
 def over_seconds(path: Path, scores: RowScores, rows: Mapping[Row, Mapping[str, str]], place: Cell) -> None:
-    """Mean score over mean CPU seconds of training, folds and encoder together, one point for each arm."""
+    """Score over CPU seconds of training, folds and encoder together: for each arm a point for every budget, joined.
+
+    Arms without labels are dashed lines; the numbers are budgets.
+    """
     settings = scores.settings
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(6.6, 3.8), layout="constrained")
     axes = figure.subplots()
     for number, arm in enumerate(settings.arms_of(place.round)):
-        found = scores.estimate(arm, place)
-        k = place.k if settings.arms[arm].is_labelled else 0
-        spent = [_spent(values) for row, values in rows.items() if (row.data, row.arm, row.k) == (place.data, arm, k)]
-        if found.count and spent:
-            axes.plot(max(fmean(spent), 0.01), found.mean, "o", color=f"C{number}", label=arm)
-    axes.set(xscale="log", xlabel="CPU seconds (training + folds + encoder)", ylabel=f"{place.score}, k = {place.k}")
+        colour = f"C{number}"
+        if not settings.arms[arm].is_labelled:
+            if scores.of(arm, place):
+                axes.axhline(scores.estimate(arm, place).mean, color=colour, linestyle="--", linewidth=1, label=arm)
+            continue
+        found = list(_paid_for(scores, rows, arm, place))
+        if not found:
+            continue
+        seconds, estimates, budgets = zip(*found, strict=True)
+        means = [one.mean for one in estimates]
+        reach = np.nan_to_num([one.high - one.mean for one in estimates])
+        axes.errorbar(seconds, means, reach, color=colour, marker="o", markersize=4, capsize=2, linewidth=1, label=arm)
+        for place_of in zip(budgets, seconds, means, strict=True):
+            axes.annotate(str(place_of[0]), place_of[1:], (3, 3), textcoords="offset points", fontsize=6)
+    axes.set(xscale="log", xlabel="CPU seconds (training + folds + encoder)", ylabel=place.score)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=DPI)
+
+
+def _paid_for(
+    scores: RowScores, rows: Mapping[Row, Mapping[str, str]], arm: str, place: Cell
+) -> Iterator[tuple[float, Estimate, Budget]]:
+    """Mean seconds and score of an arm at each budget that has rows."""
+    for k in scores.settings.rounds[place.round].budgets:
+        spent = [_spent(values) for row, values in rows.items() if row.is_of(place.round, place.data, arm, k)]
+        found = scores.estimate(arm, replace(place, k=k))
+        if found.count and spent:
+            yield max(fmean(spent), 0.01), found, k
 
 
 def paired(path: Path, found: Sequence[ArmDifference], reference: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contraband.experiments.parting import deal, part_volume
 from contraband.samples.points import Points
 
 LEAST = 1e-3
@@ -18,18 +20,21 @@ def folds_of(points: Points, count: int, draw: int) -> Iterator[tuple[Points, Po
 
     With fewer points of a class than folds, some folds leave none of it out; but no fold leaves out all of a class.
     """
-    fold = np.empty(len(points), np.int64)
-    begin = 0
-    for label in np.unique(points.labels):
-        here = np.random.default_rng([draw, int(label)]).permutation(np.flatnonzero(points.labels == label))
-        # classes begin at different folds, or the first ones would get the rest of each
-        fold[here] = (begin + np.arange(len(here))) % count
-        begin += len(here)
+    fold = deal(points.labels, count, lambda label: np.random.default_rng([draw, label]))
     for number in range(count):
         left = fold == number
         alone = [label for label in np.unique(points.labels) if left[points.labels == label].all()]
         left &= ~np.isin(points.labels, alone)
-        yield _some(points, ~left), _some(points, left)
+        yield points.chosen(~left), points.chosen(left)
+
+
+def folds_of_volume(
+    classes: NDArray[np.integer[Any]], count: int, draw: int, is_flat: bool
+) -> Iterator[tuple[Points, Points]]:
+    """The same where pixels of (z, y, x) classes are labelled side by side: whole patches or images are left out."""
+    parted = part_volume(classes, count, draw, is_flat, "folds")
+    for number in range(count):
+        yield _points(classes, parted.learnt(number)), _points(classes, parted.left_out(number))
 
 
 def loss_at(probabilities_PC: NDArray[np.floating], labels_P: NDArray[np.integer]) -> float:
@@ -39,5 +44,5 @@ def loss_at(probabilities_PC: NDArray[np.floating], labels_P: NDArray[np.integer
     return float(sum(losses[labels_P == label].mean() for label in np.unique(labels_P)))
 
 
-def _some(points: Points, chosen: NDArray[np.bool_]) -> Points:
-    return Points(points.positions[chosen], points.labels[chosen])
+def _points(classes: NDArray[np.integer[Any]], chosen: NDArray[np.bool_]) -> Points:
+    return Points(np.argwhere(chosen).astype(np.int64), classes[chosen].astype(np.int64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from contraband.experiments.grid import Training
 from contraband.experiments.params import load_params
 from contraband.experiments.study.data import LABELS, RAW
 from contraband.experiments.study.encoders import encoder_of, seconds_of
-from contraband.experiments.study.folding import folds_of, loss_at
+from contraband.experiments.study.folding import folds_of, folds_of_volume, loss_at
 from contraband.experiments.study.prediction import class_predictor, classes_at, classes_whole
 from contraband.experiments.study.rows import COLUMNS, Row
 from contraband.experiments.study.scores import Probabilities, score
@@ -72,7 +72,7 @@ def _step_by_folds(study: Study, row: Row, encoder: Experiment | None) -> dict[s
         raw = study.data(row.data).images("train").raw
         began = time.process_time()
         losses: dict[int, float] = {}
-        for number, (learnt, left) in enumerate(folds_of(points, study.settings.folds.count, row.draw)):
+        for number, (learnt, left) in enumerate(_folds(study, row, points)):
             folder = _trained(study, row, learnt, f"fold{number}", encoder)
             for step in folder.saved_steps():
                 said = classes_at(_predictor(folder.checkpoint(step)), raw, left.positions)
@@ -81,6 +81,16 @@ def _step_by_folds(study: Study, row: Row, encoder: Experiment | None) -> dict[s
         write_json(path, {"step": best, "seconds": time.process_time() - began, "losses": losses})
     found: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def _folds(study: Study, row: Row, points: Points) -> Iterator[tuple[Points, Points]]:
+    """What is learnt and what is left out: single points, or pieces of what is labelled side by side."""
+    count = study.settings.folds.count
+    if row.k != "all" and study.settings.rounds[row.round].labels != "patches":
+        return folds_of(points, count, row.draw)
+    data = study.data(row.data)
+    classes = classes_at_points(points, data.train_classes.shape)
+    return folds_of_volume(classes, count, row.draw, data.settings.dims == 2)
 
 
 def _trained(study: Study, row: Row, points: Points, name: str, encoder: Experiment | None) -> RunFolder:
@@ -98,12 +108,17 @@ def _trained(study: Study, row: Row, points: Points, name: str, encoder: Experim
     return experiment.seg(0, 0, checkpoint)
 
 
-def _labelled(target: Path, images: Path, points: Points, shape: tuple[int, ...]) -> Path:
-    """A container of the training images, not copied, and of the classes of a few of their pixels; -1 elsewhere."""
+def classes_at_points(points: Points, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    """Classes (z, y, x) of labelled points; -1 elsewhere."""
     classes = np.full(shape, -1, np.int8)
     classes[tuple(points.positions.T)] = points.labels
+    return classes
+
+
+def _labelled(target: Path, images: Path, points: Points, shape: tuple[int, ...]) -> Path:
+    """A container of the training images, not copied, and of the classes of a few of their pixels; -1 elsewhere."""
     group = zarr.open_group(str(target), mode="w")
-    group.create_array(LABELS, data=classes, chunks=shape)
+    group.create_array(LABELS, data=classes_at_points(points, shape), chunks=shape)
     (target / RAW).symlink_to((images / RAW).absolute())
     return target
 

@@ -9,13 +9,14 @@ import numpy as np
 from funlib.geometry import Roi
 from numpy.typing import NDArray
 
+from contraband.experiments.study.clicks import session_on
 from contraband.experiments.study.encoders import contrastive_content, encoder_of, random_content, seconds_of
 from contraband.experiments.study.prediction import ON_CPU, stretched, whole
 from contraband.experiments.study.rows import Row
 from contraband.experiments.study.scores import Probabilities
 from contraband.experiments.study.study import Study
-from contraband.label.image import FeatureImage
 from contraband.label.session import LabelSession
+from contraband.models.classes import CLASSES
 from contraband.models.predictor import Predictor
 from contraband.quick.fitting import fit
 from contraband.quick.gaussian import GaussianFeatures
@@ -30,6 +31,9 @@ PIXELS = 2000
 
 def quick_arm(study: Study, row: Row) -> tuple[Callable[[NDArray[Any]], Probabilities], float]:
     """What says how probable classes are in images, learnt from the row's labels; and its encoder's CPU seconds."""
+    if study.data(row.data).settings.dims == 3:
+        session = _deep_session(study, row)
+        return lambda images: session_says(study, session, images), 0.0
     features, seconds = _features(study, row)
     arm = study.arm(row)
     points = study.labels(row)
@@ -52,12 +56,23 @@ def quick_arm(study: Study, row: Row) -> tuple[Callable[[NDArray[Any]], Probabil
     return probabilities, seconds
 
 
-def session_says(session: LabelSession, raw: NDArray[Any]) -> Probabilities:
+def session_says(study: Study, session: LabelSession, raw: NDArray[Any]) -> Probabilities:
     """How probable classes are in other images, by the head of a session."""
-    image = FeatureImage(raw, session.image.recipe)
-    head = session.head()
-    boxes = (Roi((z, 0, 0), (1, *raw.shape[1:])) for z in range(len(raw)))
-    return np.concatenate([head.of_volume(image.features(box)) for box in boxes], axis=1)
+    image = study.featured(raw, session.image.recipe)
+    result = np.empty((len(CLASSES), *raw.shape), np.float32)
+    for tile, found in image.over_tiles(Roi((0, 0, 0), raw.shape), session.head().of_volume):
+        result[(slice(None), *tile.to_slices())] = found
+    return result
+
+
+def _deep_session(study: Study, row: Row) -> LabelSession:
+    """In 3D features are computed where they are looked at, as in a session: of a whole volume they are too many."""
+    raw = study.data(row.data).images("train").raw
+    session = session_on(raw, study.label_settings(row), dims=3)
+    points = study.labels(row)
+    for voxel, label in zip(points.positions.tolist(), points.labels.tolist(), strict=True):
+        session.click(voxel, label)
+    return session
 
 
 def _features(study: Study, row: Row) -> tuple[Features, float]:

@@ -16,8 +16,8 @@ from contraband.experiments.study.claims import Decided, decide, digest
 from contraband.experiments.study.comparison import Cell, RowScores
 from contraband.experiments.study.reading import readings
 from contraband.experiments.study.rows import wanted_rows
-from contraband.experiments.study.scores import cells, nuclei
-from contraband.experiments.study.settings import OF_KIND
+from contraband.experiments.study.scores import segmented
+from contraband.experiments.study.settings import OF_KIND, Budget, size_of
 from contraband.experiments.study.study import Study
 
 NAME = "report.md"
@@ -61,7 +61,10 @@ class _Report:
         for name, one in self.settings.rounds.items():
             for data in one.data:
                 yield from self._data(name, data)
-        yield "\n## Seconds\nCPU seconds of one thread, means over rows. A step is at its plateau where few are last.\n"
+        yield (
+            "\n## Seconds\nCPU seconds of one thread, means over rows. Trainings were at their plateau where few "
+            "are best at the last checkpoint. Of a session: what it computed for its clicks.\n"
+        )
         yield from tables.seconds_table(self.settings, self.rows)
         yield "\n## What was tried\n"
         yield from tables.arms_table(self.settings)
@@ -120,7 +123,7 @@ class _Report:
 
     def _figures(self, name: str, data: str, here: list[tables.ArmDifference], reference: str) -> Iterator[str]:
         first = OF_KIND[self.settings.data[data].kind][0]
-        place = Cell(name, data, self.settings.rounds[name].budgets[0], first)
+        place = Cell(name, data, self._largest(name, data), first)
         files = {kind: self.folder / f"{data}-{name}-{kind}.png" for kind in FIGURES}
         if not any(row.data == data and row.round == name for row in self.scores.found):
             return
@@ -132,18 +135,25 @@ class _Report:
         yield ""
         yield from (f"![{kind}]({path.name})" for kind, path in files.items() if path.exists())
 
+    def _largest(self, name: str, data: str) -> Budget:
+        """The largest budget of which rows are there; the first one if there is none."""
+        budgets = self.settings.rounds[name].budgets
+        there = {row.k for row in self.scores.found if (row.round, row.data) == (name, data)}
+        return max((k for k in budgets if k in there), key=size_of, default=budgets[0])
+
     def _examples(self, path: Path, place: Cell) -> None:
-        """The validation image with most objects, as the first draw and seed of each arm show it."""
+        """The validation image with most objects, as each arm shows it with its first draw and seed."""
         data = self.study.data(place.data)
         images = data.images("validate")
         chosen = int(np.argmax([len(np.unique(section)) for section in images.labels]))
+        seen = slice(chosen, chosen + 1) if data.settings.dims == 2 else slice(None)
+        at = 0 if data.settings.dims == 2 else (0, chosen)
         draw, seed = self.settings.rounds[place.round].draws[0], self.settings.rounds[place.round].seeds[0]
         found = {}
         for row in self.rows:
             is_it = (row.k, row.draw, row.seed) in ((place.k, draw, seed), (0, 0, 0))
             if is_it and (row.round, row.data) == (place.round, place.data):
-                said = probabilities(self.study, row, images.raw[chosen][None], "")
-                objects = nuclei(said, data.settings.rim) if data.settings.kind == "nuclei" else cells(said)
-                found[row.arm] = objects[0].astype(np.uint32)
+                said = probabilities(self.study, row, images.raw[seen], "")
+                found[row.arm] = segmented(said, data.settings)[at].astype(np.uint32)
         if found:
             figures.examples(path, images.raw[chosen], images.labels[chosen].astype(np.uint32), found)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockwise.errors import BadInput
-from contraband.experiments.study.settings import SCORES, Round, StudySettings
+from contraband.experiments.study.settings import SCORES, Budget, Round, StudySettings
 
 KEYS = ("round", "data", "arm", "k", "draw", "seed")
 COLUMNS = ("", "_dense")
@@ -31,6 +31,8 @@ FIELDS = (
     *SCORE_FIELDS,
 )
 TEST_FIELDS = (*KEYS, "settings", *SCORE_FIELDS)
+DRAW_SEEDS = 100
+"""Between the seeds of two draws of all labels."""
 
 RowValues = Mapping[str, object]
 
@@ -42,7 +44,7 @@ class Row:
     round: str
     data: str
     arm: str
-    k: int
+    k: Budget
     """Labels: points, patches or clicks; 0 where none is used."""
     draw: int
     seed: int
@@ -54,6 +56,10 @@ class Row:
         whole = hashlib.sha256(repr((self.round, self.data, self.arm)).encode()).hexdigest()[:6]
         return f"{plain}-{whole}-k{self.k}-draw{self.draw}-seed{self.seed}"
 
+    def is_of(self, name: str, data: str, arm: str, k: Budget) -> bool:
+        """Whether it is of this round, data set, arm and budget, whatever its draw and seed."""
+        return (self.round, self.data, self.arm, self.k) == (name, data, arm, k)
+
     def values(self) -> dict[str, object]:
         """Its columns."""
         return {key: getattr(self, key) for key in KEYS}
@@ -61,8 +67,13 @@ class Row:
     @classmethod
     def of(cls, values: Mapping[str, str]) -> Row:
         """The row that a line of the CSV tells of."""
-        k, draw, seed = (int(values[key]) for key in KEYS[3:])
-        return cls(values["round"], values["data"], values["arm"], k, draw, seed)
+        k: Budget = "all" if values["k"] == "all" else int(values["k"])
+        return cls(values["round"], values["data"], values["arm"], k, int(values["draw"]), int(values["seed"]))
+
+
+def seed_of(row: Row) -> int:
+    """The seed of its weights, batches and encoder; where all is labelled, draws differ in nothing else."""
+    return row.seed + DRAW_SEEDS * row.draw if row.k == "all" else row.seed
 
 
 def wanted_rows(settings: StudySettings) -> list[Row]:
@@ -89,7 +100,7 @@ def _without_labels(settings: StudySettings, name: str, one: Round) -> Iterator[
         yield from (Row(name, data, arm, 0, 0, 0) for arm in arms)
 
 
-def _of_seed(settings: StudySettings, name: str, seed: int, k: int) -> Iterator[Row]:
+def _of_seed(settings: StudySettings, name: str, seed: int, k: Budget) -> Iterator[Row]:
     one = settings.rounds[name]
     labelled = [arm for arm in settings.arms_of(name) if settings.arms[arm].is_labelled]
     for draw, data in itertools.product(one.draws, one.data):

@@ -1,4 +1,6 @@
-"""From probabilities of classes to objects and to scores. All images are (S, y, x), each segmented by itself.
+"""From probabilities of classes to objects and to scores.
+
+All images are (S, y, x), or (S, z, y, x) in 3D; each is segmented by itself.
 
 A pixel is of its likeliest class, for every arm: nobody with a few labels could choose a threshold.
 """
@@ -31,16 +33,29 @@ def score(probabilities: Probabilities, images: Images, settings: StudyData) -> 
     """The scores of a kind of data, over all images together."""
     classes = classes_of(images.labels, settings)
     found = {"ap": average_precision(probabilities[BOUNDARY], classes == BOUNDARY)}
+    truth = alone(images.labels, settings.dims)
+    ours = segmented(probabilities, settings)
     if settings.kind == "nuclei":
-        return {"f1": f1_of_objects(nuclei(probabilities, settings.rim), images.labels)} | found
-    return found | {"voi": voi(cells(probabilities), connected(images.labels))}
+        return {"f1": f1_of_objects(ours, truth)} | found
+    return found | {"voi": voi(ours, connected(truth))}
+
+
+def alone(values: NDArray[Any], dims: int) -> NDArray[Any]:
+    """Sections (S, ..), each an image of its own, or a whole volume as the only image (1, z, y, x)."""
+    return values if dims == 2 else values[None]
+
+
+def segmented(probabilities: Probabilities, settings: StudyData) -> NDArray[np.int64]:
+    """Objects of each image, as the kind of data has them."""
+    said = np.stack([alone(one, settings.dims) for one in probabilities])
+    return nuclei(said, settings.rim) if settings.kind == "nuclei" else cells(said)
 
 
 def nuclei(probabilities: Probabilities, rim: int) -> NDArray[np.int64]:
     """Objects: connected pixels of inside, each grown by `rim` pixels into what is not background; 0 elsewhere."""
     likeliest = probabilities.argmax(0)
     pieces = _pieces(likeliest == INSIDE)
-    near = ndimage.distance_transform_edt(pieces == 0, sampling=(1e6, 1, 1), return_indices=True)
+    near = ndimage.distance_transform_edt(pieces == 0, sampling=(1e6, *(1,) * (pieces.ndim - 1)), return_indices=True)
     is_rim = (near[0] <= rim) & (likeliest != BACKGROUND)
     return np.where(is_rim, pieces[tuple(near[1])], pieces)
 
@@ -60,7 +75,7 @@ def cells(probabilities: Probabilities) -> NDArray[np.int64]:
 def otsu(raw: NDArray[Any], settings: StudyData) -> Probabilities:
     """What Otsu's threshold of each image says, as probabilities of 0 and 1; dark is background, or boundary."""
     inside = np.empty(raw.shape, bool)
-    for section, image in zip(inside, raw, strict=True):
+    for section, image in zip(alone(inside, settings.dims), alone(raw, settings.dims), strict=True):
         blurred = ndimage.gaussian_filter(image.astype(np.float32), SIGMA)
         section[:] = blurred > otsu_threshold(blurred)
     rest = BACKGROUND if settings.kind == "nuclei" else BOUNDARY
@@ -119,7 +134,7 @@ def _pieces(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _renumbered(section: NDArray[Any]) -> NDArray[np.int64]:
     values = section.astype(np.uint32) if section.dtype != bool else section
-    numbered: NDArray[np.int64] = cc3d.connected_components(values, connectivity=4).astype(np.int64)
+    numbered: NDArray[np.int64] = cc3d.connected_components(values, connectivity=2 * values.ndim).astype(np.int64)
     return numbered
 
 

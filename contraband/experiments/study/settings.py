@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,7 @@ OF_KIND: dict[str, tuple[str, ...]] = {"nuclei": ("f1", "ap"), "membranes": ("ap
 
 Score = Literal["f1", "ap", "voi"]
 Numbers = Annotated[tuple[Count, ...], Field(min_length=1)]
+Budget = PositiveInt | Literal["all"]
 UserName = Literal["mends", "spreads", "follows"]
 
 
@@ -56,6 +58,11 @@ class Arm(Settings):
         """Whether it uses labels at all."""
         return self.method not in ("none", "otsu")
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether it sees sections only."""
+        return self.method == "quick" and self.features == "embeddings"
+
     @model_validator(mode="after")
     def _user_has_labels(self) -> Self:
         if self.method == "session" and self.user is None:
@@ -71,8 +78,8 @@ class Round(Settings):
     data: Annotated[tuple[str, ...], Field(min_length=1)]
     """Data sets, by name."""
 
-    budgets: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    """How many labels there are."""
+    budgets: Annotated[tuple[Budget, ...], Field(min_length=1)]
+    """How many labels there are; of points also `all`, every pixel of the training images; draws are seeds then."""
 
     labels: Literal["points", "patches", "clicks"] = "points"
     """What a budget counts: pixels, drawn evenly over the classes; squares in which every pixel is labelled; or clicks
@@ -99,6 +106,8 @@ class Round(Settings):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} lists a value twice")
+        if "all" in self.budgets and self.labels != "points":
+            raise ValueError(f"budgets: all are all points, and not {self.labels}")
         return self
 
 
@@ -114,7 +123,7 @@ class Claim(Settings):
     on: str
     """The data set."""
 
-    at: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
+    at: Annotated[tuple[Budget, ...], Field(min_length=1)]
     """Budgets; the claim holds if it holds at each."""
 
     score: Score
@@ -186,7 +195,15 @@ class StudySettings(Settings):
             _known("reference", (self.reference,) if self.reference else (), self.arms_of(name))
             if not any(self.arms[arm].is_labelled for arm in self.arms_of(name)):
                 raise ValueError(f"rounds.{name}: no arm learns from labels")
+            deep = [data for data in one.data if self.data[data].dims == 3]
+            flat = [arm for arm in self.arms_of(name) if self.arms[arm].is_flat]
+            if deep and (flat or one.labels == "patches"):
+                what = f"{flat[0]!r} has a quick head on embeddings" if flat else "patches are squares"
+                raise ValueError(f"rounds.{name}: {what}, and {deep[0]} is seen in 3D; leave out one of them")
             users = [arm for arm in self.arms_of(name) if self.arms[arm].user]
+            quick = [arm for arm in self.arms_of(name) if self.arms[arm].method == "quick"]
+            if quick and "all" in one.budgets:
+                raise ValueError(f"rounds.{name}: {quick[0]!r} is a quick head, for a few labels; all are too many")
             if users and one.labels != "clicks":
                 raise ValueError(f"rounds.{name}: the user of {users[0]!r} clicks in rounds with `labels: clicks` only")
         for number, claim in enumerate(self.claims):
@@ -198,7 +215,7 @@ class StudySettings(Settings):
             _known(f"{where}.score", (claim.score,), OF_KIND[self.data[claim.on].kind])
             missing = set(claim.at) - set(self.rounds[claim.round].budgets)
             if missing:
-                raise ValueError(f"{where}.at: round {claim.round} has no budget {min(missing)}")
+                raise ValueError(f"{where}.at: round {claim.round} has no budget {min(missing, key=str)}")
         return self
 
     @model_validator(mode="after")
@@ -218,6 +235,11 @@ class StudySettings(Settings):
     def reference_of(self, name: str) -> str:
         """The arm that the others of a round are compared with."""
         return self.reference or [arm for arm in self.arms_of(name) if self.arms[arm].is_labelled][-1]
+
+
+def size_of(budget: Budget) -> float:
+    """A number by which budgets are put in order: all labels are more than any number of them."""
+    return math.inf if budget == "all" else budget
 
 
 def _known(where: str, names: tuple[str, ...], known: Mapping[str, Any] | tuple[str, ...]) -> None:

@@ -18,9 +18,11 @@ from contraband.experiments.params import Params, parse_params
 from contraband.experiments.study.clicks import Clicks, Sitting, chosen_images
 from contraband.experiments.study.data import LABELS, RAW, DataSet, load_data
 from contraband.experiments.study.draws import draw_patches, draw_points
-from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, Row, RowFile
+from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, Row, RowFile, seed_of
 from contraband.experiments.study.settings import Arm, StudySettings
+from contraband.label.image import FeatureImage
 from contraband.label.session import LabelSettings
+from contraband.quick.file import Recipe
 from contraband.samples.points import Points
 
 BUSY = "is being written by another process"
@@ -32,12 +34,21 @@ class Study:
 
     settings: StudySettings
     _data: dict[str, DataSet] = field(default_factory=dict)
+    _featured: dict[str, FeatureImage] = field(default_factory=dict)
 
     def data(self, name: str) -> DataSet:
         """A data set."""
         if name not in self._data:
             self._data[name] = load_data(name, self.settings.data[name])
         return self._data[name]
+
+    def featured(self, raw: NDArray[Any], recipe: Recipe) -> FeatureImage:
+        """Images with their Gaussian features, which are kept: many rows are scored on the same images."""
+        key = hashlib.sha256(raw.tobytes() + recipe.model_dump_json().encode()).hexdigest()
+        if key not in self._featured:
+            self._featured.clear()
+            self._featured[key] = FeatureImage(raw, recipe)
+        return self._featured[key]
 
     def arm(self, row: Row) -> Arm:
         """The arm of a row."""
@@ -56,6 +67,9 @@ class Study:
         """Points, or patches, drawn by nobody in particular."""
         classes = self.data(row.data).train_classes
         one = self.settings.rounds[row.round]
+        if row.k == "all":
+            known = classes >= 0
+            return Points(np.argwhere(known).astype(np.int64), classes[known].astype(np.int64))
         if one.labels == "patches":
             return draw_patches(classes, row.k, one.patch, row.draw, f"data.{row.data}")
         if one.labels == "clicks":
@@ -69,21 +83,27 @@ class Study:
         arm = self.arm(row)
         assert arm.user is not None  # asked for arms with a user
         seen = self._clicked_in(row)
-        levels = self.params(row, "labelled.zarr", "images.zarr").seg[0].percentiles
-        settings = LabelSettings(head=arm.head, stretch=levels.per if levels else None, seed=row.draw)
         data = self.data(row.data)
-        return Sitting(data.images("train").raw[seen], data.train_classes[seen], settings, arm.user, row.draw)
+        raw, classes = data.images("train").raw[seen], data.train_classes[seen]
+        return Sitting(raw, classes, self.label_settings(row), arm.user, row.draw, data.settings.dims)
+
+    def label_settings(self, row: Row) -> LabelSettings:
+        """How the session of a row learns; raw is stretched as for a network."""
+        levels = self.params(row, "labelled.zarr", "images.zarr").seg[0].percentiles
+        return LabelSettings(head=self.arm(row).head, stretch=levels.per if levels else None, seed=row.draw)
 
     def clicks(self, row: Row) -> Clicks:
         """What the user of a row clicked; the same for all arms that have this user."""
         arm = self.arm(row)
         name = f"{row.data}-{row.round}-{arm.user}-{arm.head}-draw{row.draw}.json"
-        most = max(self.settings.rounds[row.round].budgets)
+        most = max(k for k in self.settings.rounds[row.round].budgets if k != "all")
+        assert row.k != "all"  # the settings know no such clicks
         return self.sitting(row).clicks(self.output / "clicks" / name, row.k, most)
 
     def _clicked_in(self, row: Row) -> NDArray[np.int64]:
         images = self.settings.rounds[row.round].images
-        return chosen_images(len(self.data(row.data).train_classes), images, row.draw)
+        total = len(self.data(row.data).train_classes)
+        return chosen_images(total, images if self.settings.data[row.data].dims == 2 else total, row.draw)
 
     def container(self, name: str) -> Path:
         """A zarr container with the raw of a data set's training images."""
@@ -100,6 +120,10 @@ class Study:
             if len(getattr(found, name)) > 1:
                 where = f"{self.params_file(self.arm(row))}: {name}"
                 raise BadInput(where, "is a grid", got=len(getattr(found, name)), wanted="one option of each key")
+        dims = self.settings.data[row.data].dims
+        if found.model[0].dims != dims:
+            where = f"{self.params_file(self.arm(row))}: model.in_shape"
+            raise BadInput(where, f"{row.data} is seen in {dims}D", got=list(found.model[0].in_shape))
 
     def plain_params(self, row: Row, labelled: str, images: str) -> dict[str, Any]:
         """The same in the words of a param_dict.json; a network learns classes where the labels say some."""
@@ -111,11 +135,16 @@ class Study:
                 raise BadInput(where, f"has no section {name}", todo="add it")
         seg = {key: value for key, value in ({**plain["seg"]} | dict(arm.seg)).items() if value is not None}
         train = {"train": {"raw": RAW, "gt": LABELS}}
-        seg |= {"data_file": [labelled], "dataset": [train], "seed": [row.seed], "sparse_target": ["classes"]}
+        seed = [seed_of(row)]
+        seg |= {"data_file": [labelled], "dataset": [train], "seed": seed, "sparse_target": ["classes"]}
         seg["baseline"] = [arm.start == "nothing"]
         result = {"pipeline": "standard", "model": plain["model"], "seg": seg}
         if arm.start == "contrastive":
-            result["contrastive"] = plain["contrastive"] | {"data_file": [images], "dataset": RAW, "seed": [row.seed]}
+            result["contrastive"] = plain["contrastive"] | {
+                "data_file": [images],
+                "dataset": RAW,
+                "seed": [seed_of(row)],
+            }
         return result
 
     def params_file(self, arm: Arm) -> Path:
@@ -126,8 +155,9 @@ class Study:
         """Changes with everything that a row's scores depend on, but for versions of programs."""
         data = self.settings.data[row.data].model_dump(mode="json", exclude={"file"})
         arm = self.arm(row).model_dump(mode="json", exclude={"params"})
-        if arm["user"] is None:  # a key that came later counts where it is used, so that older rows stay
-            del arm["user"]
+        for section, key, unused in ((arm, "user", None), (data, "dims", 2)):
+            if section[key] == unused:  # a key that came later counts where it is used, so that older rows stay
+                del section[key]
         plain: list[Any] = [data, arm]
         if self.arm(row).is_labelled:
             plain += [self.plain_params(row, "", ""), self.settings.folds.model_dump(mode="json")]
@@ -177,4 +207,4 @@ class Study:
     def encoder(self, row: Row, settings: Mapping[str, Any]) -> Path:
         """Where the contrastive encoder lies that rows with these settings share."""
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-        return self.output / "encoders" / f"{row.data}-{digest}-seed{row.seed}"
+        return self.output / "encoders" / f"{row.data}-{digest}-seed{seed_of(row)}"

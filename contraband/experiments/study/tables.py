@@ -11,7 +11,7 @@ from statistics import fmean
 from contraband.experiments.study.claims import Decided, overall
 from contraband.experiments.study.comparison import Cell, RowScores
 from contraband.experiments.study.rows import Row, wanted_rows
-from contraband.experiments.study.settings import OF_KIND, SCORES, StudySettings
+from contraband.experiments.study.settings import OF_KIND, SCORES, Budget, StudySettings, size_of
 from contraband.experiments.study.statistics import Estimate, estimate, holm
 
 Lines = Iterator[str]
@@ -71,12 +71,12 @@ def scores_table(scores: RowScores, name: str, data: str, column: str) -> Lines:
 
 
 def differences(scores: RowScores, reference: str, column: str = "") -> list[ArmDifference]:
-    """Of every arm that learns to the reference, everywhere, in the order of places."""
+    """Of every arm to the reference, everywhere, in the order of places; arms without labels are among them."""
     settings = scores.settings
     found = []
     for place in places(settings, column):
         for arm in settings.arms_of(place.round):
-            if arm != reference and settings.arms[arm].is_labelled:
+            if arm != reference:
                 by_draw = scores.differences(arm, reference, place)
                 found.append((arm, place, by_draw))
     estimates = [estimate(list(by_draw.values())) for _, _, by_draw in found]
@@ -105,8 +105,8 @@ def beyond_unlabelled(scores: RowScores, name: str, data: str) -> Lines:
     for arm in settings.arms_of(name):
         if not settings.arms[arm].is_labelled:
             continue
-        better: dict[str, int] = {}
-        for k in sorted(settings.rounds[name].budgets):
+        better: dict[str, Budget] = {}
+        for k in sorted(settings.rounds[name].budgets, key=size_of):
             place = Cell(name, data, k, score)
             ends = _gains(scores, arm, place)
             better |= {end: k for end, gain in ends.items() if gain > 0 and end not in better}

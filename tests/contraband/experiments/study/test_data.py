@@ -57,6 +57,16 @@ def test_classes_tell_inside_from_boundary_and_background():
     assert classes_of(labels, wide).tolist() == [[[1, 2, 2, 2, 2, 2, 0, 0]]]
 
 
+def test_classes_in_3d_see_the_next_section():
+    """A voxel whose neighbour above is of another object is boundary in 3D, and inside where sections stand alone."""
+    labels = np.stack([np.full((3, 3), number) for number in (1, 1, 1, 2, 2, 2)])
+    ranges = {"train": [0, 2, 1], "validate": [2, 4, 1], "test": [4, 6, 1]}
+    keys = {"file": "a.npz", "divided": "ranges", "ranges": ranges}
+    deep = StudyData.parse(keys | {"dims": 3}, "data")
+    assert classes_of(labels, deep)[:, 1, 1].tolist() == [1, 1, 2, 2, 1, 1]
+    assert (classes_of(labels, StudyData.parse(keys, "data")) == 1).all()
+
+
 def test_raw_of_the_training_images_is_stored_once(tmp_path):
     """The container holds the training images, and asking again writes nothing."""
     found = load_data("discs", data(stored_discs(tmp_path / "discs.npz", 12), least_correlation=1.0))

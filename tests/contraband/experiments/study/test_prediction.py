@@ -14,13 +14,13 @@ from tests.support.discs import discs
 MODEL = ModelSettings(in_shape=(32, 32), num_fmaps=4, downsample_factors=((2, 2),))
 
 
-def content(percentiles: dict | None = None) -> dict:
+def content(percentiles: dict | None = None, model: ModelSettings = MODEL) -> dict:
     """The checkpoint of an untrained network that tells classes."""
     torch.manual_seed(0)
-    network = SegmentationNet(MODEL, "Simple", 3, 1)
+    network = SegmentationNet(model, "Simple", 3, 1)
     return {
         "kind": "segmentation",
-        "model": MODEL.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
         "head": {"seg_head": "Simple", "out_channels": 3, "levels": 1, "says": "classes", "foreground": False},
         "offsets": [[0, -1, 0], [0, 0, -1]],
         "norm_factor": 1.0 if percentiles else 1 / 255,
@@ -41,6 +41,21 @@ def test_pixels_say_what_whole_images_say(percentiles):
     for chosen in (positions, np.repeat(positions, 40, axis=0)):  # few pixels of an image, and many
         found = classes_at(predictor, raw, chosen)
         assert found == pytest.approx(everywhere[:, *chosen.T].T, abs=1e-5)
+
+
+def test_voxels_say_what_whole_volumes_say(monkeypatch):
+    """In 3D a volume is predicted tile by tile, as by one tile, and voxels get what the volume gets there."""
+    deep = ModelSettings(in_shape=(20, 20, 20), num_fmaps=2, downsample_factors=((2, 2, 2),))
+    raw = discs(13)[0][:, :31, :29]
+    predictor = class_predictor(content({"low": 1.0, "high": 99.8}, deep))
+    monkeypatch.setattr("contraband.experiments.study.prediction.TILE", (64, 64, 64))
+    everywhere = classes_whole(predictor, raw)
+    monkeypatch.setattr("contraband.experiments.study.prediction.TILE", (4, 12, 12))
+    assert classes_whole(predictor, raw) == pytest.approx(everywhere, abs=1e-5)
+    assert everywhere.sum(0) == pytest.approx(1, abs=1e-5)
+    positions = np.array([[0, 0, 0], [12, 30, 28], [5, 0, 28], [7, 13, 14]])
+    for chosen in (positions, np.repeat(positions, 40, axis=0)):
+        assert classes_at(predictor, raw, chosen) == pytest.approx(everywhere[:, *chosen.T].T, abs=1e-5)
 
 
 def test_classes_are_those_of_the_network():

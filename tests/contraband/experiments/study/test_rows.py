@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from blockwise.errors import BadInput
-from contraband.experiments.study.rows import FIELDS, Row, RowFile, wanted_rows
+from contraband.experiments.study.rows import FIELDS, Row, RowFile, seed_of, wanted_rows
 from contraband.experiments.study.settings import StudySettings
 from tests.contraband.experiments.study.test_settings import plain
 
@@ -45,6 +45,16 @@ def test_rows_are_read_as_they_were_written(tmp_path):
     assert list(found) == [ROW, Row("main", "discs", 'a "new", arm', 4, 0, 0)]
     assert float(found[ROW]["f1"]) == 0.1 + 0.2
     assert (found[ROW]["step"], found[ROW]["ap"]) == ("20", "")
+
+
+def test_rows_of_all_labels_are_read_back_and_have_seeds_of_their_own(tmp_path):
+    """`all` stays a word, and draws of it differ in their seeds, which those of a few labels do not."""
+    table = RowFile(tmp_path / "rows.csv", FIELDS)
+    rows = [Row("main", "discs", "end to end", "all", draw, 1) for draw in (0, 2)]
+    table.append(rows[0], {"f1": 0.5})
+    assert list(table.read()) == rows[:1]
+    assert [seed_of(row) for row in rows] == [1, 201]
+    assert seed_of(ROW) == 1
 
 
 def test_a_torn_line_is_not_a_row(tmp_path):

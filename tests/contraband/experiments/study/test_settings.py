@@ -69,6 +69,15 @@ def test_a_whole_study_is_read():
         ("data__discs__divided", "ranges", "ranges must be given"),
         ("arms__forest__heads", "forest", "unknown key"),
         ("arms__forest", {"method": "session"}, "user is missing"),
+        ("rounds__main__budgets", [6, "all"], "'forest' is a quick head"),
+        ("rounds__main__budgets", [6, "most"], "budgets"),
+        (
+            "rounds__main",
+            {"data": ["discs"], "budgets": ["all"], "draws": [0], "labels": "patches"},
+            "all are all points",
+        ),
+        ("claims__0__at", ["all"], "round main has no budget all"),
+        ("data__discs__dims", 3, "give ranges, each with the step 1"),
         ("arms__Otsu", {"method": "otsu", "user": "mends"}, "method otsu uses none"),
         ("arms__forest", {"method": "session", "user": "mends"}, "the user of 'forest' clicks in rounds with"),
     ],
@@ -79,6 +88,17 @@ def test_what_cannot_work_is_refused(place, value, fault):
         StudySettings.parse(plain(**{place: value}), "study.yaml")
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("study.yaml")
+
+
+def test_a_quick_head_on_embeddings_sees_sections_only():
+    """In 3D such an arm is refused, and so are patches, which are squares."""
+    ranges = {"train": [0, 4, 1], "validate": [4, 6, 1], "test": [6, 8, 1]}
+    deep = {"file": "discs.npz", "dims": 3, "divided": "ranges", "ranges": ranges}
+    with pytest.raises(BadInput, match="'forest' has a quick head on embeddings"):
+        StudySettings.parse(plain(data__discs=deep, arms__forest={"method": "quick"}), "study")
+    with pytest.raises(BadInput, match="patches are squares"):
+        StudySettings.parse(plain(data__discs=deep, rounds__main__labels="patches"), "study")
+    assert StudySettings.parse(plain(data__discs=deep), "study").data["discs"].dims == 3
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "experiments").glob("*/*.yaml")))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from contraband.cli import call
 from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, RowFile
 from tests.contraband.experiments.study.test_settings import plain
 from tests.support.discs import stored_discs
+from tests.support.labelled import labelled_image
 from tests.support.paths import ROOT
 
 TINY = {"batch_size": 2, "precision": "float32", "normalize": "percentile", "levels": 2, "snapshot_every": 1000}
@@ -102,6 +104,36 @@ def test_labels_may_be_patches(in_tmp):
     written(QUICK | {"end to end": {"method": "network"}}, rounds={"main": patches}, claims=[])
     assert call(["study", "study.yaml"]) == 0
     assert {row.arm: row.k for row in scores()} == {"Otsu": 0, "forest": 1, "end to end": 1}
+
+
+def test_all_labels_are_a_budget(in_tmp):
+    """Every pixel of the training images is learnt, and folds leave out whole images; draws are other seeds."""
+    everything = {"data": ["discs"], "budgets": ["all"], "draws": [0, 1]}
+    written({"end to end": {"method": "network"}}, rounds={"main": everything}, claims=[])
+    assert call(["study", "study.yaml"]) == 0
+    found = {row: values for row, values in scores().items() if row.k == "all"}
+    assert len({values[2:] for values in found.values()}) == len(found) == 2
+    assert "all" in page()
+
+
+@pytest.mark.parametrize("arms", [QUICK, {"contrastive start": {"method": "network", "start": "contrastive"}}])
+def test_a_volume_is_learnt_and_scored_in_3d(in_tmp, capsys, arms):
+    """Regions are volumes: seen by a network, or by Gaussian features, in 3D, cut into bodies and scored as a whole."""
+    deep = {"in_shape": [20, 20, 20], "num_fmaps": 2, "downsample_factors": [[2, 2, 2]]}
+    ranges = {"train": [0, 16, 1], "validate": [18, 24, 1], "test": [26, 32, 1]}
+    data = {"file": "discs.npz", "kind": "membranes", "dims": 3, "divided": "ranges", "ranges": ranges}
+    some = {"data": ["discs"], "budgets": [6], "draws": [0]}
+    written(arms | {"none": {"method": "none"}}, data={"discs": data}, rounds={"main": some}, claims=[])
+    raw, _, labels = labelled_image((32, 48, 48), spacing=14)
+    np.savez("discs.npz", raw=raw, labels=labels)
+    Path("param_dict.json").write_text(json.dumps(PARAMS | {"model": deep}))
+    assert call(["study", "study.yaml"]) == 0
+    assert call(["study", "study.yaml", "--test"]) == 0
+    assert all(float(one["voi"]) >= 0 for one in RowFile(Path("out/study/test.csv"), TEST_FIELDS).read().values())
+    assert Path("report/discs-main-examples.png").stat().st_size > 1000
+    Path("param_dict.json").write_text(json.dumps(PARAMS))
+    assert call(["study", "study.yaml"]) == 2
+    assert "discs is seen in 3D; got [32, 32]" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_simulated_users_click_through_the_session(in_tmp):
