@@ -210,7 +210,7 @@ def predict(
         boundaries = 255 - affinities.min(0)
     """
     from contraband.models.predictor import load_predictor
-    from contraband.volumes.predict import predict_array
+    from contraband.volumes.tiles import predict_array
 
     predictor = load_predictor(Path(checkpoint), output, device=device, precision=precision)
     with shown(progress, "tiles", goes_on=False) as display:

@@ -89,6 +89,8 @@ def _clip(block: Voxels, shape: Voxels) -> Voxels:
 def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[Stage]:
     if settings.model is None:
         return []
+    if settings.volume.mask is not None:
+        _check_mask(Volume(path=settings.volume.mask))
     from contraband.volumes.predict import prediction_stage  # torch is needed for networks only
 
     return [prediction_stage(settings, shape, block)]

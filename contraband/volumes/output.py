@@ -13,7 +13,7 @@ from typing import Any
 
 import zarr
 
-from blockwise.arrays.volume import Volume, is_there
+from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.errors import BadInput
 from blockwise.files.locks import only_one
 from blockwise.files.whole import PARTIAL, check_folder
@@ -113,6 +113,14 @@ class Output:
     def may_predict(self, path: Path) -> bool:
         """Whether a prediction has that name."""
         return path in (self.affinities.path, self.embeddings.path, self.foreground.path)
+
+    def told_by_predictions(self) -> dict[str, dict[str, Any]]:
+        """What the arrays of `predict` and `embed` tell of how they were made, by the word of the stage."""
+        found = {}
+        for stage, volume in (("predict", self.affinities), ("embed", self.embeddings)):
+            told = info(volume).attributes if is_there(volume.path) else {}
+            found[stage] = {key: told[key] for key in ("tiles",) if told.get(key) is not None}
+        return found
 
     def leave(self, is_needed: bool) -> None:
         """Give it up, held as it is: the folder goes, or is no output of a run any more if others have files there."""

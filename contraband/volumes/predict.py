@@ -1,30 +1,35 @@
 """Predict affinities or embeddings blockwise: the one stage that needs torch, if a network predicts.
 
-Every tile has the same shape and its place is a multiple of that shape, counted from the first voxel of the
-volume. So each voxel is computed from the same numbers in the same order whatever the blocks are.
+It is predicted tile by tile (`tiles.py`), so that the blocks do not matter. Tiles away from the mask are not predicted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Roi
 
+from blockwise.arrays.placement import Placement
+from blockwise.arrays.placement import covering as covering_volume
 from blockwise.arrays.values import check_finite
-from blockwise.arrays.volume import Volume, as_shard, check_whole_shards, create, info, open_array, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, write
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels, as_voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.normalise import Levels, Percentiles
-from contraband.volumes.brightness import array_levels, brightness_remarks, volume_levels
+from contraband.volumes.brightness import brightness_remarks, volume_levels
 from contraband.volumes.output import Output
-from contraband.volumes.predictors import Predicting, PredictorChoice, cached_predictor, load_predicting
-from contraband.volumes.reflection import read_reflected, reflect, reflected
-from contraband.volumes.settings import Blocks, Model, VolumeSettings
+from contraband.volumes.predictors import PredictorChoice, cached_predictor, load_predicting
+from contraband.volumes.reflection import read_reflected, reflect
+from contraband.volumes.settings import Model, VolumeSettings
+from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
+
+LEAST_NEAR = 16
+"""Voxels from the mask, on each axis, within which tiles are predicted in any case: further than fragments ever look."""
 
 
 class Predict(Overlapping):
@@ -59,6 +64,14 @@ class Predict(Overlapping):
     """Decoder levels that embeddings consist of."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
+    mask: Volume | None = None
+    """Tiles with no voxel above 0 in it, or near, are not predicted but 0; None: all are predicted."""
+    mask_placed: Placement | None = None
+    """Where the mask lies; None: exactly on the volume."""
+    mask_near: Voxels | None = None
+    """How near, along z, y, x."""
+    skip_constant: bool = False
+    """Tiles for which the network would see one value only are not predicted but 0."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -69,7 +82,7 @@ class Predict(Overlapping):
         return Grid(self.name, self.shape, self.block, self.context, self.context)
 
     def inputs(self) -> tuple[Volume, ...]:
-        return (self.raw,)
+        return (self.raw, self.mask) if self.mask else (self.raw,)
 
     def outputs(self) -> tuple[Volume, ...]:
         return (self.target, self.foreground) if self.foreground else (self.target,)
@@ -83,15 +96,18 @@ class Predict(Overlapping):
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
         }
-        if self.levels == 1:  # so that what was stored before there were several is kept
-            aside.add("levels")
-        return {key: value for key, value in super().parameters().items() if key not in aside}
+        # What is as it was before there was a choice is not told, so that what was stored then is kept.
+        as_ever = {"levels": 1, "mask": None, "mask_placed": None, "mask_near": None, "skip_constant": False}
+        found = {key: value for key, value in super().parameters().items() if key not in aside}
+        return {key: value for key, value in found.items() if key not in as_ever or value != as_ever[key]}
 
     def resources(self) -> dict[str, float]:
         return {"GPU": 1} if self.needs_gpu else {}
 
     def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         levels = self.percentiles
+        if self.mask_near and any(near > lost for near, lost in zip(self.mask_near, self.context, strict=True)):
+            return None  # the mask is looked at further away than raw
         if levels and (levels.per == "volume" or same[1:] != self.shape[1:]):
             return None  # other sections, other levels
         return self.grid().within(same, self.tile)
@@ -122,29 +138,35 @@ class Predict(Overlapping):
             create(self.foreground, self.shape, dtype, self.block, like=info(self.raw))
         if self.percentiles is not None:
             open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
+        if (wanted := self._wanted) is not None:
+            open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
 
-    def load(self, block: Block) -> np.ndarray:
+    def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)
 
-    def compute(self, block: Block, loaded: np.ndarray) -> np.ndarray:
+    def compute(self, block: Block, loaded: Loaded) -> np.ndarray:
         return self.predict(block.write_roi, loaded)
 
-    def read_raw(self, roi: Roi) -> np.ndarray:
-        """Raw of all tiles that touch a region, and what the network needs around them."""
-        hull = self._hull(roi)
-        raw = read_reflected(self.raw, hull, self.shape)
-        check_finite(raw, f"{self.raw.path}, block at {list(roi.begin)}", hull.begin)
-        if self.percentiles is None:
-            return raw
-        levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
-        return levels.apply(raw, reflect(hull.begin[0], hull.end[0], self.shape[0]))
+    def read_raw(self, roi: Roi) -> Loaded:
+        """Raw of all tiles that touch a region and are wanted, and what the network needs around them."""
+        chosen = list(tiles(roi, self.tile))
+        if (wanted := self._wanted) is not None:
+            chosen = wanted.near_tiles(chosen)
+        if not chosen:
+            return Loaded([], None, roi.begin)
+        around = hull(chosen, self.context)
+        raw = read_reflected(self.raw, around, self.shape)
+        check_finite(raw, f"{self.raw.path}, block at {list(roi.begin)}", around.begin)
+        if self.percentiles is not None:
+            levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
+            raw = levels.apply(raw, reflect(around.begin[0], around.end[0], self.shape[0]))
+        return Loaded(chosen, raw, around.begin)
 
-    def predict(self, roi: Roi, loaded: np.ndarray) -> np.ndarray:
+    def predict(self, roi: Roi, loaded: Loaded) -> np.ndarray:
         """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
         choice = PredictorChoice(self.output, self.device, self.precision, self.levels)
         predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, choice)
-        origin = self._hull(roi).begin
-        return predict_tiles(predictor, roi, self.tile, lambda region: loaded[(region - origin).to_slices()])
+        return predict_tiles(predictor, roi, loaded.tiles, loaded.take, self.skip_constant)
 
     def save(self, block: Block, computed: np.ndarray) -> None:
         """Write it to the target, and the foreground to its own."""
@@ -152,67 +174,11 @@ class Predict(Overlapping):
         if self.foreground is not None:
             write(self.foreground, block.write_roi, computed[-1])
 
-    def _hull(self, roi: Roi) -> Roi:
-        """All tiles that touch a region, with the context around them."""
-        return covering(roi, self.tile).grow(Coordinate(self.context), Coordinate(self.context))
-
-
-def predict_tiles(predictor: Predicting, roi: Roi, tile: Voxels, take: Callable[[Roi], np.ndarray]) -> np.ndarray:
-    """(C, z, y, x) of a region as it is stored: affinities as uint8, embeddings as float16; foreground comes last.
-
-    take: gives raw of a region, which may reach outside of the volume: of each tile with what is around it.
-    """
-    is_uint8 = predictor.kind == "affinities"
-    result = np.empty((predictor.channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
-    around = Coordinate(predictor.context)
-    for one in tiles(roi, tile):
-        raw = take(one.grow(around, around))
-        values = predictor.quantised(raw) if is_uint8 else predictor(raw)
-        inside = one.intersect(roi)
-        piece = values[(slice(None), *(inside - one.begin).to_slices())]
-        result[(slice(None), *(inside - roi.begin).to_slices())] = piece
-    return result
-
-
-def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
-    """What a run with the usual blocks would store for a volume in memory, (z, y, x).
-
-    told: gets how many tiles are done, and how many there are. Raises BadInput for an array that is no such volume.
-    """
-    if raw.ndim != 3 or not raw.size or raw.dtype.kind not in "buif":
-        raise BadInput(
-            "raw", "is no image", got=f"{raw.shape} {raw.dtype}", wanted="(z, y, x) numbers, as in image[None]"
-        )
-    shape = as_voxels(raw.shape)
-    tile = predictor.fit_output(as_shard(Blocks().shape, shape))
-    whole = Roi((0, 0, 0), shape)
-    total = int(np.prod(covering(whole, tile).shape // Coordinate(tile)))
-    levels = None if predictor.percentiles is None else array_levels(raw, predictor.percentiles)
-    done = iter(range(total))
-
-    def take(region: Roi) -> np.ndarray:
-        told(next(done), total)
-        z, y, x = reflected(region, shape)
-        piece = raw[np.ix_(z, y, x)]
-        return piece if levels is None else levels.apply(piece, z)
-
-    result = predict_tiles(predictor, whole, tile, take)
-    told(total, total)
-    return result
-
-
-def covering(roi: Roi, tile: Voxels) -> Roi:
-    """The smallest region of whole tiles around `roi`."""
-    shape = Coordinate(tile)
-    begin = roi.begin // shape * shape
-    return Roi(begin, (-(-roi.end // shape)) * shape - begin)
-
-
-def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
-    """The tiles of the volume that touch `roi`; they may reach outside of it and of the volume."""
-    shape, whole = Coordinate(tile), covering(roi, tile)
-    for index in np.ndindex(*(whole.shape // shape)):
-        yield Roi(whole.begin + Coordinate(index) * shape, shape)
+    @property
+    def _wanted(self) -> Mask | None:
+        if self.mask is None or self.mask_near is None:
+            return None
+        return Mask(self.mask, self.mask_placed, self.shape, self.mask_near)
 
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
@@ -228,6 +194,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     tile = predictor.fit_output(model.tile or block)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     foreground = Output(settings.output).foreground if predictor.has_foreground else None
+    mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
     return Predict(
         raw=Volume(path=raw),
         target=Output(settings.output).array(model.output),
@@ -248,6 +215,10 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         norm_factor=predictor.norm_factor,
         levels=model.levels,
         foreground=foreground,
+        mask=mask,
+        mask_placed=covering_volume(mask, Volume(path=raw)) if mask else None,
+        mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,
+        skip_constant=model.skip_constant,
     )
 
 

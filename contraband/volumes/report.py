@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,19 @@ NEIGHBOURS = 3
 KEYS = (*SUMS, "peak_rss_bytes", "context_inflation", "fingerprint")
 
 
-def write_report(path: Path, results: Iterable[StageResult]) -> dict[str, Any]:
-    """Write report.json; stages that were not part of this run keep what an earlier one reported."""
+def write_report(
+    path: Path, results: Iterable[StageResult], more: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Any]:
+    """Write report.json; stages that were not part of this run keep what an earlier one reported.
+
+    more: what else there is to tell of a stage, by its word.
+    """
     old = read_json(path)["stages"] if path.exists() else {}
-    report = {"stages": {**old, **by_stage(results)}, "versions": versions()}
+    rows = {**old, **by_stage(results)}
+    for stage, told in (more or {}).items():
+        if stage in rows:
+            rows[stage] = {**rows[stage], **told}
+    report = {"stages": rows, "versions": versions()}
     write_json(path, report)
     return report
 

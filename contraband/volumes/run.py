@@ -109,7 +109,7 @@ def reported(output: Output, results: Sequence[StageResult]) -> Iterator[None]:
         yield
     finally:
         if results:
-            keep_report(output.report, results)
+            keep_report(output, results)
 
 
 def tidy(output: Path, results: Sequence[StageResult]) -> None:
@@ -120,12 +120,14 @@ def tidy(output: Path, results: Sequence[StageResult]) -> None:
         log.info("%s: %d files removed that killed writers have left", output, count)
 
 
-def keep_report(path: Path, results: Sequence[StageResult]) -> None:
+def keep_report(output: Output, results: Sequence[StageResult]) -> None:
     """Write report.json; WorkFailed if the disk is full."""
     try:
-        write_report(path, results)
+        write_report(output.report, results, output.told_by_predictions())
     except OSError as error:
-        raise WorkFailed(f"{path}: cannot be written ({error}); what is finished is kept, run again") from error
+        raise WorkFailed(
+            f"{output.report}: cannot be written ({error}); what is finished is kept, run again"
+        ) from error
 
 
 @contextmanager

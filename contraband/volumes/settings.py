@@ -52,6 +52,10 @@ class Model(Settings):
     """`embeddings` stores the encoder's features (float16) and ends there."""
     levels: Positive = 1
     """Decoder levels that embeddings consist of, the finest first; coarser ones are repeated to the voxels of raw."""
+    skip_masked: bool = True
+    """Tiles away from `volume.mask` are not predicted; the affinities there are 0. Segments are the same."""
+    skip_constant: bool = False
+    """Tiles for which the network would see one value only are not predicted either, as beside a scanned area."""
 
     @model_validator(mode="after")
     def one_of_two(self) -> Self:

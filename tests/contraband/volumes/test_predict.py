@@ -20,9 +20,9 @@ from contraband.experiments.train import train_contrastive, train_seg
 from contraband.experiments.validate import embed, validate
 from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
-from contraband.volumes.predict import tiles
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.tiles import tiles
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
 

@@ -1,0 +1,156 @@
+"""Tiles: what is predicted at once. All have one shape and are anchored at the first voxel of the volume.
+
+A voxel is computed from the same numbers in the same order whatever the blocks are, and whether its tile is predicted
+at all depends on the tile alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from blockwise.arrays.placement import Placement, read_placed
+from blockwise.arrays.volume import Volume, as_shard, info
+from blockwise.errors import BadInput
+from blockwise.grid import Grid, Voxels, as_voxels
+from contraband.volumes.brightness import array_levels
+from contraband.volumes.predictors import Predicting
+from contraband.volumes.reflection import reflected
+from contraband.volumes.settings import Blocks
+
+MOST_COUNTED = 2_000_000_000
+"""Voxels of a mask that are read to count tiles before the first block; of larger ones nobody would wait for it."""
+
+
+def covering(roi: Roi, tile: Voxels) -> Roi:
+    """The smallest region of whole tiles around `roi`."""
+    shape = Coordinate(tile)
+    begin = roi.begin // shape * shape
+    return Roi(begin, (-(-roi.end // shape)) * shape - begin)
+
+
+def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
+    """The tiles of the volume that touch `roi`; they may reach outside of it and of the volume."""
+    shape, whole = Coordinate(tile), covering(roi, tile)
+    for index in np.ndindex(*(whole.shape // shape)):
+        yield Roi(whole.begin + Coordinate(index) * shape, shape)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Where voxels are wanted: in tiles that have a voxel of the mask in them or near them."""
+
+    volume: Volume
+    placed: Placement | None
+    """Where the mask lies; None: exactly on the volume."""
+    shape: Voxels
+    """Of the volume that is predicted."""
+    near: Voxels
+    """How far a voxel of the mask may lie from a tile along z, y, x. What reads affinities within the mask looks
+    around, and must find there what it would find without a mask."""
+
+    def near_tiles(self, wanted: Sequence[Roi]) -> list[Roi]:
+        """Those of the tiles that are to be predicted; the mask is read once, where they lie."""
+        if not wanted:
+            return []
+        near = Coordinate(self.near)
+        volume = Roi((0, 0, 0), self.shape)
+        looked_at = [tile.grow(near, near).intersect(volume) for tile in wanted]
+        hull = looked_at[0]
+        for region in looked_at[1:]:
+            hull = hull.union(region)
+        inside = read_placed(self.volume, self.placed, hull)
+        zipped = zip(wanted, looked_at, strict=True)
+        return [tile for tile, region in zipped if inside[(region - hull.begin).to_slices()].any()]
+
+    def count(self, grid: Grid, tile: Voxels) -> dict[str, int] | None:
+        """How many tiles there are in `all`, and how many are `predicted`; None where counting would take long."""
+        if np.prod(info(self.volume).spatial, dtype=np.int64) > MOST_COUNTED:
+            return None
+        predicted = 0
+        for block in grid.blocks():
+            begun = [one for one in tiles(block.write_roi, tile) if block.write_roi.contains(one.begin)]
+            predicted += len(self.near_tiles(begun))
+        whole = covering(Roi((0, 0, 0), self.shape), tile).shape // Coordinate(tile)
+        return {"all": int(np.prod(whole)), "predicted": predicted}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The tiles of a region that are to be predicted, and raw of them with what is around them."""
+
+    tiles: list[Roi]
+    raw: np.ndarray | None
+    """None if there is no tile."""
+    origin: Coordinate
+    """Of raw, in voxels of the volume."""
+
+    def take(self, region: Roi) -> np.ndarray:
+        """Raw of a region around one of the tiles."""
+        assert self.raw is not None
+        return self.raw[(region - self.origin).to_slices()]
+
+
+def hull(chosen: Sequence[Roi], context: Voxels) -> Roi:
+    """The region that holds all the tiles, at least one, and the context around them."""
+    whole = chosen[0]
+    for tile in chosen[1:]:
+        whole = whole.union(tile)
+    return whole.grow(Coordinate(context), Coordinate(context))
+
+
+def predict_tiles(
+    predictor: Predicting,
+    roi: Roi,
+    chosen: Iterable[Roi],
+    take: Callable[[Roi], np.ndarray],
+    skip_constant: bool = False,
+) -> np.ndarray:
+    """(C, z, y, x) of a region as it is stored: affinities as uint8, embeddings as float16; foreground comes last.
+
+    chosen: tiles that touch the region; where there is none, and with `skip_constant` where all that the network would
+    see of a tile is one value, the result is 0. take: gives raw of a region, which may reach outside of the volume: of
+    each tile with what is around it.
+    """
+    is_uint8 = predictor.kind == "affinities"
+    result = np.zeros((predictor.channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
+    around = Coordinate(predictor.context)
+    for one in chosen:
+        raw = take(one.grow(around, around))
+        if skip_constant and raw.min() == raw.max():
+            continue
+        values = predictor.quantised(raw) if is_uint8 else predictor(raw)
+        inside = one.intersect(roi)
+        piece = values[(slice(None), *(inside - one.begin).to_slices())]
+        result[(slice(None), *(inside - roi.begin).to_slices())] = piece
+    return result
+
+
+def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
+    """What a run with the usual blocks would store for a volume in memory, (z, y, x).
+
+    told: gets how many tiles are done, and how many there are. Raises BadInput for an array that is no such volume.
+    """
+    if raw.ndim != 3 or not raw.size or raw.dtype.kind not in "buif":
+        raise BadInput(
+            "raw", "is no image", got=f"{raw.shape} {raw.dtype}", wanted="(z, y, x) numbers, as in image[None]"
+        )
+    shape = as_voxels(raw.shape)
+    tile = predictor.fit_output(as_shard(Blocks().shape, shape))
+    whole = Roi((0, 0, 0), shape)
+    total = int(np.prod(covering(whole, tile).shape // Coordinate(tile)))
+    levels = None if predictor.percentiles is None else array_levels(raw, predictor.percentiles)
+    done = iter(range(total))
+
+    def take(region: Roi) -> np.ndarray:
+        told(next(done), total)
+        z, y, x = reflected(region, shape)
+        piece = raw[np.ix_(z, y, x)]
+        return piece if levels is None else levels.apply(piece, z)
+
+    result = predict_tiles(predictor, whole, tiles(whole, tile), take)
+    told(total, total)
+    return result
