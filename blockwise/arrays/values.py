@@ -48,3 +48,8 @@ def check_finite(raw: np.ndarray, where: object, begin: Sequence[int]) -> None:
         f"{where}: raw holds NaN or infinite values, here first at voxel {[int(at) for at in place]}; replace them and "
         "import it with `contraband import`"
     )
+
+
+def smallest_unsigned(largest: int) -> str:
+    """The smallest unsigned type that holds the numbers from 0 to `largest`."""
+    return next(name for name in ("uint8", "uint16", "uint32", "uint64") if largest <= np.iinfo(name).max)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from typing import Literal
+
 import numpy as np
 from pydantic import field_validator
 
-from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
+from blockwise.arrays.values import smallest_unsigned
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, is_there, read, write
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Fraction
 from blockwise.grid import Block, Grid, Voxels
@@ -18,12 +22,17 @@ from blockwise.stages.renaming import note_renaming
 from blockwise.stages.tables import NAMES, SEGMENT, segments_of
 from blockwise.store.base import Store
 
+Numbers = Literal["fragment", "compact"]
+
 
 class SegmentSettings(Settings):
     """Which segmentations are written."""
 
     thresholds: tuple[Fraction, ...] = (0.5,)
     """Fragments whose merge scores above a threshold are one segment: a high one splits, a low one merges."""
+    numbers: Numbers = "fragment"
+    """What a segment is called: by its smallest fragment, the same at all thresholds (uint64), or compact, 1 to n in
+    that order, in the smallest type that holds them."""
 
     @field_validator("thresholds")
     @classmethod
@@ -50,6 +59,8 @@ class Segment(Stage):
     """One of the settings' thresholds."""
     stop: Fraction
     """Where the agglomeration ended; a threshold below it cannot be had."""
+    numbers: Numbers
+    """As in the settings."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -61,6 +72,10 @@ class Segment(Stage):
 
     def outputs(self) -> tuple[Volume, ...]:
         return (self.target,)
+
+    def parameters(self) -> dict[str, object]:
+        # Segments written before numbers could be compact are the same as those called by fragments.
+        return {key: value for key, value in super().parameters().items() if (key, value) != ("numbers", "fragment")}
 
     def check(self) -> None:
         if self.threshold < self.stop:
@@ -81,12 +96,16 @@ class Segment(Stage):
             rows["fragment"] = names["fragment"]
             rows["segment"] = relabel(names["fragment"], fragment, segment)
             store.put(segments_of(self.name), key, np.unique(rows))
-        create(self.target, self.shape, "uint64", self.block, like=info(self.fragments))
+        dtype = "uint64" if self.numbers == "fragment" else smallest_unsigned(int(segment.max(initial=0)))
+        if is_there(self.target.path) and info(self.target).dtype != np.dtype(dtype):
+            shutil.rmtree(self.target.path)  # no block of it counts any more: its fingerprint is another
+        create(self.target, self.shape, dtype, self.block, like=info(self.fragments))
 
     def lookup(self) -> tuple[np.ndarray, np.ndarray]:
         """All fragments, sorted, and the segment of each."""
         tree = read_dendrogram(self.dendrogram)
-        return tree.fragment, cut(tree, self.threshold)
+        segment = cut(tree, self.threshold)
+        return tree.fragment, segment if self.numbers == "fragment" else compact(segment)
 
     def process(self, block: Block, store: Store) -> None:
         fragments = finalise(self.fragments, block, store)
@@ -95,7 +114,12 @@ class Segment(Stage):
             raise WorkFailed(f"{self.name}: block {block.key} has no names; use --redo agglomerate")
         segments = relabel(fragments, rows["fragment"], rows["segment"])
         del fragments  # writing needs the memory
-        write(self.target, block.write_roi, segments)
+        write(self.target, block.write_roi, segments.astype(info(self.target).dtype, copy=False))
+
+
+def compact(segment: np.ndarray) -> np.ndarray:
+    """The segments, (n,) uint64 without background, as 1, 2, ... in their order."""
+    return np.unique(segment, return_inverse=True)[1].astype(np.uint64) + np.uint64(1)
 
 
 def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:

@@ -78,6 +78,7 @@ def segment_stage(settings: VolumeSettings, shape: Voxels, threshold: float) -> 
         block=_clip(settings.blocks.shape, shape),
         threshold=threshold,
         stop=settings.agglomerate.stop,
+        numbers=settings.segment.numbers,
     )
 
 

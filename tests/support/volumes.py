@@ -107,6 +107,7 @@ def line(
             block=block,
             threshold=threshold,
             stop=stop,
+            numbers="fragment",
         ),
     ]
     if labels is not None:
