@@ -17,7 +17,7 @@ import typer
 
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, labelling, looking, settings, study, training, upkeep, volumes
+from contraband.commands import data, handing, labelling, looking, settings, study, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict-blockwise": volumes.predict_blockwise,
     "segment": volumes.segment,
     "evaluate": volumes.evaluate,
+    "export": handing.export,
     "plan": volumes.plan,
     "status": looking.status,
     "log": upkeep.log,

@@ -158,6 +158,44 @@ def open_result(source: VolumeSettings | str | Path, store: str | None = None) -
     return Result(source)
 
 
+def export(
+    settings: VolumeSettings,
+    target: str | Path,
+    *,
+    thresholds: Sequence[float] = (),
+    raw: bool = True,
+    compact: bool = False,
+    ome_version: Literal["0.4", "0.5"] = "0.5",
+    progress: bool | Progress = True,
+) -> Path:
+    """Write segments, and raw, for other programs; what is missing of the run is made first.
+
+    target: a new `....zarr` becomes an OME-Zarr image with pyramids, segments under `labels/`; a new `....tif` the
+    segments as one image. thresholds: left out: those of the settings. raw: whether it is written too. compact:
+    segments are called 1 to n, in the smallest type; in TIFF they always are. progress: as in `run`.
+
+    Returns the target, which is there once it is whole; an export that was interrupted goes on. Raises BadInput for
+    what cannot be exported, and what `run` raises.
+
+    Example:
+        contraband.export(settings, "out/vol.ome.zarr", thresholds=[0.4, 0.5])
+        contraband.export(settings, "out/cells.tif", thresholds=[0.4])
+    """
+    from blockwise.engine.options import RunOptions
+    from contraband.volumes.export.export import ExportOptions, check_export, kind_of
+    from contraband.volumes.export.export import export as write
+    from contraband.volumes.settings import with_thresholds
+
+    place = Path(target)
+    settings = with_thresholds(settings, tuple(thresholds) or settings.segment.thresholds)
+    wanted = ExportOptions(kind_of(place), settings.segment.thresholds, raw, compact, ome_version)
+    check_export(settings, place, wanted)
+    run(settings, last="segment", progress=progress)
+    with shown(progress, "blocks") as display:
+        write(settings, place, wanted, RunOptions(progress=display.update, announce=display.say))
+    return place
+
+
 def train(
     experiment: str | Path,
     mode: TrainingMode = "contrastive",

@@ -23,6 +23,18 @@ def describe_multiscale(
     offset: the corner of the first voxel along z, y, x, in `units` as `scale`.
     """
     group = zarr.open_group(path.parent, mode="a")
+    image = {"name": path.name, **multiscale(names, units, [(path.name, scale, offset)])}
+    ome: Any = group.attrs.get("ome", {})
+    if image in ome.get("multiscales", []):
+        return
+    others = [entry for entry in ome.get("multiscales", []) if entry.get("name") != path.name]
+    group.attrs["ome"] = {"version": "0.5", "multiscales": [*others, image]}
+
+
+def multiscale(
+    names: Sequence[str], units: Sequence[str], levels: Sequence[tuple[str, Sequence[float], Sequence[float]]]
+) -> dict[str, Any]:
+    """The axes and levels of an image. levels: of each the path, the voxel size and the corner of its first voxel."""
     axes: list[dict[str, str]] = []
     for name, unit in zip(names, ("",) * (len(names) - 3) + tuple(units), strict=True):
         axis = {"name": name[0] if name == "channel" else name}
@@ -31,19 +43,13 @@ def describe_multiscale(
             axis["unit"] = OME_NAMES.get(unit, unit)
         axes.append(axis)
     ones, zeros = [1.0] * (len(names) - 3), [0.0] * (len(names) - 3)
-    # The standard gives the place of the first voxel's centre: half a voxel from its corner.
-    centre = [float(at) + float(size) / 2 for at, size in zip(offset, scale, strict=True)]
-    transforms = [
-        {"type": "scale", "scale": ones + [float(value) for value in scale]},
-        {"type": "translation", "translation": zeros + centre},
-    ]
-    image = {
-        "name": path.name,
-        "axes": axes,
-        "datasets": [{"path": path.name, "coordinateTransformations": transforms}],
-    }
-    ome: Any = group.attrs.get("ome", {})
-    if image in ome.get("multiscales", []):
-        return
-    others = [entry for entry in ome.get("multiscales", []) if entry.get("name") != path.name]
-    group.attrs["ome"] = {"version": "0.5", "multiscales": [*others, image]}
+    datasets = []
+    for path, scale, offset in levels:
+        # The standard gives the place of the first voxel's centre: half a voxel from its corner.
+        centre = [float(at) + float(size) / 2 for at, size in zip(offset, scale, strict=True)]
+        transforms = [
+            {"type": "scale", "scale": ones + [float(value) for value in scale]},
+            {"type": "translation", "translation": zeros + centre},
+        ]
+        datasets.append({"path": path, "coordinateTransformations": transforms})
+    return {"axes": axes, "datasets": datasets}

@@ -142,6 +142,12 @@ def check_beginning(settings: VolumeSettings, where: object = "settings") -> Non
         raise BadInput(where, "affinities are both given and predicted", got="both", wanted="one", todo="remove one")
 
 
+def with_thresholds(settings: VolumeSettings, thresholds: Sequence[float]) -> VolumeSettings:
+    """The settings with other thresholds of segments; raises BadInput for what is no threshold."""
+    segment = settings.segment.model_dump(mode="json") | {"thresholds": list(thresholds)}
+    return settings.model_copy(update={"segment": SegmentSettings.parse(segment, "segment")})
+
+
 def volume_shape(settings: VolumeSettings) -> Voxels:
     """Shape of the volume along z, y, x, from its affinities or its raw image."""
     from blockwise.arrays.volume import Volume, info

@@ -1,0 +1,36 @@
+"""Commands that hand a result on to other programs: export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from contraband import interface
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, emit, place
+
+Thresholds = Annotated[list[float] | None, typer.Option("--threshold", help="Threshold from 0 to 1; may be repeated.")]
+
+
+def export(
+    settings_file: SettingsFile,
+    target: Annotated[Path, typer.Argument(help="New ....zarr (OME-Zarr) or ....tif.", callback=place)],
+    threshold: Thresholds = None,
+    raw: Annotated[bool, typer.Option("--raw/--no-raw", help="With raw, where the format has room for it.")] = True,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Segments are called 1 to n, in the smallest type.")
+    ] = False,
+    ome: Annotated[Literal["0.4", "0.5"], typer.Option(help="Version of OME-Zarr.")] = "0.5",
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write segments and raw for other programs: OME-Zarr with pyramids, or TIFF.
+
+    Example: contraband export configs/gala.yaml out/gala.ome.zarr --threshold 0.4
+    """
+    extra = [f"segment.thresholds={sorted(threshold)}"] if threshold else []
+    settings = interface.load_settings(settings_file, [*(assignments or ()), *extra])
+    made = interface.export(settings, target, raw=raw, compact=compact, ome_version=ome)
+    typer.echo(made)
+    emit(as_json, {"export": str(made), "thresholds": list(settings.segment.thresholds)})
