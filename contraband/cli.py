@@ -49,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "segment": volumes.segment,
     "evaluate": volumes.evaluate,
     "export": handing.export,
+    "objects": handing.objects,
     "plan": volumes.plan,
     "status": looking.status,
     "log": upkeep.log,

@@ -62,6 +62,13 @@ def carry_numbers(store: Store, grid: Grid, box: Voxels) -> np.ndarray:
     return wrong
 
 
+def final_numbers(store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Provisional numbers of fragments, sorted, and the final ones of those that have another."""
+    tables = [table[table["provisional"] != table["fragment"]] for _, table in store.each(NAMES)]
+    table = np.unique(NAMES.joined(tables))
+    return np.ascontiguousarray(table["provisional"]), np.ascontiguousarray(table["fragment"])
+
+
 def _note(store: Store, table: Table) -> None:
     store.put(table, 0, np.array([_making(store)], table.dtype))
 

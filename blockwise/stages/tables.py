@@ -11,6 +11,7 @@ from blockwise.kernels.components import PAIR
 from blockwise.kernels.graph.boxes import LINK, MERGE, WHERE
 from blockwise.kernels.graph.edges import EDGE, HISTOGRAM
 from blockwise.kernels.graph.leaves import NAMED, ROOT
+from blockwise.kernels.measures import BRIGHTNESS, EXTENT, FACES
 from blockwise.kernels.tables import OVERLAP
 from blockwise.store.table import Table
 
@@ -62,6 +63,13 @@ NODES_AT_SKELETON = Table("nodes at skeleton", FOUND, "evaluate")
 """evaluate -> evaluate (finish): the fragments of these nodes."""
 OVERLAPS = Table("overlap", OVERLAP, "evaluate")
 """evaluate -> evaluate (finish): voxels shared by a fragment and a true object."""
+
+EXTENTS = Table("extents", EXTENT, "objects")
+"""objects -> the table of objects: voxels of each fragment, where they lie, whether at the border."""
+BRIGHTNESSES = Table("brightness", BRIGHTNESS, "objects")
+"""objects -> the table of objects: sums of the values of raw in each fragment."""
+TOUCHING = Table("touching", FACES, "objects")
+"""objects -> the table of objects: faces between two fragments, along each axis."""
 
 BOXES = "boxes of agglomerate"
 """What the tables of boxes belong to in the store; no stage is called so."""

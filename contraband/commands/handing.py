@@ -1,4 +1,4 @@
-"""Commands that hand a result on to other programs: export."""
+"""Commands that hand a result on to other programs: export, objects."""
 
 from __future__ import annotations
 
@@ -34,3 +34,20 @@ def export(
     made = interface.export(settings, target, raw=raw, compact=compact, ome_version=ome)
     typer.echo(made)
     emit(as_json, {"export": str(made), "thresholds": list(settings.segment.thresholds)})
+
+
+def objects(
+    settings_file: SettingsFile,
+    target: Annotated[Path, typer.Argument(help="New ....csv or ....parquet.", callback=place)],
+    threshold: Annotated[float | None, typer.Option(help="Threshold from 0 to 1.")] = None,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a table of the segments: size, place, box, brightness, neighbours with contact area.
+
+    Example: contraband objects configs/gala.yaml out/gala.csv --threshold 0.4
+    """
+    settings = interface.load_settings(settings_file, assignments or ())
+    count = interface.objects(settings, target, threshold=threshold)
+    typer.echo(f"{target}: {count} objects")
+    emit(as_json, {"table": str(target), "objects": count})

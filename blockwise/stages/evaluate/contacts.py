@@ -17,7 +17,8 @@ from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.kernels.tables import relabel
-from blockwise.stages.tables import EDGES, NAMES
+from blockwise.stages.renaming import final_numbers
+from blockwise.stages.tables import EDGES
 from blockwise.store.base import Store
 
 AT_ONCE = 64
@@ -42,7 +43,7 @@ def contacts(
     store: Store, fragments: Volume, grid: Grid, tree: Dendrogram, merges: Sequence[FalseMerge]
 ) -> list[Contact]:
     """One contact for each merge, in their order; grid: the blocks that edges were counted in."""
-    names = _names(store)
+    names = final_numbers(store)
     found = []
     for start in range(0, len(merges), AT_ONCE):
         some = merges[start : start + AT_ONCE]
@@ -51,15 +52,6 @@ def contacts(
             rows = touching[touching["bits"] >> np.uint64(place) & np.uint64(1) == 1]
             found.append(_contact(rows, merge, fragments, grid, names))
     return found
-
-
-def _names(store: Store) -> tuple[np.ndarray, np.ndarray]:
-    """Provisional numbers of fragments, sorted, and the final ones of those that have another."""
-    tables = [table[table["provisional"] != table["fragment"]] for _, table in store.each(NAMES)]
-    if not tables:
-        return np.zeros(0, np.uint64), np.zeros(0, np.uint64)
-    table = np.unique(np.concatenate(tables))
-    return np.ascontiguousarray(table["provisional"]), np.ascontiguousarray(table["fragment"])
 
 
 def _touching(
