@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from blockwise.errors import BadInput, Stale, WorkFailed
     from contraband.interface import (
         evaluate,
+        export,
         import_file,
         load_settings,
         open_result,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         status,
         train,
     )
+    from contraband.volumes.offered import correct, objects
     from contraband.volumes.result import Result
     from contraband.volumes.settings import VolumeSettings
 
@@ -34,6 +36,7 @@ __all__ = [
     "Stale",
     "VolumeSettings",
     "WorkFailed",
+    "correct",
     "evaluate",
     "export",
     "import_file",
@@ -54,7 +57,6 @@ _HOMES = {
         "export",
         "import_file",
         "load_settings",
-        "objects",
         "open_result",
         "plan",
         "predict",
@@ -62,6 +64,7 @@ _HOMES = {
         "status",
         "train",
     ),
+    "contraband.volumes.offered": ("correct", "objects"),
     "contraband.volumes.result": ("Result",),
     "contraband.volumes.settings": ("VolumeSettings",),
 }

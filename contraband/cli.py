@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "predict-blockwise": volumes.predict_blockwise,
     "segment": volumes.segment,
     "evaluate": volumes.evaluate,
+    "correct": volumes.correct,
     "export": handing.export,
     "objects": handing.objects,
     "plan": volumes.plan,

@@ -196,36 +196,6 @@ def export(
     return place
 
 
-def objects(
-    settings: VolumeSettings,
-    target: str | Path,
-    *,
-    threshold: float | None = None,
-    progress: bool | Progress = True,
-) -> int:
-    """Write a table of the segments at a threshold, and return how many there are; what is missing is made first.
-
-    target: a new file, .csv or .parquet (this needs pyarrow). threshold: left out: the first of the settings. A row has
-    the `object`, its `voxels`, `volume` and `centre_z` ... in the unit of the voxel size, the box `begin_z` to `end_z`
-    ... in voxels, `at_border` (1 or 0), `mean_0`, `sd_0`, ... of each channel of raw, how many `neighbours` it has, and
-    `contacts`: `number:area` of each. progress: as in `run`. Raises BadInput, and what `run` raises.
-
-    Example:
-        contraband.objects(settings, "out/cells.csv", threshold=0.4)
-    """
-    from blockwise.engine.options import RunOptions
-    from contraband.volumes.export.objects import check_table, write_objects
-    from contraband.volumes.settings import with_thresholds
-
-    check_table(Path(target))
-    chosen = settings.segment.thresholds[0] if threshold is None else threshold
-    settings = with_thresholds(settings, (chosen,))
-    run(settings, last="agglomerate", progress=progress)
-    with shown(progress, "blocks") as display:
-        options = RunOptions(progress=display.update, announce=display.say)
-        return write_objects(settings, Path(target), chosen, options)
-
-
 def train(
     experiment: str | Path,
     mode: TrainingMode = "contrastive",

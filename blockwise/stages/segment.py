@@ -20,9 +20,9 @@ from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
 from blockwise.stages.tables import NAMES, SEGMENT, segments_of
-from blockwise.store.base import Store
+from blockwise.store.base import Store, mask_of
 
-Numbers = Literal["fragment", "compact"]
+SegmentNumbers = Literal["fragment", "compact"]
 
 
 class SegmentSettings(Settings):
@@ -30,7 +30,7 @@ class SegmentSettings(Settings):
 
     thresholds: tuple[Fraction, ...] = (0.5,)
     """Fragments whose merge scores above a threshold are one segment: a high one splits, a low one merges."""
-    numbers: Numbers = "fragment"
+    numbers: SegmentNumbers = "fragment"
     """What a segment is called: by its smallest fragment, the same at all thresholds (uint64), or compact, 1 to n in
     that order, in the smallest type that holds them."""
 
@@ -48,7 +48,7 @@ class Segment(Stage):
     Several thresholds are several stages, so that a further one only relabels.
     """
 
-    needs = ("fragments", "edges", "agglomerate")
+    needs = ("fragments", "edges", "agglomerate", "correct")
 
     fragments: Volume
     target: Volume
@@ -59,7 +59,7 @@ class Segment(Stage):
     """One of the settings' thresholds."""
     stop: Fraction
     """Where the agglomeration ended; a threshold below it cannot be had."""
-    numbers: Numbers
+    numbers: SegmentNumbers
     """As in the settings."""
 
     @property
@@ -92,20 +92,33 @@ class Segment(Stage):
         note_renaming(store)
         fragment, segment = self.lookup()
         for key, names in store.each(NAMES):
-            rows = np.empty(len(names), SEGMENT)
-            rows["fragment"] = names["fragment"]
-            rows["segment"] = relabel(names["fragment"], fragment, segment)
-            store.put(segments_of(self.name), key, np.unique(rows))
-        dtype = "uint64" if self.numbers == "fragment" else smallest_unsigned(int(segment.max(initial=0)))
-        if is_there(self.target.path) and info(self.target).dtype != np.dtype(dtype):
+            store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
+        dtype = self._dtype(segment)
+        if is_there(self.target.path) and info(self.target).dtype != dtype:
             shutil.rmtree(self.target.path)  # no block of it counts any more: its fingerprint is another
-        create(self.target, self.shape, dtype, self.block, like=info(self.fragments))
+        create(self.target, self.shape, dtype.name, self.block, like=info(self.fragments))
+
+    def _dtype(self, segment: np.ndarray) -> np.dtype:
+        """The type of the target. segment: that of each fragment."""
+        return np.dtype("uint64" if self.numbers == "fragment" else smallest_unsigned(int(segment.max(initial=0))))
 
     def lookup(self) -> tuple[np.ndarray, np.ndarray]:
         """All fragments, sorted, and the segment of each."""
         tree = read_dendrogram(self.dendrogram)
         segment = cut(tree, self.threshold)
         return tree.fragment, segment if self.numbers == "fragment" else compact(segment)
+
+    def unchanged(self, store: Store) -> np.ndarray:
+        """(counts) bool: blocks that would be the same as they are, by what the dendrogram says now."""
+        fragment, segment = self.lookup()
+        same: list[int] = []
+        if not is_there(self.target.path) or info(self.target).dtype != self._dtype(segment):
+            return mask_of(np.array(same, np.int64), self.grid())
+        for key, names in store.each(NAMES):
+            old = store.get(segments_of(self.name), key)
+            if old is not None and np.array_equal(old, _rows_of(names, fragment, segment)):
+                same.append(key)
+        return mask_of(np.array(same, np.int64), self.grid())
 
     def process(self, block: Block, store: Store) -> None:
         fragments = finalise(self.fragments, block, store)
@@ -115,6 +128,14 @@ class Segment(Stage):
         segments = relabel(fragments, rows["fragment"], rows["segment"])
         del fragments  # writing needs the memory
         write(self.target, block.write_roi, segments.astype(info(self.target).dtype, copy=False))
+
+
+def _rows_of(names: np.ndarray, fragment: np.ndarray, segment: np.ndarray) -> np.ndarray:
+    """SEGMENT of the fragments of a block (NAME)."""
+    rows = np.empty(len(names), SEGMENT)
+    rows["fragment"] = names["fragment"]
+    rows["segment"] = relabel(names["fragment"], fragment, segment)
+    return np.unique(rows)
 
 
 def compact(segment: np.ndarray) -> np.ndarray:

@@ -47,7 +47,9 @@ def objects(
 
     Example: contraband objects configs/gala.yaml out/gala.csv --threshold 0.4
     """
+    from contraband.volumes.offered import objects as write
+
     settings = interface.load_settings(settings_file, assignments or ())
-    count = interface.objects(settings, target, threshold=threshold)
+    count = write(settings, target, threshold=threshold)
     typer.echo(f"{target}: {count} objects")
     emit(as_json, {"table": str(target), "objects": count})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from blockwise.errors import BadInput, OutOfReach
 from contraband import interface
-from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit
+from contraband.commands.screen import AsJson, Assignments, SettingsFile, console, emit, place
 from contraband.progress import say
 
 if TYPE_CHECKING:
@@ -99,6 +100,27 @@ def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_js
         say(hint)
     print_false_merges(console(), evaluation["false_merges"])
     emit(as_json, evaluation)
+
+
+def correct(
+    settings_file: SettingsFile,
+    join: Annotated[list[str] | None, typer.Option(metavar="A,B", help="Must be one object; may be repeated.")] = None,
+    split: Annotated[list[str] | None, typer.Option(metavar="A,B", help="Must not be one; may be repeated.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A CSV file of such pairs.", callback=place)] = None,
+    undo: Annotated[int, typer.Option(metavar="N", help="Take the latest N back first.")] = 0,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
+    """Join and split objects: by two numbers, A,B, or by two voxels, z,y,x,z,y,x; only what changes is written again.
+
+    Example: contraband correct configs/gala.yaml --split 1207,88 --join 3,40,60,3,44,61
+    """
+    from contraband.volumes.offered import correct as apply
+
+    settings = interface.load_settings(settings_file, assignments or ())
+    made = apply(settings, join or (), split or (), file=file, undo=undo)
+    typer.echo(f"{made['corrections']} corrections; {made['blocks_written']} blocks of segments were written")
+    emit(as_json, made)
 
 
 def plan(

@@ -14,10 +14,12 @@ from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
+from blockwise.stages.correct import Correct
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
+from contraband.volumes.correct.pairs import pairs_of, read_corrections
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
 
@@ -32,7 +34,8 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
-    line = [*first, *_region_graph(settings, shape, block, first), *_segments(settings, shape)]
+    line = [*first, *_region_graph(settings, shape, block, first), *_corrections(settings, shape)]
+    line += _segments(settings, shape)
     if settings.volume.labels or settings.volume.skeletons:
         line.append(_evaluation(settings, shape, block))
     return line
@@ -68,12 +71,17 @@ def affinity_volume(settings: VolumeSettings) -> Volume:
     return Volume(path=settings.affinities) if settings.affinities else Output(settings.output).affinities
 
 
+def graph_ends(settings: VolumeSettings) -> str:
+    """The word of the stage that makes the dendrogram that segments are cut from."""
+    return "correct" if Output(settings.output).corrections.exists() else "agglomerate"
+
+
 def segment_stage(settings: VolumeSettings, shape: Voxels, threshold: float) -> Segment:
     """The relabelling for one threshold."""
     return Segment(
         fragments=Output(settings.output).fragments,
         target=Output(settings.output).segments(threshold),
-        dendrogram=Output(settings.output).dendrogram,
+        dendrogram=Output(settings.output).tree,
         shape=shape,
         block=_clip(settings.blocks.shape, shape),
         threshold=threshold,
@@ -139,6 +147,27 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             block=block,
             settings=settings.agglomerate,
         ),
+    ]
+
+
+def _corrections(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
+    """The stage that applies the corrections of somebody who has looked at the result, if there are any."""
+    output = Output(settings.output)
+    if not output.corrections.exists():
+        return []
+    corrections = read_corrections(output.corrections, shape)
+    return [
+        Correct(
+            affinities=affinity_volume(settings),
+            fragments=output.fragments,
+            dendrogram=output.dendrogram,
+            target=output.corrected,
+            shape=shape,
+            block=_clip(settings.blocks.shape, shape),
+            settings=settings.agglomerate,
+            together=pairs_of(corrections, "join"),
+            apart=pairs_of(corrections, "split"),
+        )
     ]
 
 
@@ -211,7 +240,7 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
     return Evaluate(
         fragments=Output(settings.output).fragments,
         labels=labels,
-        dendrogram=Output(settings.output).dendrogram,
+        dendrogram=Output(settings.output).tree,
         skeletons=settings.volume.skeletons,
         space=_segmented(settings) if settings.volume.skeletons else None,
         target=Output(settings.output).evaluation,

@@ -59,6 +59,21 @@ class Output:
         """The group of the arrays fragment, parent and score."""
         return self.array("agglomeration")
 
+    @property
+    def corrected(self) -> Volume:
+        """The same as `dendrogram`, with the corrections."""
+        return self.array("corrected")
+
+    @property
+    def corrections(self) -> Path:
+        """Pairs that must or must not be one object: beside the output, as somebody's work outlives it."""
+        return self.path.with_suffix(".corrections.csv")
+
+    @property
+    def tree(self) -> Volume:
+        """The dendrogram that segments are cut from: the corrected one if there are corrections."""
+        return self.corrected if self.corrections.exists() else self.dendrogram
+
     def segments(self, threshold: float) -> Volume:
         """Segment numbers at one threshold."""
         return self.array(f"segments/{format(threshold, 'g')}")
@@ -107,7 +122,8 @@ class Output:
         if path.parent.name == "segments":
             return _is_number(path.name)
         notes = (self.dashboard, self.viewer)
-        sure = (self.fragments.path, self.dendrogram.path, self.evaluation, self.report, self.logs, *notes)
+        arrays = (self.fragments, self.dendrogram, self.corrected)
+        sure = (*(array.path for array in arrays), self.evaluation, self.report, self.logs, *notes)
         return path in sure or path.name.endswith(PARTIAL)
 
     def may_predict(self, path: Path) -> bool:

@@ -134,11 +134,11 @@ def print_scores(console: Console, rows: Sequence[tuple[str, dict[str, Any]]]) -
 
 
 def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """A row a false merge, highest score first: its objects, what it cost, and where; fragments: in the JSON."""
+    """A row a false merge, highest score first: its objects, what it cost, where, and what `correct --split` takes."""
     table = Table(
         title="first merges of two true objects", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "place\nz, y, x"):
+    for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "place\nz, y, x", "to split"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
@@ -146,6 +146,7 @@ def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None
             *(" + ".join(map(str, row[key])) for key in ("truth", "voxels")),
             f"+{row['voi_merge']:.4f}",
             *(", ".join(format(value, "g") for value in row[key]) for key in ("voxel", "place")),
+            ",".join(map(str, row["fragments"])),
         )
     if rows:
         console.print()

@@ -10,7 +10,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.arrays.lazy import LazyVolume
-from blockwise.arrays.volume import info, read
+from blockwise.arrays.volume import Volume, info, read
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, as_voxels, pack
@@ -134,15 +134,20 @@ class Result:
     def dendrogram(self) -> Dendrogram:
         """All merges, in memory: `fragment`, `parent` (n,) uint64 and `score` (n,) float64 in [0, 1].
 
-        Each fragment, ascending, the fragment whose cluster took it (a root is its own parent), and the score of that
-        merge (0 for a root). Needs `agglomerate` to be finished.
+        With the corrections, if there are any. Each fragment, ascending, the fragment whose cluster took it (a root is
+        its own parent), and the score of that merge (0 for a root). Needs `agglomerate` to be finished.
 
         Example:
             tree = result.dendrogram
             print((tree.parent == tree.fragment).sum(), "clusters at the end")
         """
-        self._finished("agglomerate")
-        return read_dendrogram(self._output.dendrogram)
+        return read_dendrogram(self.tree)
+
+    @property
+    def tree(self) -> Volume:
+        """The group of the arrays of `dendrogram`, with corrections if there are any; needs that to be finished."""
+        self._finished("agglomerate", *(["correct"] if self._output.corrections.exists() else []))
+        return self._output.tree
 
     @property
     def evaluation(self) -> dict[str, Any]:

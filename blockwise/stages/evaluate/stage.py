@@ -68,7 +68,7 @@ class Evaluate(Stage):
     """Count the voxels that each fragment shares with each true object; score all thresholds at the end."""
 
     name = "evaluate"
-    needs = ("fragments", "edges", "agglomerate")
+    needs = ("fragments", "edges", "agglomerate", "correct")
 
     fragments: Volume
     labels: Volume | None = None

@@ -96,5 +96,5 @@ def segment_image(settings: VolumeSettings, threshold: float, made: str, is_comp
     name = f"segments_{threshold:g}"
     if not is_compact or settings.segment.numbers == "compact":
         return Image(name, volume, "majority", str(info(volume).dtype), made)
-    count = len(np.unique(cut(read_dendrogram(output.dendrogram), threshold)))
-    return Image(name, volume, "majority", smallest_unsigned(count), made, output.dendrogram, threshold)
+    count = len(np.unique(cut(read_dendrogram(output.tree), threshold)))
+    return Image(name, volume, "majority", smallest_unsigned(count), made, output.tree, threshold)

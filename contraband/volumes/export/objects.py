@@ -23,12 +23,12 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.measure import Measure, Measures, measures
 from blockwise.stages.segment import compact
 from contraband.volumes.belonging import find_belonging, opened_store
-from contraband.volumes.line import affinity_volume, select, stages
+from contraband.volumes.line import affinity_volume, graph_ends, select, stages
 from contraband.volumes.output import Output
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings, volume_shape
 
-Row = dict[str, Any]
+ObjectRow = dict[str, Any]
 
 
 def check_table(target: Path) -> None:
@@ -45,16 +45,16 @@ def check_table(target: Path) -> None:
 def write_objects(settings: VolumeSettings, target: Path, threshold: float, options: RunOptions) -> int:
     """Measure the fragments if that is not done, and write the table of the segments at a threshold; how many.
 
-    The run must be finished up to `agglomerate`.
+    The run must be finished up to where its graph ends.
     """
-    before = select(stages(settings), None, "agglomerate")
+    before = select(stages(settings), None, graph_ends(settings))
     stage = _measure(settings)
     try:
         execute(settings, [stage], options, before)
     except Stale:  # measured of another raw
         redone = RunOptions(redo="objects", progress=options.progress, announce=options.announce)
         execute(settings, [stage], redone, before)
-    tree = read_dendrogram(Output(settings.output).dendrogram)
+    tree = read_dendrogram(Output(settings.output).tree)
     segment = cut(tree, threshold)
     numbers = compact(segment) if settings.segment.numbers == "compact" else segment
     with opened_store(settings, find_belonging(settings).identity) as store:
@@ -81,17 +81,18 @@ def _measure(settings: VolumeSettings) -> Measure:
     )
 
 
-def rows(found: Measures, described: Info, channels: int, scale: int) -> Iterator[Row]:
+def rows(found: Measures, described: Info, channels: int, scale: int) -> Iterator[ObjectRow]:
     """A row for each object, ascending. scale: what values of raw were multiplied by.
 
-    Lengths, areas and volumes are in the unit of the voxel size, boxes in voxels (`end` is the first one beyond). All is computed from exact sums, so it is the same for any blocks.
+    Lengths, areas and volumes are in the unit of the voxel size, places those of centres; boxes are in voxels, `end` is
+    the first one beyond. All is computed from exact sums, so it is the same for any blocks.
     """
     size, offset = described.voxel_size, described.offset
     brightness = {(int(row["fragment"]), int(row["channel"])): row for row in found.brightness}
     neighbours = _neighbours(found, size)
     for row in found.extents:
         number, voxels = int(row["fragment"]), int(row["voxels"])
-        entry: Row = {"object": number, "voxels": voxels, "volume": voxels * math.prod(size)}
+        entry: ObjectRow = {"object": number, "voxels": voxels, "volume": voxels * math.prod(size)}
         for axis, letter in enumerate("zyx"):
             middle = int(row["sum"][axis]) / voxels + 0.5
             entry[f"centre_{letter}"] = offset[axis] + middle * size[axis]
@@ -132,7 +133,7 @@ def _neighbours(found: Measures, size: tuple[float, ...]) -> dict[int, dict[int,
     return touching
 
 
-def _write_csv(target: Path, entries: Iterator[Row]) -> None:
+def _write_csv(target: Path, entries: Iterator[ObjectRow]) -> None:
     def write(file: Any) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
         writer: Any = None
@@ -147,7 +148,7 @@ def _write_csv(target: Path, entries: Iterator[Row]) -> None:
     write_whole(target, write)
 
 
-def _write_parquet(target: Path, entries: Iterator[Row]) -> None:
+def _write_parquet(target: Path, entries: Iterator[ObjectRow]) -> None:
     arrow, parquet = _pyarrow()
     table = arrow.Table.from_pylist(list(entries))
     write_whole(target, lambda file: parquet.write_table(table, file))

@@ -13,7 +13,6 @@ from blockwise.errors import BadInput, BlockwiseError
 from blockwise.kernels.graph.climbing import Ancestry
 from blockwise.kernels.tables import distinct, relabel
 from blockwise.stages.agglomerate.stage import read_ancestry_of
-from contraband.volumes.output import Output
 from contraband.volumes.result import Result
 from contraband.volumes.settings import VolumeSettings
 from contraband.volumes.view.kept import KeptFragments
@@ -27,7 +26,7 @@ def open_live(settings: VolumeSettings) -> LiveNumbers | None:
     try:
         result = Result(settings)
         fragments = result.fragments
-        ways = read_ancestry_of(Output(settings.output).dendrogram)
+        ways = read_ancestry_of(result.tree)
     except BlockwiseError:
         return None
     threshold = settings.segment.thresholds[0]

@@ -1,0 +1,1 @@
+"""Corrections of a segmentation: pairs that must or must not be one object, kept beside the output, and applied."""
