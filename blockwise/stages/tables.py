@@ -71,6 +71,9 @@ BRIGHTNESSES = Table("brightness", BRIGHTNESS, "objects")
 TOUCHING = Table("touching", FACES, "objects")
 """objects -> the table of objects: faces between two fragments, along each axis."""
 
+MESHED = Table("meshed", NODE, "export/meshes")
+"""export/meshes -> export/meshes (finish): the segments with a surface in the block."""
+
 BOXES = "boxes of agglomerate"
 """What the tables of boxes belong to in the store; no stage is called so."""
 

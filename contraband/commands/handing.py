@@ -15,7 +15,9 @@ Thresholds = Annotated[list[float] | None, typer.Option("--threshold", help="Thr
 
 def export(
     settings_file: SettingsFile,
-    target: Annotated[Path, typer.Argument(help="New ....zarr (OME-Zarr) or ....tif.", callback=place)],
+    target: Annotated[
+        Path, typer.Argument(help="New ....zarr (OME-Zarr), ....tif or ....precomputed.", callback=place)
+    ],
     threshold: Thresholds = None,
     raw: Annotated[bool, typer.Option("--raw/--no-raw", help="With raw, where the format has room for it.")] = True,
     compact: Annotated[
@@ -25,7 +27,7 @@ def export(
     assignments: Assignments = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write segments and raw for other programs: OME-Zarr with pyramids, or TIFF.
+    """Write segments and raw for other programs: OME-Zarr with pyramids, TIFF, or Neuroglancer precomputed.
 
     Example: contraband export configs/gala.yaml out/gala.ome.zarr --threshold 0.4
     """

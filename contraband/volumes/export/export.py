@@ -18,13 +18,14 @@ from contraband.volumes.belonging import find_belonging, opened_store, sqlite_pa
 from contraband.volumes.clean import Remains, clean
 from contraband.volumes.export.images import Image, raw_image, segment_image
 from contraband.volumes.export.ome_zarr import describe_images, ome_stages
+from contraband.volumes.export.precomputed import check_installed, precomputed_stages
 from contraband.volumes.export.tiff import tiff_stage
 from contraband.volumes.output import Output
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
 
-ExportKind = Literal["ome-zarr", "tiff"]
-KINDS: dict[str, ExportKind] = {".zarr": "ome-zarr", ".tif": "tiff", ".tiff": "tiff"}
+ExportKind = Literal["ome-zarr", "tiff", "precomputed"]
+KINDS: dict[str, ExportKind] = {".zarr": "ome-zarr", ".tif": "tiff", ".tiff": "tiff", ".precomputed": "precomputed"}
 """By the end of the target's name."""
 
 
@@ -100,8 +101,11 @@ def check_export(settings: VolumeSettings, target: Path, wanted: ExportOptions) 
         raise BadInput(target, "is no name of an OME-Zarr", wanted="a name that ends in .zarr")
     if wanted.kind == "tiff" and target.suffix not in (".tif", ".tiff"):
         raise BadInput(target, "is no name of a TIFF file", wanted="a name that ends in .tif")
-    if wanted.kind == "tiff" and len(wanted.thresholds) > 1:
-        raise BadInput("--threshold", "a TIFF file holds one segmentation", got=list(wanted.thresholds), wanted="one")
+    if wanted.kind != "ome-zarr" and len(wanted.thresholds) > 1:
+        what = "a TIFF file" if wanted.kind == "tiff" else "a precomputed volume"
+        raise BadInput("--threshold", f"{what} holds one segmentation", got=list(wanted.thresholds), wanted="one")
+    if wanted.kind == "precomputed":
+        check_installed()
     if wanted.kind == "ome-zarr" and wanted.with_raw:
         raw_image(settings)
 
@@ -109,7 +113,7 @@ def check_export(settings: VolumeSettings, target: Path, wanted: ExportOptions) 
 def kind_of(target: Path) -> ExportKind:
     """The format that a target's name stands for; raises BadInput for a name that says nothing."""
     if target.suffix not in KINDS:
-        raise BadInput(target, "does not say a format", wanted="a name that ends in .zarr, .tif or .tiff")
+        raise BadInput(target, "does not say a format", wanted=f"a name that ends in {', '.join(KINDS)}")
     return KINDS[target.suffix]
 
 
@@ -126,6 +130,8 @@ def _stages(settings: VolumeSettings, work: Workplace, wanted: ExportOptions, im
     block = settings.blocks.shape
     if wanted.kind == "tiff":
         return [tiff_stage(work.made, work.scratch, images[0], block)]
+    if wanted.kind == "precomputed":
+        return precomputed_stages(work.made, work.scratch, images[0], block)
     return ome_stages(work.made, work.scratch, images, block, wanted.ome_version)
 
 
