@@ -83,22 +83,46 @@ def segment(
     _print_run(settings, interface.run(settings, last="segment"), as_json)
 
 
-def evaluate(settings_file: SettingsFile, assignments: Assignments = None, as_json: AsJson = False) -> None:
+def evaluate(
+    settings_file: SettingsFile,
+    hausdorff: Annotated[
+        bool,
+        typer.Option("--hausdorff", help="Also how far each object found lies from its true one; reads all again."),
+    ] = False,
+    assignments: Assignments = None,
+    as_json: AsJson = False,
+) -> None:
     """Score every threshold of a run against its labels or skeletons.
 
     Example: contraband evaluate configs/gala.yaml
     """
+    from contraband.volumes.hausdorff import check_truth, hausdorff_distances
+
     settings = interface.load_settings(settings_file, assignments or ())
+    if hausdorff:
+        check_truth(settings)
     evaluation = interface.evaluate(settings)
+    if hausdorff:
+        best = evaluation["best"]["threshold"]
+        evaluation["hausdorff"] = [asdict(one) for one in hausdorff_distances(settings, best)]
     _print_run(settings, interface.open_result(settings).report, False, with_scores=False)
-    from contraband.volumes.report import advice_on_best, print_false_merges, print_scores, rows_to_print
+    from contraband.volumes.report import (
+        advice_on_best,
+        print_distances,
+        print_false_merges,
+        print_objects,
+        print_scores,
+        rows_to_print,
+    )
 
     console().print()
     print_scores(console(), rows_to_print(evaluation, settings.segment.thresholds))
     hint = advice_on_best(evaluation, settings.agglomerate.stop)
     if hint:
         say(hint)
+    print_objects(console(), evaluation.get("objects", []))  # not in what earlier versions have written
     print_false_merges(console(), evaluation["false_merges"])
+    print_distances(console(), evaluation.get("hausdorff", []))
     emit(as_json, evaluation)
 
 

@@ -247,6 +247,7 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
         shape=shape,
         block=block,
         thresholds=thresholds,
+        written=settings.segment.thresholds,
         truth_begin=place_in(labels, _segmented(settings)).begin if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
         settings=settings.evaluate,

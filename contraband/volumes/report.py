@@ -153,6 +153,30 @@ def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None
         console.print(table)
 
 
+def print_objects(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A line for each threshold at which objects were matched."""
+    for row in rows:
+        precision = row["average_precision"]
+        console.print(
+            f"objects at {row['threshold']:g}: AP {row['mean_average_precision']:.3f} "
+            f"(IoU 0.5: {precision['0.50']:.3f}, 0.75: {precision['0.75']:.3f}, 0.9: {precision['0.90']:.3f}), "
+            f"PQ {row['panoptic_quality']:.3f}"
+        )
+
+
+def print_distances(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """The Hausdorff distances of matched objects: the middle one and the worst ones, with whose they are."""
+    if not rows:
+        return
+    falling = sorted(rows, key=lambda row: -float(row["hausdorff"]))
+    middle = falling[len(falling) // 2]["hausdorff"]
+    console.print(f"\nHausdorff distance of {len(rows)} objects found: median {middle:g}; the largest:")
+    for row in falling[:NEIGHBOURS]:
+        console.print(
+            f"  {row['hausdorff']:g}: segment {row['segment']}, true object {row['truth']}, IoU {row['iou']:.3f}"
+        )
+
+
 def nearest_rows(evaluation: dict[str, Any], thresholds: Iterable[float]) -> list[tuple[str, dict[str, Any]]]:
     """The best row of an evaluation and those of the wanted thresholds, named for `print_scores`."""
     named = [("best", evaluation["best"])]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -39,17 +40,30 @@ class RunLength:
     """Edges with an end in background."""
 
 
-def run_length(segment: np.ndarray, skeleton: np.ndarray, edges: np.ndarray, lengths: np.ndarray) -> RunLength:
+class Paths(NamedTuple):
+    """Skeletons along which runs are followed."""
+
+    skeleton: np.ndarray
+    """(n,) int64, the skeleton of each node, from 0."""
+    edges: np.ndarray
+    """(m, 2) int64, rows of nodes of the same skeleton."""
+    lengths: np.ndarray
+    """(m,) float64."""
+    tolerance: int = 0
+    """A skeleton with so many nodes in a segment, or fewer, does not count as merged with others there."""
+
+
+def run_length(segment: np.ndarray, paths: Paths) -> RunLength:
     """The expected run length of one segmentation.
 
-    segment:  (n,) uint64, the segment of each node; 0 is background.
-    skeleton: (n,) int64, the skeleton of each node, from 0.
-    edges:    (m, 2) int64, rows of nodes of the same skeleton. lengths: (m,) float64.
+    segment: (n,) uint64, the segment of each node; 0 is background.
     """
+    skeleton, edges, lengths, tolerance = paths
     ids, place = np.unique(segment, return_inverse=True)
     several = int(skeleton.max(initial=0)) + 1
     run_at = place * several + skeleton
-    merging = np.bincount(np.unique(run_at) // several, minlength=len(ids)) > 1
+    runs, nodes = np.unique(run_at, return_counts=True)
+    merging = np.bincount(runs[nodes > tolerance] // several, minlength=len(ids)) > 1
     one, other = place[edges[:, 0]], place[edges[:, 1]]
     background = ids == 0
     omitted = background[one] | background[other]
@@ -72,12 +86,7 @@ def _sum_of_squares(groups: np.ndarray, lengths: np.ndarray) -> float:
 
 
 def run_lengths(
-    fragment: np.ndarray,
-    skeleton: np.ndarray,
-    edges: np.ndarray,
-    lengths: np.ndarray,
-    dendrogram: Dendrogram,
-    thresholds: Sequence[float],
+    fragment: np.ndarray, paths: Paths, dendrogram: Dendrogram, thresholds: Sequence[float]
 ) -> list[RunLength]:
     """The expected run length at each threshold, in the order given.
 
@@ -91,7 +100,7 @@ def run_lengths(
     for threshold in sorted(set(thresholds), reverse=True):
         _climb_on(top, parent, dendrogram.score, threshold)
         segment[known] = dendrogram.fragment[top]
-        found[threshold] = run_length(segment[place], skeleton, edges, lengths)
+        found[threshold] = run_length(segment[place], paths)
     return [found[threshold] for threshold in thresholds]
 
 

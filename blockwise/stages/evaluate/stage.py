@@ -19,11 +19,12 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
 from blockwise.files.whole import write_json
 from blockwise.grid import Block, Grid, Voxels
-from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram, cut
 from blockwise.kernels.scores.false_merges import first_false_merges
-from blockwise.kernels.scores.run_length import RunLength, run_lengths
+from blockwise.kernels.scores.matching import Matching, match
+from blockwise.kernels.scores.run_length import Paths, RunLength, run_lengths
 from blockwise.kernels.scores.tables import Scores, best_possible, sweep
-from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps
+from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps, relabel
 from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
@@ -35,7 +36,7 @@ from blockwise.stages.segment import named
 from blockwise.stages.tables import FOUND, NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
 from blockwise.store.base import Store
 
-_PLACES = ("target", "skeletons")
+_PLACES = ("target", "skeletons", "written")
 
 NOT_LABELLED = np.uint64(2**64 - 1)
 """How true voxels are counted of which nothing is known."""
@@ -62,6 +63,9 @@ class EvaluateSettings(Settings):
     """How many of the merges that first joined two true objects are listed, the highest scores first."""
     least_voxels: Positive = 50
     """A cluster counts as part of a true object, in that list, if it shares at least this many voxels with it."""
+    merge_tolerance: Count = 0
+    """For the expected run length: a skeleton with so many nodes in a segment, or fewer, is not merged with others
+    there."""
 
 
 class Evaluate(Stage):
@@ -88,6 +92,8 @@ class Evaluate(Stage):
     settings: EvaluateSettings
     thresholds: tuple[Fraction, ...]
     """Those that are scored, sorted: of the settings, or from `sweep_thresholds`."""
+    written: tuple[Fraction, ...] = ()
+    """Those of the segments that are written; objects are matched at these and at the best."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block)
@@ -97,6 +103,8 @@ class Evaluate(Stage):
 
     def parameters(self) -> dict[str, object]:
         chosen = {key: value for key, value in super().parameters().items() if key not in _PLACES and value is not None}
+        if not self.settings.merge_tolerance:
+            del chosen["merge_tolerance"]  # as it was before there was one
         if self.skeletons:
             chosen["skeletons"] = hashlib.sha256(self.skeletons.read_bytes()).hexdigest()
         return chosen
@@ -176,9 +184,23 @@ class Evaluate(Stage):
             "best_at_end": best_at_end(rows),
             "thresholds": rows,
             "best_possible": as_row(best_possible(table, ignore)),
+            "objects": self.match_objects(table, tree, rows, ignore),
             "false_merges": self.list_false_merges(table, tree, ignore, store),
         }
         write_json(self.target, result)
+
+    def match_objects(
+        self, table: np.ndarray, tree: Dendrogram, rows: list[dict[str, Any]], ignore: Sequence[int]
+    ) -> list[dict[str, Any]]:
+        """Rows of evaluation.json: how well objects are found at the best threshold and at those that are written."""
+        if self.labels is None:
+            return []
+        found = []
+        for threshold in sorted({best_row(rows)["threshold"], *self.written}):
+            merged = table.copy()
+            merged["fragment"] = relabel(table["fragment"], tree.fragment, cut(tree, threshold))
+            found.append(as_row(match(merged, ignore, threshold)))
+        return found
 
     def with_run_lengths(
         self, rows: list[dict[str, Any]], tree: Dendrogram, path: Path, store: Store
@@ -191,7 +213,8 @@ class Evaluate(Stage):
         fragment[placed["node"]] = placed["fragment"]
         found[placed["node"]] = True
         inside = everything.only(found)
-        lengths = run_lengths(fragment[found], inside.skeleton, inside.edges, inside.lengths(), tree, self.thresholds)
+        paths = Paths(inside.skeleton, inside.edges, inside.lengths(), self.settings.merge_tolerance)
+        lengths = run_lengths(fragment[found], paths, tree, self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]
 
     def list_false_merges(
@@ -227,7 +250,7 @@ class Evaluate(Stage):
         return tuple({*chosen, *(int(label) for label in small)})
 
 
-def as_row(scores: Scores | RunLength) -> dict[str, Any]:
+def as_row(scores: Scores | RunLength | Matching) -> dict[str, Any]:
     """One row of evaluation.json; NaN becomes null."""
     return {key: None if value != value else value for key, value in asdict(scores).items()}
 

@@ -1,0 +1,102 @@
+"""Objects against objects at one threshold: average precision, panoptic quality, and which belongs to which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blockwise.kernels.scores.tables import evaluated
+
+PERCENTS = tuple(range(50, 100, 5))
+"""IoU, in hundredths, at which a segment and a true object may be one."""
+
+
+@dataclass(frozen=True)
+class Matching:
+    """How many objects are found, and how well. Perfect is 1; a ratio of nothing to nothing is 1."""
+
+    threshold: float
+    """Fragments were merged above this score; nan if not known."""
+
+    average_precision: dict[str, float]
+    """By IoU from 0.50 to 0.95: found, of found, missed and invented objects (Caicedo et al. 2019)."""
+
+    mean_average_precision: float
+    """The mean of these."""
+
+    segmentation_quality: float
+    """The mean IoU of the objects found at 0.5; 0 if none is."""
+
+    recognition_quality: float
+    """F1 of the objects at 0.5."""
+
+    panoptic_quality: float
+    """The product of both (Kirillov et al. 2019)."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Segments and true objects that share more than half of the union of both, a row for each such pair."""
+
+    segment: np.ndarray
+    """(n,) uint64."""
+    truth: np.ndarray
+    """(n,) uint64."""
+    shared: np.ndarray
+    """(n,) uint64, voxels in both."""
+    union: np.ndarray
+    """(n,) uint64, voxels in either."""
+    segments: int
+    """Segments with an evaluated voxel."""
+    truths: int
+    """True objects."""
+
+
+def matched_pairs(table: np.ndarray, ignore: Sequence[int]) -> Pairs:
+    """The pairs of one segmentation; of each object one at most. table, ignore: as for `score`."""
+    rows = evaluated(table, ignore)
+    sizes, truth_sizes = (
+        _totals(place, rows.voxels, len(ids))
+        for place, ids in ((rows.segment, rows.segment_ids), (rows.truth, rows.truth_ids))
+    )
+    union = sizes[rows.segment] + truth_sizes[rows.truth] - rows.voxels
+    chosen = (rows.segment_ids[rows.segment] > 0) & (rows.truth_ids[rows.truth] > 0) & (2 * rows.voxels > union)
+    return Pairs(
+        rows.segment_ids[rows.segment[chosen]],
+        rows.truth_ids[rows.truth[chosen]],
+        rows.voxels[chosen],
+        union[chosen],
+        int(np.count_nonzero(rows.segment_ids)),
+        int(np.count_nonzero(rows.truth_ids)),
+    )
+
+
+def match(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Matching:
+    """The scores of the objects of one segmentation. table, ignore: as for `score`. threshold: only noted.
+
+    Objects are one from an IoU on; at 0.5 it must be larger, so that none belongs to two.
+    """
+    pairs = matched_pairs(table, ignore)
+    shared, union = pairs.shared.astype(object), pairs.union.astype(object)  # products of voxels may exceed 64 bits
+    precision = {}
+    for percent in PERCENTS:
+        found = int(np.count_nonzero(100 * shared >= percent * union))
+        others = pairs.segments + pairs.truths - found
+        precision[f"{percent / 100:.2f}"] = found / others if others else 1.0
+    count = len(pairs.shared)
+    quality = math.fsum((pairs.shared / pairs.union).tolist()) / count if count else 0.0
+    objects = pairs.segments + pairs.truths
+    recognition = 2 * count / objects if objects else 1.0
+    panoptic = quality * recognition if objects else 1.0
+    mean = math.fsum(precision.values()) / len(precision)
+    return Matching(threshold, precision, mean, quality if objects else 1.0, recognition, panoptic)
+
+
+def _totals(place: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
+    """Voxels of each number, exact."""
+    totals = np.zeros(size, np.uint64)
+    np.add.at(totals, place, voxels)
+    return totals
