@@ -61,7 +61,7 @@ def brightness(ids: np.ndarray, known: np.ndarray, values: np.ndarray, channel: 
 def merge_extents(rows: np.ndarray) -> np.ndarray:
     """The rows of one object as one, sorted by object."""
     rows, first = _grouped(rows, ["fragment"])
-    merged = rows[first]
+    merged: np.ndarray = rows[first]
     if len(first):
         for name in ("voxels", "sum"):
             merged[name] = np.add.reduceat(rows[name], first)
@@ -74,7 +74,7 @@ def merge_extents(rows: np.ndarray) -> np.ndarray:
 def merge_sums(rows: np.ndarray, keys: Sequence[str]) -> np.ndarray:
     """The rows that are equal in `keys` as one, sorted by these, the other columns added."""
     rows, first = _grouped(rows, keys)
-    merged = rows[first]
+    merged: np.ndarray = rows[first]
     for name in rows.dtype.names or ():
         if name not in keys and len(first):
             merged[name] = np.add.reduceat(rows[name], first)

@@ -151,4 +151,5 @@ def _renumbered(rows: np.ndarray, keys: Sequence[str], numbers: Callable[[np.nda
         return rows
     first, second = numbers(rows["u"]), numbers(rows["v"])
     rows["u"], rows["v"] = np.minimum(first, second), np.maximum(first, second)
-    return rows[first != second]
+    across: np.ndarray = rows[first != second]
+    return across

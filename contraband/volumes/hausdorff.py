@@ -121,7 +121,8 @@ def _surface(mask: np.ndarray) -> np.ndarray:
     for axis in range(3):
         for step in (-1, 1):
             inner &= np.roll(padded, step, axis)[1:-1, 1:-1, 1:-1]
-    return mask & ~inner
+    surface: np.ndarray = mask & ~inner
+    return surface
 
 
 def _regions(grid: Grid, box: Roi) -> Iterator[Roi]:

@@ -63,7 +63,7 @@ def write_objects(settings: VolumeSettings, target: Path, threshold: float, opti
     is_float = stage.raw is not None and info(stage.raw).dtype.kind == "f"
     channels = 0 if stage.raw is None else info(stage.raw).channels or 1
     write = _write_csv if target.suffix == ".csv" else _write_parquet
-    write(target, rows(found, described, channels, FIXED_POINT if is_float else 1))
+    write(target, columns(channels), rows(found, described, channels, FIXED_POINT if is_float else 1))
     return len(found.extents)
 
 
@@ -109,6 +109,14 @@ def rows(found: Measures, described: Info, channels: int, scale: int) -> Iterato
         yield entry
 
 
+def columns(channels: int) -> list[str]:
+    """The keys of a row."""
+    box = [f"{end}_{letter}" for letter in "zyx" for end in ("begin", "end")]
+    bright = [f"{what}_{channel}" for channel in range(channels) for what in ("mean", "sd")]
+    centre = [f"centre_{letter}" for letter in "zyx"]
+    return ["object", "voxels", "volume", *centre, *box, "at_border", *bright, "neighbours", "contacts"]
+
+
 def _mean_and_deviation(row: Any, scale: int) -> tuple[float | None, float | None]:
     """Of the values of an object, from sums that are whole numbers; None where raw has none of its voxels."""
     if row is None:
@@ -133,24 +141,22 @@ def _neighbours(found: Measures, size: tuple[float, ...]) -> dict[int, dict[int,
     return touching
 
 
-def _write_csv(target: Path, entries: Iterator[ObjectRow]) -> None:
+def _write_csv(target: Path, names: list[str], entries: Iterator[ObjectRow]) -> None:
     def write(file: Any) -> None:
         text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        writer: Any = None
-        for entry in entries:
-            if writer is None:
-                writer = csv.DictWriter(text, list(entry), lineterminator="\n")
-                writer.writeheader()
-            writer.writerow(entry)
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(entries)
         text.flush()
         text.detach()
 
     write_whole(target, write)
 
 
-def _write_parquet(target: Path, entries: Iterator[ObjectRow]) -> None:
+def _write_parquet(target: Path, names: list[str], entries: Iterator[ObjectRow]) -> None:
     arrow, parquet = _pyarrow()
-    table = arrow.Table.from_pylist(list(entries))
+    kept = list(entries)
+    table = arrow.table({name: [entry[name] for entry in kept] for name in names})
     write_whole(target, lambda file: parquet.write_table(table, file))
 
 

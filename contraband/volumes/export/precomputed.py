@@ -217,7 +217,7 @@ def precomputed_stages(made: Path, scratch: Path, image: Image, block: Voxels) -
 def placed_levels(found: Info, levels: Sequence[Level]) -> list[Level]:
     """The levels up to the first that does not begin at a whole voxel of its own, for which the format has no words."""
     starts = [at / size for at, size in zip(found.offset, found.voxel_size, strict=True)]
-    fitting = []
+    fitting: list[Level] = []
     for level in levels:
         places = [at / by for at, by in zip(starts, level.factor, strict=True)]
         if any(abs(at - round(at)) > OFF_GRID for at in places) and fitting:
