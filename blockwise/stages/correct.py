@@ -18,7 +18,7 @@ from blockwise.stages.segment import named
 from blockwise.stages.tables import JOINS
 from blockwise.store.base import Store
 
-Pair = tuple[Voxels, Voxels]
+VoxelPair = tuple[Voxels, Voxels]
 """Two voxels."""
 
 
@@ -37,9 +37,9 @@ class Correct(Stage):
     block: Voxels
     """How the other stages cut the volume up."""
     settings: MergeRules
-    together: tuple[Pair, ...]
+    together: tuple[VoxelPair, ...]
     """Pairs that must be one object."""
-    apart: tuple[Pair, ...]
+    apart: tuple[VoxelPair, ...]
     """Pairs that must not."""
 
     def grid(self) -> Grid:
@@ -68,7 +68,7 @@ class Correct(Stage):
         full = full_affinity(info(self.affinities).dtype)
         write_dendrogram(self.target, agglomerate_corrected(edges, full, self.settings, nodes, together, apart))
 
-    def fragments_of(self, pairs: tuple[Pair, ...], store: Store) -> np.ndarray:
+    def fragments_of(self, pairs: tuple[VoxelPair, ...], store: Store) -> np.ndarray:
         """(n, 2) uint64: the fragments that the pairs of places lie in; raises BadInput for background."""
         found = [[self.fragment_at(place, store) for place in pair] for pair in pairs]
         return np.array(found, np.uint64).reshape(-1, 2)

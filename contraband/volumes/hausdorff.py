@@ -25,7 +25,7 @@ from contraband.volumes.line import affinity_volume
 from contraband.volumes.result import Result, blocks_in
 from contraband.volumes.settings import VolumeSettings
 
-Load = Callable[[Roi], tuple[np.ndarray, np.ndarray]]
+LoadBoth = Callable[[Roi], tuple[np.ndarray, np.ndarray]]
 """Segments and true objects of a region, uint64; segments are 0 where the truth is ignored."""
 
 
@@ -71,7 +71,7 @@ def check_truth(settings: VolumeSettings) -> Volume:
     return Volume(path=settings.volume.labels)
 
 
-def distances(load: Load, grid: Grid, box: Roi, voxel_size: Sequence[float]) -> list[Distance]:
+def distances(load: LoadBoth, grid: Grid, box: Roi, voxel_size: Sequence[float]) -> list[Distance]:
     """The distances of all matched objects in a box, by segment. grid: what is read at once."""
     overlaps, ours, theirs = [np.empty(0, OVERLAP)], [np.empty(0, EXTENT)], [np.empty(0, EXTENT)]
     for region in _regions(grid, box):
@@ -94,7 +94,7 @@ def distances(load: Load, grid: Grid, box: Roi, voxel_size: Sequence[float]) -> 
     return sorted(result, key=lambda one: one.segment)
 
 
-def _distance(load: Load, grid: Grid, around: Roi, pair: tuple[int, int], size: np.ndarray) -> float:
+def _distance(load: LoadBoth, grid: Grid, around: Roi, pair: tuple[int, int], size: np.ndarray) -> float:
     """The distance of two objects; around: a box that holds both."""
     surfaces: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for region in _regions(grid, around):

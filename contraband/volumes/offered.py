@@ -69,7 +69,8 @@ def objects(
     `contacts`: `number:area` of each. progress: as in `run`. Raises BadInput, and what `run` raises.
 
     Example:
-        contraband.objects(settings, "out/cells.csv", threshold=0.4)
+        count = contraband.objects(settings, "out/cells.csv", threshold=0.4)
+        print(count, "objects, the largest of", max(pandas.read_csv("out/cells.csv")["volume"]))
     """
 
     check_table(Path(target))

@@ -13,7 +13,7 @@ import numpy as np
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text
 from blockwise.grid import Voxels, as_voxels
-from blockwise.stages.correct import Pair
+from blockwise.stages.correct import VoxelPair
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, volume_shape
 
@@ -27,7 +27,7 @@ class Correction:
     """Two voxels that must be one object (join), or must not (split)."""
 
     kind: str
-    pair: Pair
+    pair: VoxelPair
     by_number: bool = False
     """The places are the first voxels of fragments that were named by their numbers."""
 
@@ -72,7 +72,7 @@ def parse_correction(kind: str, text: str, shape: Voxels, where: str) -> Correct
     return Correction(kind, pair, by_number)
 
 
-def _two(values: Sequence[int]) -> Pair:
+def _two(values: Sequence[int]) -> VoxelPair:
     return as_voxels(values[:3]), as_voxels(values[3:])
 
 
@@ -98,7 +98,7 @@ def write_corrections(path: Path, corrections: Iterable[Correction]) -> None:
         path.unlink(missing_ok=True)
 
 
-def pairs_of(corrections: Iterable[Correction], kind: str) -> tuple[Pair, ...]:
+def pairs_of(corrections: Iterable[Correction], kind: str) -> tuple[VoxelPair, ...]:
     """Those of one kind."""
     return tuple(one.pair for one in corrections if one.kind == kind)
 
