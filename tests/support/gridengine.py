@@ -160,7 +160,10 @@ def _install() -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     try:
         subprocess.run(["debconf-set-selections"], input=answers, text=True, check=True, capture_output=True)
-        for words in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *PACKAGES]):
+        for words in (
+            ["update", "-q"],
+            ["install", "-o", "DPkg::Lock::Timeout=120", "-y", "-q", "--no-install-recommends", *PACKAGES],
+        ):
             subprocess.run(["apt-get", *words], env=environment, check=True, capture_output=True, timeout=_INSTALL_S)
     except (OSError, subprocess.SubprocessError) as error:
         pytest.skip(f"needs a Grid Engine, and Debian's packages were not installed: {error}")

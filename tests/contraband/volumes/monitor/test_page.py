@@ -75,9 +75,11 @@ def click(driver, block):
     """Click where a block is on the map, in its layer."""
     script = """const [[z, y, x], [, height, width]] = arguments, slider = document.getElementById('z');
         slider.value = z; slider.dispatchEvent(new Event('input'));
+        document.getElementById('block').replaceChildren();  // it may show this block as it was
         const canvas = document.getElementById('plane'), box = canvas.getBoundingClientRect();
-        canvas.dispatchEvent(new MouseEvent('click', {clientX: box.left + (x + .5) * box.width / width,
-            clientY: box.top + (y + .5) * box.height / height}));"""
+        const scale = Math.min(box.width / width, box.height / height);
+        canvas.dispatchEvent(new MouseEvent('click', {clientX: box.left + (x + .1) * scale,
+            clientY: box.top + (y + .1) * scale}));"""
     driver.execute_script(script, list(block), list(COUNTS))
     until(lambda: f"block {', '.join(map(str, block))} " in driver.find_element("id", "block").text, True)
     return driver.find_element("id", "block").text
