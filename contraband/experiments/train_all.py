@@ -7,10 +7,8 @@ worker is sent again and goes on from its newest checkpoint.
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +21,7 @@ from blockwise.engine.options import Progress, RunOptions
 from blockwise.errors import BadInput, BlockwiseError, WorkFailed
 from blockwise.executor.ondask.pool import Pool
 from contraband.experiments.building import contrastive_task, seg_task
+from contraband.experiments.child import end_with_parent
 from contraband.experiments.folders import Experiment
 from contraband.experiments.folds import split
 from contraband.experiments.grid import Training, encoders, heads, state_of
@@ -172,7 +171,7 @@ def train_there(folder: str, experiment: str, training: Training) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Train one point of the grid as a process that ends when its standard input does; its exit code."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     experiment = Experiment(Path(arguments[0]))
     index, seg_index, checkpoint = map(int, arguments[1:])
     try:
@@ -182,12 +181,6 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
-
-
-def _end_with_parent() -> None:
-    while os.read(0, 1):  # not by sys.stdin, whose lock the end of the interpreter waits for
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

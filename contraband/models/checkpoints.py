@@ -64,6 +64,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
+def keep_for_prediction(source: Path, target: Path) -> None:
+    """Copy a checkpoint without what only a training needs: a fifth of its size."""
+    content = load_checkpoint(source) | {"optimizer": {}, "network": {}}
+    write_whole(target, lambda file: torch.save(content, file))
+
+
 def check_same_settings(content: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
     """Raise BadInput, naming what differs, if a checkpoint is of another kind or was trained with other settings.
 

@@ -40,7 +40,7 @@ def encoder_of(study: Study, row: Row) -> Experiment:
     plain = {name: whole[name] for name in ("model", "contrastive")}
     experiment = Experiment(study.encoder(row, plain))
     experiment.path.mkdir(parents=True, exist_ok=True)
-    with _turn(experiment.path / ".turn"):
+    with turn(experiment.path / ".turn"):
         if not (experiment.path / SECONDS).exists():
             shutil.rmtree(experiment.combination(0), ignore_errors=True)  # one that was cut off begins again
             write_text(experiment.param_dict, json.dumps(plain, indent=1))
@@ -81,7 +81,7 @@ def random_content(params: Params) -> dict[str, Any]:
 
 
 @contextmanager
-def _turn(path: Path) -> Iterator[None]:
+def turn(path: Path) -> Iterator[None]:
     """Hold a lock, after waiting for whoever has it."""
     while True:
         with ExitStack() as stack:

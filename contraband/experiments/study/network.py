@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import zarr
 from numpy.typing import NDArray
 
-from blockwise.files.whole import write_json, write_text, write_whole
+from blockwise.files.whole import write_json, write_text
 from contraband.experiments.folders import BASELINE, Experiment
 from contraband.experiments.grid import Training
 from contraband.experiments.params import load_params
@@ -27,7 +26,7 @@ from contraband.experiments.study.scores import Probabilities, score
 from contraband.experiments.study.settings import OF_KIND, SCORES
 from contraband.experiments.study.study import Study
 from contraband.experiments.train import train_one
-from contraband.models.checkpoints import load_checkpoint
+from contraband.models.checkpoints import keep_for_prediction, load_checkpoint
 from contraband.models.folder import RunFolder
 from contraband.models.predictor import Predictor
 from contraband.samples.points import Points
@@ -51,7 +50,7 @@ def train_network(study: Study, row: Row) -> dict[str, object]:
     dense = max(found, key=lambda step: SCORES[first] * found[step][first])
     values: dict[str, object] = {"step": chosen["step"], "step_dense": dense, "steps": max(found)}
     for column, step in zip(COLUMNS, (int(chosen["step"]), dense), strict=True):
-        _keep(folder.checkpoint(step), study.kept(row, column))
+        keep_for_prediction(folder.checkpoint(step), study.kept(row, column))
         values |= {f"{name}{column}": value for name, value in found[step].items()}
     shutil.rmtree(study.training(row, "").parent)
     spent = {"seconds": seconds, "seconds_folds": chosen["seconds"]}
@@ -125,9 +124,3 @@ def _labelled(target: Path, images: Path, points: Points, shape: tuple[int, ...]
 
 def _predictor(path: Path) -> Predictor:
     return class_predictor(load_checkpoint(path))
-
-
-def _keep(source: Path, target: Path) -> None:
-    """Copy a checkpoint without what only a training needs: a fifth of its size."""
-    content = load_checkpoint(source) | {"optimizer": {}, "network": {}}
-    write_whole(target, lambda file: torch.save(content, file))

@@ -33,7 +33,7 @@ def class_predictor(content: Mapping[str, Any]) -> Predictor:
 
 def classes_whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32]:
     """(3, S, y, x): probabilities of classes in images (S, y, x)."""
-    return _all_three(whole(predictor, raw))
+    return all_classes(whole(predictor, raw))
 
 
 def classes_at(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -42,11 +42,12 @@ def classes_at(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.in
         return _all_three(_deep_at(predictor, raw, positions).T).T
     sections, place = np.unique(positions[:, 0], return_inverse=True)
     if len(positions) <= FEW * len(sections):
-        return _all_three(at_points(predictor, raw, positions).T).T
+        return all_classes(at_points(predictor, raw, positions).T).T
     return classes_whole(predictor, raw[sections])[:, place, positions[:, 1], positions[:, 2]].T
 
 
-def _all_three(said: NDArray[np.float32]) -> NDArray[np.float32]:
+def all_classes(said: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(3, ...): probabilities of background, inside and boundary from what `class_predictor` says, (2, ...)."""
     inside, object_ = said
     return np.stack([1 - object_, inside, np.maximum(object_ - inside, 0)])
 
