@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +19,25 @@ def label(
     head: Annotated[
         Literal["forest", "logistic"], typer.Option(help="What learns from the points; a forest takes longer.")
     ] = "logistic",
+    features: Annotated[
+        Literal["gaussian", "embeddings", "both"] | None,
+        typer.Option(help="What it is shown of a voxel; default: embeddings if there is an encoder."),
+    ] = None,
+    encoder: Annotated[
+        Path | None, typer.Option(help="Where embeddings come from: a checkpoint, or the folder of some.")
+    ] = None,
     stretch: Annotated[
         Literal["section", "volume"] | None,
         typer.Option(help="Stretch raw between percentiles of each section, where exposure differs, or of the volume."),
+    ] = None,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train", help="Also train a network in a process of its own, which takes over once it is better."
+        ),
+    ] = False,
+    params: Annotated[
+        Path | None, typer.Option(help="How it is trained: a param_dict.json that is no grid; default: as fits most.")
     ] = None,
     bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
@@ -34,7 +51,15 @@ def label(
     """
     from blockwise.settings import override, read_yaml
     from contraband.label.labelling import label as serve
-    from contraband.label.session import LabelSettings
+    from contraband.label.settings import LabelSettings
 
     data = override(read_yaml(settings_file), assignments or ())
-    serve(settings_file, data, LabelSettings(head=head, stretch=stretch), points, (bind, port))
+    learning = LabelSettings(
+        head=head, features=features or ("embeddings" if encoder else "gaussian"), encoder=encoder, stretch=stretch
+    )
+    begin = None
+    if train or params is not None:
+        from contraband.experiments.behind.background import behind
+
+        begin = partial(behind, data, learning, params)
+    serve(settings_file, data, learning, points, (bind, port), begin)

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.normalise import Levels
+from contraband.models.normalise import Levels, Percentiles
+from contraband.quick.features import features_of
 from contraband.quick.file import Recipe
 from contraband.volumes.brightness import array_levels, volume_levels
 from contraband.volumes.reflection import read_reflected, reflected
+from contraband.volumes.tiles import covering
 
 TILES: dict[int, Voxels] = {2: (1, 256, 256), 3: (32, 128, 128)}
 """Voxels whose features are computed at once."""
@@ -39,7 +41,10 @@ class FeatureImage:
             where = "raw" if isinstance(raw, np.ndarray) else raw.path
             raise BadInput(where, "is no image", got=f"{tuple(shape)} {kind}", wanted="(z, y, x) numbers")
         self.shape: Voxels = as_voxels(shape)
-        self._levels = self._measured()
+        self._levels = self.measured(recipe.percentiles)
+        self._features = features_of(recipe)
+        self.count = self._features.count
+        """Features of a voxel."""
         self._tile = as_voxels(min(one, size) for one, size in zip(TILES[recipe.dims], self.shape, strict=True))
         self._kept: OrderedDict[Voxels, NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
@@ -53,6 +58,22 @@ class FeatureImage:
     def features(self, box: Roi) -> NDArray[np.float32]:
         """(F, z, y, x) of a small region inside of the image, which is not kept."""
         return self._compute(box)
+
+    def raw(self, hull: Roi, levels: Levels | None) -> NDArray[Any]:
+        """(z, y, x) of a region, mirrored beyond the image; stretched, if there are levels."""
+        if isinstance(self._raw, np.ndarray):
+            raw = self._raw[np.ix_(*reflected(hull, self.shape))]
+        else:
+            raw = read_reflected(self._raw, hull, self.shape)
+        return raw if levels is None else levels.apply(raw, reflected(hull, self.shape)[0])
+
+    def measured(self, percentiles: Percentiles | None) -> Levels | None:
+        """What becomes 0 and 1 if raw is stretched so; reads all of it once, as a run will."""
+        if percentiles is None:
+            return None
+        if isinstance(self._raw, np.ndarray):
+            return array_levels(self._raw, percentiles)
+        return volume_levels(self._raw, percentiles)
 
     def tiles(self, box: Roi) -> list[Roi]:
         """The tiles that a region touches, cut off at its edges, those nearest to its middle first."""
@@ -86,20 +107,7 @@ class FeatureImage:
         return found[(slice(None), *(piece - begin).to_slices())]
 
     def _compute(self, box: Roi) -> NDArray[np.float32]:
-        around = Coordinate(self.recipe.gaussian.halo(self.recipe.dims))
-        hull = box.grow(around, around)
-        if isinstance(self._raw, np.ndarray):
-            raw = self._raw[np.ix_(*reflected(hull, self.shape))]
-        else:
-            raw = read_reflected(self._raw, hull, self.shape)
-        if self._levels is not None:
-            raw = self._levels.apply(raw, reflected(hull, self.shape)[0])
-        return self.recipe.gaussian.within(raw, self.recipe.dims)
-
-    def _measured(self) -> Levels | None:
-        """What becomes 0 and 1 if raw is stretched; reads all of it once, as a run will."""
-        if self.recipe.percentiles is None:
-            return None
-        if isinstance(self._raw, np.ndarray):
-            return array_levels(self._raw, self.recipe.percentiles)
-        return volume_levels(self._raw, self.recipe.percentiles)
+        around = Coordinate(self._features.halo)
+        whole = covering(box, self._features.stride)
+        found = self._features.within(self.raw(whole.grow(around, around), self._levels))
+        return found[(slice(None), *(box - whole.begin).to_slices())]

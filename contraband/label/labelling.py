@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,36 +12,52 @@ import yaml
 
 from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
-from blockwise.files.whole import write_text
+from blockwise.files.whole import write_text, write_whole
+from contraband.label.behind import Behind
 from contraband.label.page import LabelPage
+from contraband.label.pairs import PairsRecord, pairs_beside
 from contraband.label.record import PointsRecord
-from contraband.label.session import LabelSession, LabelSettings
+from contraband.label.session import LabelSession
+from contraband.label.settings import LabelSettings
 from contraband.volumes.settings import VolumeSettings, volume_shape
 from contraband.volumes.view.viewer import close_viewer, open_server
 
 CONTAINERS = (".zarr", ".n5")
 
 
+Begin = Callable[[LabelSession, Path], AbstractContextManager[Behind]]
+"""What trains behind a session whose points lie in a file, as long as it is entered; BadInput if it cannot."""
+
+
 def label(
-    settings_file: Path, data: Mapping[str, Any], settings: LabelSettings, points: Path | None, address: tuple[str, int]
+    settings_file: Path,
+    data: Mapping[str, Any],
+    settings: LabelSettings,
+    points: Path | None,
+    address: tuple[str, int],
+    begin: Begin | None = None,
 ) -> None:
     """Serve a page on which a volume is labelled, until interrupted; then write what `contraband run` needs.
 
     data: the plain content of the settings file. points: the CSV; None: beside the volume. address: host and port.
-    Raises BadInput before anything is written.
+    begin: begins a training behind the session. Raises BadInput before anything is written.
     """
     volume = VolumeSettings.parse(data, settings_file)
     shape = volume_shape(volume.model_copy(update={"affinities": None}))
     raw = Volume(path=volume.volume.raw)  # type: ignore[arg-type]
-    LabelSession(raw, volume, settings)  # refuses what is no image before there is a page
+    first = LabelSession(raw, volume, settings)  # refuses what is no image before there is a page
     record = PointsRecord(points or points_beside(raw.path), shape)
-    with record:
-        session = LabelSession(raw, volume, settings, record)
+    behind = begin(first, record.path) if begin else None
+    with record, ExitStack() as stack:
+        pairs = PairsRecord(pairs_beside(record.path), shape)
+        session = LabelSession(raw, volume, settings, record, pairs)
 
         def write() -> str:
             return f"to segment the volume: contraband run {write_run(settings_file, data, session, record)}"
 
-        page = LabelPage(open_server(*address), raw, session, write)
+        viewer = open_server(*address)
+        training = stack.enter_context(behind) if behind else None
+        page = LabelPage(viewer, raw, session, write, training)
         try:
             typer.echo(f"{page.viewer.get_viewer_url()}  (Ctrl-C ends)")
             page.run()
@@ -51,6 +68,11 @@ def label(
             typer.echo(write())
 
 
+def stem_of(points: Path) -> str:
+    """What files beside the points are called as well: `vol.raw` for `vol.raw.points.csv`."""
+    return points.name.removesuffix(".csv").removesuffix(".points")
+
+
 def points_beside(raw: Path) -> Path:
     """The points of a volume, in the folder of its container: `vol.raw.points.csv` for `vol.zarr/raw`."""
     container = next((one for one in (raw, *raw.parents) if one.suffix in CONTAINERS), raw)
@@ -59,23 +81,33 @@ def points_beside(raw: Path) -> Path:
 
 
 def write_run(settings_file: Path, data: Mapping[str, Any], session: LabelSession, record: PointsRecord) -> Path:
-    """Write the head, and beside the settings file one more that predicts by it; its path.
+    """Write what predicts, head or network, and beside the settings file one more that predicts by it; its path.
 
     Raises BadInput if there are no labels of two classes.
     """
     record.settle()
-    head = record.path.with_name(record.path.name.removesuffix(".csv").removesuffix(".points") + ".head.npz")
     target = settings_file.with_name(f"{settings_file.stem}-labelled.yaml")
     if target == settings_file:
         raise BadInput(target, "would be replaced by the settings that are written")
-    session.save_head(head)
     content = {key: value for key, value in data.items() if key not in ("affinities", "model")}
     rules = session.volume().fragments
     fragments = {"per_section": rules.per_section} | (
         {} if rules.background is None else {"background": rules.background}
     )
     content["fragments"] = {**(content.get("fragments") or {}), **fragments}
-    content["model"] = {"head": str(head)}
+    content["model"] = _saved(session, record.path)
     VolumeSettings.parse(content, target)
     write_text(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return target
+
+
+def _saved(session: LabelSession, points: Path) -> dict[str, str]:
+    """The section `model` with what is shown now, in a file beside the points that no further training replaces."""
+    if session.network is None:
+        head = points.with_name(f"{stem_of(points)}.head.npz")
+        session.save_head(head)
+        return {"head": str(head)}
+    network = points.with_name(f"{stem_of(points)}.network")
+    content = session.network.path.read_bytes()
+    write_whole(network, lambda file: file.write(content))
+    return {"checkpoint": str(network)}

@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.grid import Voxels
+from contraband.label.pairs import Pair
 from contraband.label.record import Point
+from contraband.models.classes import CLASSES
 from contraband.volumes.view.layers import image_layer, stored_volume
 from contraband.volumes.view.pieces import Factor
 
 BOX: dict[int, Voxels] = {2: (1, 512, 512), 3: (128, 256, 256)}
 """Voxels around the middle of the view that are predicted and segmented after each click."""
 
-COLOURS = ("#60a0ff", "#40ff70", "#ff5050")
-"""Of the classes, where points are marked."""
+COLOURS = ("#60a0ff", "#40ff70", "#ff5050", "#ffe040", "#ff60ff")
+"""Of the classes, where points are marked; then of pairs in one object, and in two."""
 
 ARM = 2
 """Voxels from the middle of a mark to the ends of its cross."""
@@ -92,30 +94,39 @@ class Shown(Drawn):
 
 
 class Marks(Drawn):
-    """A layer of points: a cross of the number of its class and 1 for each, in its section; everywhere else 0."""
+    """A layer of crosses in their sections, and of lines between those of a pair; everywhere else 0.
+
+    A cross has the number of its class and 1, or one of the two numbers that follow those of the classes.
+    """
 
     dtype = np.dtype("uint64")
 
     def __init__(self, shape: Voxels) -> None:
         self.shape = shape
-        self._points: Sequence[Point] = ()
+        self._crosses: list[tuple[Voxels, int]] = []
+        self._dots: list[tuple[Voxels, int]] = []
 
-    def show(self, points: Sequence[Point]) -> None:
+    def show(self, points: Sequence[Point], pairs: Sequence[Pair]) -> None:
         """These, and no others."""
-        self._points = points
+        numbered = [(pair, len(CLASSES) + (1 if pair.is_same else 2)) for pair in pairs]
+        ends = [(end.voxel, number) for pair, number in numbered for end in pair.ends]
+        self._crosses = [*((point.voxel, point.label + 1) for point in points), *ends]
+        self._dots = [(voxel, number) for pair, number in numbered for voxel in pair.line[::2]]
 
     def __getitem__(self, region: tuple[Any, ...]) -> NDArray[np.uint64]:
         """The voxels of one piece."""
         begin = [one.start for one in region]
         result = np.zeros([one.stop - one.start for one in region], np.uint64)
-        for point in self._points:
-            z, y, x = (at - first for at, first in zip(point.voxel, begin, strict=True))
-            if 0 <= z < result.shape[0]:
-                rows, columns = slice(max(0, y - ARM), max(0, y + ARM + 1)), slice(max(0, x - ARM), max(0, x + ARM + 1))
+        for marked, arm in ((self._dots, 0), (self._crosses, ARM)):
+            for voxel, number in marked:
+                z, y, x = (at - first for at, first in zip(voxel, begin, strict=True))
+                rows, columns = (slice(max(0, at - arm), max(0, at + arm + 1)) for at in (y, x))
+                if not 0 <= z < result.shape[0]:
+                    continue
                 if 0 <= x < result.shape[2]:
-                    result[z, rows, x] = point.label + 1
+                    result[z, rows, x] = number
                 if 0 <= y < result.shape[1]:
-                    result[z, y, columns] = point.label + 1
+                    result[z, y, columns] = number
         return result
 
 

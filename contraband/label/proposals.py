@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
@@ -48,7 +49,7 @@ def draw_candidates(image: FeatureImage, seed: int) -> VoxelPool:
     size = as_voxels(min(one, whole) for one, whole in zip(CROP[image.recipe.dims], image.shape, strict=True))
     for _ in range(CROPS):
         begin = Coordinate(int(random.integers(whole - one + 1)) for one, whole in zip(size, image.shape, strict=True))
-        found = image.features(Roi(begin, size)).reshape(image.recipe.gaussian.count(image.recipe.dims), -1)
+        found = image.features(Roi(begin, size)).reshape(image.count, -1)
         chosen = random.choice(found.shape[1], min(EACH, found.shape[1]), replace=False)
         voxels.append(np.stack(np.unravel_index(chosen, size), axis=1) + np.array(begin))
         features.append(found[:, chosen].T)
@@ -76,6 +77,28 @@ class LabelScore:
     spread: float
     """Half of its 95 % interval, were the labels drawn by chance; clicks are not, so it says too little."""
     labels: int
+    of_folds: tuple[float, ...] = ()
+    """The share told right in each fold, mean over the classes that were left out in it."""
+
+    @classmethod
+    def of(cls, told: NDArray[np.integer], classes: NDArray[np.integer], fold: NDArray[np.integer]) -> Self:
+        """The score of what P labels were told for, each when its fold was left out.
+
+        told, classes, fold: (P,).
+        """
+        seen, counts = np.unique(classes, return_counts=True)
+        right = np.array([np.count_nonzero(told[classes == one] == one) for one in seen])
+        # two right and two wrong ones more (Agresti and Coull 1998): few labels, all right, are no certainty
+        likely = (right + 2) / (counts + 4)
+        variance = likely * (1 - likely) / (counts + 4)
+        spread = float(1.96 * np.sqrt(variance.sum()) / len(seen))
+        hits = told == classes
+        of_folds = []
+        for number in np.unique(fold):
+            here = fold == number
+            shares = [hits[here & (classes == one)].mean() for one in np.unique(classes[here])]
+            of_folds.append(float(np.mean(shares)))
+        return cls(float((right / counts).mean()), spread, len(classes), tuple(of_folds))
 
 
 def propose(candidates: VoxelPool, head: QuickHead, labels: Labels, passed: Sequence[Voxels]) -> tuple[Voxels, int]:
@@ -121,8 +144,4 @@ def score(
         head = fitted(labels.features[~out], labels.classes[~out])
         told[out] = head.probabilities(labels.features[out]).argmax(axis=1)
         yield None
-    right = np.array([np.count_nonzero(told[labels.classes == one] == one) for one in seen])
-    # two right and two wrong ones more (Agresti and Coull 1998): few labels, all right, are no certainty
-    likely = (right + 2) / (counts + 4)
-    variance = likely * (1 - likely) / (counts + 4)
-    yield LabelScore(float((right / counts).mean()), float(1.96 * np.sqrt(variance.sum()) / len(seen)), len(fold))
+    yield LabelScore.of(told, labels.classes, fold)

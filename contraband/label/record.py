@@ -74,7 +74,7 @@ class PointsRecord:
         check_point(point, self._shape)
         if not self.path.exists():
             write_text(self.path, HEADER + "\n")
-        _append(self.path, _line(point))
+        append_line(self.path, _line(point))
         self._points.append(point)
 
     def undo(self) -> Point | None:
@@ -82,12 +82,8 @@ class PointsRecord:
         if not self._points:
             return None
         last = self._points[-1]
-        _append(self.undone, _line(last))  # first: killed here, the point is still there
-        content = self.path.read_bytes()
-        keep = content.rstrip(b"\n").rfind(b"\n") + 1
-        with self.path.open("r+b") as file:
-            file.truncate(keep)
-            os.fsync(file.fileno())
+        append_line(self.undone, _line(last))  # first: killed here, the point is still there
+        cut_last_line(self.path)
         return self._points.pop()
 
     def settle(self) -> None:
@@ -148,7 +144,7 @@ def _line(point: Point) -> str:
     return ",".join(map(str, (*point.voxel, point.label))) + "\n"
 
 
-def _append(path: Path, line: str) -> None:
+def append_line(path: Path, line: str) -> None:
     """Append a line; it is on the disk when this returns, or not there at all."""
     is_new = not path.exists()
     with path.open("ab", buffering=0) as file:
@@ -161,3 +157,12 @@ def _append(path: Path, line: str) -> None:
             raise
     if is_new:
         flush(path.parent, [path])
+
+
+def cut_last_line(path: Path) -> None:
+    """Take the last line away; it is off the disk when this returns."""
+    content = path.read_bytes()
+    keep = content.rstrip(b"\n").rfind(b"\n") + 1
+    with path.open("r+b") as file:
+        file.truncate(keep)
+        os.fsync(file.fileno())

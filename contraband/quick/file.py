@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from blockwise.errors import BadInput
+from blockwise.fields import Place
 from blockwise.files.whole import write_whole
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
@@ -24,6 +25,7 @@ from contraband.quick.head import QuickHead
 from contraband.quick.logistic import Logistic
 
 FORMAT = 1
+FeatureKind = Literal["gaussian", "embeddings", "both"]
 KINDS: dict[str, type[QuickHead]] = {Forest.kind: Forest, Logistic.kind: Logistic}
 
 
@@ -32,17 +34,31 @@ class Recipe(Settings):
 
     dims: Literal[2, 3]
     """2: each section is seen by itself."""
+    features: FeatureKind = "gaussian"
+    """Gaussian ones, embeddings of an encoder, or both."""
     gaussian: GaussianFeatures = GaussianFeatures()
-    """The features."""
+    """Which Gaussian ones."""
+    encoder: Place | None = None
+    """The checkpoint of the encoder, or the folder of its checkpoints."""
+    weights: str | None = None
+    """sha256 of the encoder's weights; another one is refused."""
     percentiles: Percentiles | None = None
     """How raw is stretched first; None: not at all."""
     offsets: tuple[Voxels, ...] = NEAREST
     """Affinities with these neighbours, in voxels along z, y, x."""
 
+    def told(self, *, with_place: bool = True) -> dict[str, Any]:
+        """Plain data, without keys of embeddings where there are none: files of heads stay as they were.
+
+        with_place: also where the encoder lies, which changes nothing of what is predicted.
+        """
+        unused = {"features", "encoder", "weights"} if self.features == "gaussian" else set()
+        return self.model_dump(mode="json", exclude=unused | (set() if with_place else {"encoder"}))
+
 
 def save_head(path: Path, head: QuickHead, recipe: Recipe) -> None:
     """Write head and recipe; the file is whole or not there."""
-    told = {"format": FORMAT, "kind": head.kind, "recipe": recipe.model_dump(mode="json")}
+    told = {"format": FORMAT, "kind": head.kind, "recipe": recipe.told()}
     text = np.frombuffer(json.dumps(told, sort_keys=True).encode(), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, about=text, **head.arrays()))
@@ -64,14 +80,20 @@ def load_head(path: Path) -> tuple[QuickHead, Recipe]:
         raise
     except Exception as error:  # a broken file fails in many ways: zip, header, JSON, shapes
         raise BadInput(path, f"is not a quick head ({type(error).__name__})") from None
-    if head.features != recipe.gaussian.count(recipe.dims):
-        raise BadInput(path, "does not fit its features", got=head.features, wanted=recipe.gaussian.count(recipe.dims))
+    if recipe.features == "gaussian":
+        check_features(path, head, recipe.gaussian.count(recipe.dims))
     return head, recipe
+
+
+def check_features(path: Path, head: QuickHead, count: int) -> None:
+    """Raise BadInput unless a head is one of so many features."""
+    if head.features != count:
+        raise BadInput(path, "does not fit its features", got=head.features, wanted=count)
 
 
 def fingerprint(head: QuickHead, recipe: Recipe) -> str:
     """sha256 of all that changes what is predicted."""
-    digest = hashlib.sha256(json.dumps([head.kind, recipe.model_dump(mode="json")], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([head.kind, recipe.told(with_place=False)], sort_keys=True).encode())
     for name, array in sorted(head.arrays().items()):
         digest.update(f"{name}{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).tobytes())

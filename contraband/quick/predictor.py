@@ -11,25 +11,34 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.models.classes import INSIDE, affinities_of
-from contraband.quick.file import Recipe, fingerprint, load_head
+from contraband.quick.features import features_of
+from contraband.quick.file import Recipe, check_features, fingerprint, load_head
 from contraband.quick.gaussian import shrunk
 from contraband.quick.head import QuickHead
 
 
 class QuickPredictor:
-    """A head and its recipe. A voxel's affinities are the same to the bit whatever tile it lies in."""
+    """A head and its recipe. A voxel's affinities are the same to the bit whatever tile it lies in.
+
+    With embeddings that holds for tiles of one shape at multiples of it, as runs have them.
+    """
 
     kind = "affinities"
     has_foreground = False
     norm_factor = None
 
     def __init__(self, head: QuickHead, recipe: Recipe) -> None:
+        """Raises BadInput if the features of the recipe cannot be had."""
         self._head = head
         self._recipe = recipe
-        self._reach = as_voxels(max(abs(offset[axis]) for offset in recipe.offsets) for axis in range(3))
-        halo = recipe.gaussian.halo(recipe.dims)
-        self.context: Voxels = as_voxels(side + far for side, far in zip(halo, self._reach, strict=True))
+        self._features = features_of(recipe)
+        far = (max(abs(offset[axis]) for offset in recipe.offsets) for axis in range(3))
+        steps = zip(far, self._features.stride, strict=True)
+        self._reach = as_voxels(-(-reach // step) * step for reach, step in steps)
+        self.context: Voxels = as_voxels(map(sum, zip(self._features.halo, self._reach, strict=True)))
         """Voxels needed around a tile: those of the features, for the voxel itself and its neighbours."""
+        self.features = self._features.count
+        """Features that the recipe gives of a voxel."""
         self.percentiles = recipe.percentiles
         """How raw has to be stretched before it is given to this; None where it is taken as it is stored."""
         self.offsets = [list(offset) for offset in recipe.offsets]
@@ -38,13 +47,12 @@ class QuickPredictor:
         """sha256 over all that changes what is predicted."""
 
     def fit_output(self, shape: Sequence[int]) -> Voxels:
-        """Any shape will do."""
-        return as_voxels(shape)
+        """The largest one not above `shape` of whole strides: any shape will do where features are Gaussian."""
+        return as_voxels(max(size // step, 1) * step for size, step in zip(shape, self._features.stride, strict=True))
 
     def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
         """Affinities in [0, 1], float32 (K, z, y, x), of raw (z, y, x) with the context on each side."""
-        features = self._recipe.gaussian.within(raw, self._recipe.dims)
-        inside = self._head.of_volume(features)[INSIDE]
+        inside = self._head.of_volume(self._features.within(raw))[INSIDE]
         return np.stack([shrunk(one, self._reach) for one in affinities_of(inside, self._recipe.offsets)])
 
     def quantised(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -63,4 +71,7 @@ def load_quick_predictor(path: Path, kind: str) -> QuickPredictor:
     """The head in a file, ready to predict; BadInput if it is none, or if embeddings are wanted."""
     if kind != "affinities":
         raise BadInput(path, "a quick head has no embeddings", got=kind, wanted="affinities", todo="name a checkpoint")
-    return QuickPredictor(*load_head(path))
+    head, recipe = load_head(path)
+    predictor = QuickPredictor(head, recipe)
+    check_features(path, head, predictor.features)
+    return predictor

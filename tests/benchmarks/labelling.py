@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
-from contraband.label.session import LabelSession, LabelSettings
+from contraband.label.session import LabelSession
+from contraband.label.settings import LabelSettings
 from contraband.quick.fitting import HeadKind, fit
 from contraband.volumes.settings import VolumeSettings
 from tests.benchmarks.report import Row

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from blockwise.files.whole import write_json
 from contraband.experiments.study.settings import UserName
 from contraband.experiments.study.users import USERS, Classes, label_once, section_box
-from contraband.label.session import LabelSession, LabelSettings
+from contraband.label.session import LabelSession
+from contraband.label.settings import LabelSettings
 from contraband.samples.points import Points
 from contraband.volumes.settings import VolumeSettings
 

@@ -39,7 +39,7 @@ def classes_whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32
 def classes_at(predictor: Predictor, raw: NDArray[Any], positions: NDArray[np.int64]) -> NDArray[np.float32]:
     """(P, 3): the same at pixels (P, 3) of images, (section, y, x)."""
     if predictor.context[0]:
-        return _all_three(_deep_at(predictor, raw, positions).T).T
+        return all_classes(_deep_at(predictor, raw, positions).T).T
     sections, place = np.unique(positions[:, 0], return_inverse=True)
     if len(positions) <= FEW * len(sections):
         return all_classes(at_points(predictor, raw, positions).T).T

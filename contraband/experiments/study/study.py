@@ -21,7 +21,7 @@ from contraband.experiments.study.draws import draw_patches, draw_points
 from contraband.experiments.study.rows import FIELDS, TEST_FIELDS, Row, RowFile, seed_of
 from contraband.experiments.study.settings import Arm, StudySettings
 from contraband.label.image import FeatureImage
-from contraband.label.session import LabelSettings
+from contraband.label.settings import LabelSettings
 from contraband.quick.file import Recipe
 from contraband.samples.points import Points
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,13 @@ from funlib.geometry import Roi
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, write
 from contraband.cli import call
+from contraband.experiments.behind.network import TrainedNetwork
+from contraband.label.behind import RoundReport
+from contraband.label.image import FeatureImage
 from contraband.label.labelling import points_beside, write_run
 from contraband.label.page import LabelPage
+from contraband.label.pairs import Pair, PairsRecord, pairs_beside, read_pairs
+from contraband.label.proposals import LabelScore
 from contraband.label.record import PointsRecord
 from contraband.label.session import LabelSession
 from contraband.models.classes import CLASSES
@@ -21,6 +27,7 @@ from contraband.samples.points import read_points
 from contraband.volumes.settings import VolumeSettings
 from contraband.volumes.view.viewer import close_viewer, open_server
 from tests.support.labelled import drawn, labelled_image
+from tests.support.trained import store_network, tiny_params
 
 SHAPE = (3, 70, 80)
 OFFSET = (80, 8, 0)
@@ -53,7 +60,7 @@ def page(place: Path):
     data = yaml.safe_load((place / "vol.yaml").read_text())
     volume = VolumeSettings.parse(data, "test")
     with PointsRecord(points_beside(Path("vol.zarr/raw")), SHAPE) as record:
-        session = LabelSession(raw, volume, None, record)
+        session = LabelSession(raw, volume, None, record, PairsRecord(pairs_beside(record.path), SHAPE))
         viewer = open_server("127.0.0.1", 0)
         made = LabelPage(viewer, raw, session, lambda: str(write_run(Path("vol.yaml"), data, session, record)))
         made.step(0)
@@ -102,6 +109,80 @@ def test_keys_label_what_the_mouse_points_at(page):
     assert read_points(Path("vol.raw.points.csv")).labels.tolist() == [1]
     assert marked(page, 2) == []
     assert not page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))].any()
+
+
+def test_two_keys_make_a_pair(page):
+    """s at two voxels says that they are one object, o at two that they are two: on the disk, drawn, undone by u."""
+    pairs = Path("vol.raw.pairs.csv")
+    press(page, "pair-same", (1, 20, 30))
+    assert "press s at a voxel of it" in status(page)
+    assert not pairs.exists()
+    press(page, "undo-label")
+    assert status(page) == "no pair"
+    press(page, "pair-same", (1, 20, 30))
+    press(page, "pair-other", (1, 20, 30))  # another kind begins another pair
+    press(page, "pair-other", (1, 20, 50))
+    press(page, "pair-same", (1, 10, 12))
+    press(page, "pair-same", (2, 10, 12))
+    assert "sections stand alone" in status(page)
+    made = [Pair((1, 20, 30), (1, 20, 50), False), Pair((1, 10, 12), (2, 10, 12), True)]
+    assert read_pairs(pairs) == made
+    drawn = page._marks[tuple(slice(0, size) for size in SHAPE)]
+    assert (drawn[1, 20, 31:50:2] == 5).all()
+    assert drawn[1, 10, 12] == drawn[2, 10, 12] == 4
+    press(page, "label-boundary", (1, 40, 50))
+    assert "1 boundary, 2 pairs" in status(page, "score")
+    assert page._prediction[(slice(0, 3), slice(1, 2), slice(0, 70), slice(0, 80))].any()
+    press(page, "undo-label")
+    press(page, "undo-label")
+    assert "took back the pair" in status(page)
+    assert read_pairs(pairs) == made[:1]
+    press(page, "pair-same", (1, 20, 30))
+    press(page, "pair-same", (1, 20, 30))
+    assert "is of one voxel" in status(page)
+
+
+def test_a_trained_network_is_shown_where_it_is_better(page, place):
+    """The page says what is shown, with both scores; t takes the other, and w writes settings by which it predicts."""
+    classes = labelled_image(SHAPE, spacing=9)[1]
+    for voxel, label in zip(*drawn(classes, 4), strict=True):
+        press(page, f"label-{CLASSES[label]}", voxel)
+    press(page, "take-other")
+    assert "--train" in status(page)
+    training = Told(place)
+    page._training = training
+    for trained, quick, shown in ((0.7, 0.8, "quick head"), (0.9, 0.8, "trained network")):
+        training.tell(page, trained, quick)
+        assert status(page, "training").startswith(f"shown: {shown}; told right when left out: network {trained:.0%}")
+        assert "fold 2 of 3" in status(page, "training")
+    by_network = page._segments[(slice(1, 2), slice(0, 70), slice(0, 80))]
+    press(page, "write-settings")
+    assert yaml.safe_load(Path("vol-labelled.yaml").read_text())["model"] == {"checkpoint": "vol.raw.network"}
+    assert call(["run", "vol-labelled.yaml"]) == 0
+    press(page, "take-other")
+    assert status(page, "training").startswith("shown: quick head")
+    assert np.any(by_network != page._segments[(slice(1, 2), slice(0, 70), slice(0, 80))])
+
+
+class Told:
+    """A training that says what a test wants, with a network that has learnt nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "untaught"
+        self.doing = "fold 2 of 3, step 5 of 9"
+        self.report: RoundReport | None = None
+        store_network(self._path)
+
+    def network(self, report: RoundReport, image: FeatureImage) -> TrainedNetwork:
+        """Always the same."""
+        return TrainedNetwork(self._path, image)
+
+    def tell(self, page: LabelPage, trained: float, quick: float) -> None:
+        """Scores of network and quick head."""
+        scores = (LabelScore(share, 0.1, 8, (share, share)) for share in (trained, quick))
+        self.report = RoundReport("untaught", f"{trained}", 1, *scores)
+        page._events.put(("training", None))
+        page.step(0)
 
 
 def test_what_is_beside_the_image_is_refused(page):
@@ -162,6 +243,13 @@ def test_the_settings_written_run(page, capsys):
         (["vol.yaml", "--points", "outside.csv"], "outside the volume"),
         (["vol.yaml", "--points", "no/such.csv"], "folder is not there"),
         (["vol.yaml", "--head", "tree"], "tree"),
+        (["vol.yaml", "--features", "both"], "need an encoder"),
+        (["vol.yaml", "--encoder", "nosuch"], "holds no checkpoint"),
+        (["vol.yaml", "--train", "--params", "nosuch.json"], "no such file"),
+        (["vol.yaml", "--params", "grid.json"], "is a grid"),
+        (["vol.yaml", "--params", "deep.json"], "does not fit the session"),
+        (["vol.yaml", "--params", "large.json"], "smaller than the network"),
+        (["vol.yaml", "--points", "torn.csv"], "is no pair"),
         (["vol.yaml", "--bind", "203.0.113.7"], "cannot listen"),
         (["vol.yaml", "--set", "unknown=1"], "unknown key"),
     ],
@@ -170,6 +258,15 @@ def test_bad_input_is_one_line(place, capsys, arguments, words):
     """What cannot work is refused before there is a page: one line, exit 2, nothing written."""
     (place / "bad.csv").write_text("z,y,x,label\n1,1\n")
     (place / "outside.csv").write_text("z,y,x,label\n1,1,80,1\n")
+    (place / "torn.pairs.csv").write_text("z,y,x,to_z,to_y,to_x,same\n1,1,1,1,1\n")
+    flat = tiny_params(2)
+    large = flat["model"][0] | {"in_shape": [128, 128]}
+    for name, params in {
+        "grid": flat | {"seg": flat["seg"] | {"lr": [0.1, 0.2]}},
+        "deep": tiny_params(3),
+        "large": flat | {"model": [large]},
+    }.items():
+        (place / f"{name}.json").write_text(json.dumps(params))
     before = {path.name for path in place.iterdir() if not path.name.endswith(".lock")}
     assert call(["label", *arguments]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -12,7 +12,8 @@ from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from contraband.experiments.study.users import USERS, label_once
 from contraband.label.record import Point, PointsRecord
-from contraband.label.session import LabelSession, LabelSettings
+from contraband.label.session import LabelSession
+from contraband.label.settings import LabelSettings
 from contraband.quick.file import load_head
 from contraband.quick.predictor import QuickPredictor
 from contraband.volumes.brightness import volume_levels

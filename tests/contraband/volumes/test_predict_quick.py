@@ -11,7 +11,8 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info
 from contraband.cli import call
-from contraband.label.session import LabelSession, LabelSettings
+from contraband.label.session import LabelSession
+from contraband.label.settings import LabelSettings
 from contraband.models.classes import affinities_of
 from contraband.quick.file import load_head
 from contraband.quick.predictor import quantised

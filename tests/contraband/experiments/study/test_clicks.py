@@ -12,7 +12,7 @@ from contraband.experiments.study.rows import Row
 from contraband.experiments.study.settings import StudySettings
 from contraband.experiments.study.study import Study
 from contraband.experiments.study.users import USERS, section_box
-from contraband.label.session import LabelSettings
+from contraband.label.settings import LabelSettings
 from tests.contraband.experiments.study.test_settings import plain
 from tests.contraband.experiments.study.test_study import CLICKS, written
 from tests.support.discs import discs
