@@ -69,6 +69,8 @@ class LabelPage:
         self._first: tuple[Voxels, bool] | None = None
         self._box: Roi | None = None
         self._is_stale = True
+        self._is_unscored = False
+        self._took = ""
         self._prediction = Shown((len(CLASSES), *session.shape), "uint8")
         self._segments = Shown(session.shape, "uint64")
         self._marks = Marks(session.shape)
@@ -226,10 +228,16 @@ class LabelPage:
         image = self.session.image
         middle = middle_of(self.viewer.state, self._begin, image.shape)
         box = visible_box(middle, BOX[image.recipe.dims], image.shape, self._box)
-        if not self._is_stale and box == self._box:
-            return
-        self._box = box
-        self._is_stale = False
+        if self._is_stale or box != self._box:
+            self._box = box
+            self._is_stale = False
+            self._show(box)
+        if self._is_unscored:
+            self._score()
+
+    def _show(self, box: Roi) -> None:
+        """Predict and segment a box."""
+        self._is_unscored = self.session.is_ready
         if not self.session.is_ready:
             self._prediction.clear()
             self._segments.clear()
@@ -247,20 +255,22 @@ class LabelPage:
         segmented = time.perf_counter()
         self._refresh()
         spans = np.diff([begin, fitted, predicted, segmented]) * 1000
-        took = "fit {:.0f}, prediction {:.0f}, segments {:.0f} ms".format(*spans)
-        log.info("look: %s, %s", took, box)
-        self._say(f"{took}; {self._scored()}", "score")
+        self._took = "fit {:.0f}, prediction {:.0f}, segments {:.0f} ms".format(*spans)
+        log.info("look: %s, %s", self._took, box)
 
-    def _scored(self) -> str:
+    def _score(self) -> None:
+        """Say how well the labels are told by one another; if something comes in between, that is done first."""
+        found = self.session.score(lambda: not self._events.empty())  # no click should wait for five fits
+        self._is_unscored = found is None and not self._events.empty()
         counts = np.bincount([point.label for point in latest(self.session.points)], minlength=len(CLASSES))
         counted = ", ".join(f"{count} {name}" for count, name in zip(counts, CLASSES, strict=True) if count)
         counted += f", {len(self.session.pairs)} pairs" if self.session.pairs else ""
-        found = self.session.score(lambda: not self._events.empty())  # no click should wait for five fits
-        if found is None and not self._events.empty():
-            return f"{counted}; ..."
-        if found is None:
-            return f"{counted}; no score before every class has two labels"
-        return f"{counted}; told right when left out: {found.accuracy:.0%} ± {found.spread:.0%}"
+        scored = "no score before every class has two labels"
+        if self._is_unscored:
+            scored = "..."
+        elif found is not None:
+            scored = f"told right when left out: {found.accuracy:.0%} ± {found.spread:.0%}"
+        self._say(f"{counted}; {scored} ({self._took})", "score")
 
     def _draw_points(self) -> None:
         """All points as they are on the disk."""

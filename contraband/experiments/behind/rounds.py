@@ -119,20 +119,19 @@ class Round:
         encoder = self._encoder()
         every = _as_arrays(self.points)
         folds = list(folds_of(every, FOLDS, self._plan.label.seed))
-        looks = [self._looks(number, *fold, encoder) for number, fold in enumerate(folds)]
-        steps = sorted(set.intersection(*(set(one) for one in looks)))
-        losses = np.array(
-            [[loss_at(look[step], left.labels) for step in steps] for look, (_, left) in zip(looks, folds, strict=True)]
-        )
-        # a fold that is judged has no say in the step at which it is
-        others = [int(np.argmin(np.delete(losses, number, axis=0).mean(axis=0))) for number in range(len(folds))]
-        trained = [look[steps[other]] for look, other in zip(looks, others, strict=True)]
-        quick = [self._session.told(_points(learnt), _voxels(left)) for learnt, left in folds]
         left = [one for _, one in folds]
-        step = steps[int(np.argmin(losses.mean(axis=0)))]
+        looks = [self._looks(number, *fold, encoder) for number, fold in enumerate(folds)]
+        step, trained = chosen_step(looks, left)
+        quick = [self._session.told(_points(learnt), _voxels(one)) for learnt, one in folds]
+
         path = self._trained("all labels", every, encoder, step).checkpoint(step)
         report = RoundReport(f"network-{self.digest}", self.digest, step, _score(trained, left), _score(quick, left))
         keep_for_prediction(path, self._plan.folder / report.network)
+        self._keep(report)
+        return report
+
+    def _keep(self, report: RoundReport) -> None:
+        """Tell of the round, and remove what it and earlier ones left."""
         before = read_report(self._plan)
         write_json(self._plan.report, asdict(report))
         shutil.rmtree(self._folder)
@@ -141,7 +140,6 @@ class Round:
         for other in self._plan.folder.glob("network-*"):
             if other.name not in kept:
                 other.unlink()
-        return report
 
     def _encoder(self) -> Experiment | None:
         """The encoder that all networks of the folder begin with, trained once; None if none is wanted."""
@@ -191,6 +189,21 @@ class Round:
 
     def _progress(self, doing: str) -> StepProgress:
         return lambda step, total, *_: self._tell(doing, step, total)
+
+
+def chosen_step(looks: Sequence[dict[int, Said]], left: Sequence[Points]) -> tuple[int, list[Said]]:
+    """The step of the least loss on labels left out, and what each fold says of its own at the step of the others.
+
+    looks: of each fold, what is said after each step. left: the labels left out in each. At a step that its own labels
+    have chosen a fold would look better than it is.
+    """
+    steps = sorted(set.intersection(*(set(look) for look in looks)))
+    losses = np.array(
+        [[loss_at(look[step], one.labels) for step in steps] for look, one in zip(looks, left, strict=True)]
+    )
+    others = [int(np.argmin(np.delete(losses, number, axis=0).mean(axis=0))) for number in range(len(looks))]
+    said = [look[steps[place]] for look, place in zip(looks, others, strict=True)]
+    return steps[int(np.argmin(losses.mean(axis=0)))], said
 
 
 def check_enough(points: Sequence[Point]) -> None:

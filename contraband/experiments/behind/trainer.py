@@ -15,7 +15,7 @@ from pathlib import Path
 
 from blockwise.errors import BadInput, BlockwiseError
 from blockwise.settings import read_yaml
-from contraband.experiments.behind.rounds import Round, RoundsPlan, check_enough, read_report
+from contraband.experiments.behind.rounds import LEAST, Round, RoundsPlan, check_enough, read_report
 from contraband.experiments.child import end_with_parent
 from contraband.experiments.study.encoders import turn
 from contraband.label.pairs import Pair, pairs_beside, read_pairs
@@ -48,8 +48,8 @@ class Rounds:
             points, pairs = self._labels()
             try:
                 check_enough(points)
-            except BadInput as error:
-                _say(f"{error}")
+            except BadInput:
+                _say(f"waits for labels: {LEAST} inside, and {LEAST} of each other class that has any")
             else:
                 self._round(points, pairs)
             time.sleep(LOOK_S)

@@ -11,7 +11,7 @@ from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from contraband.experiments.behind.network import TrainedNetwork
 from contraband.experiments.behind.params import default_params
-from contraband.experiments.behind.rounds import Round, check_enough, read_report
+from contraband.experiments.behind.rounds import Round, check_enough, chosen_step, read_report
 from contraband.label.behind import RoundReport
 from contraband.label.proposals import LabelScore
 from contraband.label.record import Point
@@ -19,6 +19,7 @@ from contraband.label.session import LabelSession
 from contraband.models.predictor import load_predictor
 from contraband.models.settings import ModelSettings
 from contraband.models.unet import UNet
+from contraband.samples.points import Points
 from contraband.volumes.settings import VolumeSettings
 from tests.support.labelled import labelled_image
 from tests.support.trained import SHAPES, affinities_without, labelled_plan
@@ -107,6 +108,19 @@ def test_the_score_is_that_of_hand_made_folds():
     assert found.accuracy == pytest.approx((3 / 4 + 1 / 2) / 2)
     assert found.of_folds == pytest.approx((1.0, 0.25))
     assert found.labels == 6
+
+
+def test_a_fold_has_no_say_in_the_step_at_which_it_is_judged():
+    """The step of all is that of the least mean loss; each fold is told at the step that is best for the others."""
+    left = [Points(np.zeros((1, 3), np.int64), np.array([1])) for _ in range(3)]
+    inside = np.array([[0.9, 0.5], [0.8, 0.6], [0.1, 0.7]])  # of each fold, after either step
+    looks = [
+        {step: np.array([[0, one[place], 1 - one[place]]], np.float32) for place, step in enumerate((10, 20))}
+        for one in inside
+    ]
+    step, said = chosen_step(looks, left)
+    assert step == 20
+    assert [float(one[0, 1]) for one in said] == pytest.approx([0.5, 0.6, 0.1])
 
 
 @pytest.mark.parametrize(("labels", "words"), [([], "0, 0, 0"), ([1, 1, 2], "0, 2, 1"), ([0, 0, 2, 2], "2, 0, 2")])
