@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -15,22 +16,28 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from scipy import ndimage
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from blockwise.arrays.volume import Volume
 from contraband.cli import call
+from contraband.label.pairs import read_pairs
 from contraband.samples.points import Points, read_points
 from tests.support.browser import opened_browser, picture
 from tests.support.labelled import labelled_image
 from tests.support.paths import ROOT
 from tests.support.scores import variation_of_information
+from tests.support.trained import tiny_params
 from tests.support.volumes import store_volume, whole
 
 SHAPE = (1, 240, 300)
 POINTS = Path("vol.raw.points.csv")
+PAIRS = Path("vol.raw.pairs.csv")
 PANEL = ".neuroglancer-rendered-data-panel"
 WAIT_S = 120
+LONG = 100_000
+"""Steps that nobody waits for."""
 FAR = 10**6
 NEAR = 2
 """Voxels by which panels of an odd size are off, and rounding."""
@@ -97,8 +104,9 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, 
 
 @pytest.fixture
 def served(image: object) -> Iterator[subprocess.Popen[str]]:
-    """`contraband label` in a process of its own."""
-    command = [sys.executable, "-m", "contraband", "label", "vol.yaml"]
+    """`contraband label` in a process of its own, with a training behind it that is never at its end."""
+    Path("tiny.json").write_text(json.dumps(tiny_params(2, steps=LONG)))
+    command = [sys.executable, "-m", "contraband", "label", "vol.yaml", "--train", "--params", "tiny.json"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         yield process
@@ -106,9 +114,12 @@ def served(image: object) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_a_person_labels_a_section_in_the_browser(browser: Any, served: subprocess.Popen[str], image: Any) -> None:
-    """Fourteen keys and clicks give a segmentation beside the image, and settings with which a run makes the same."""
+    """Fourteen keys and clicks give a segmentation beside the image, and settings with which a run makes the same.
+
+    Two keys make a pair, and a network is trained meanwhile, which tests of the page and of the process wait for.
+    """
     classes, labels = image
     assert served.stdout is not None
     browser.get(served.stdout.readline().split()[0])
@@ -134,6 +145,9 @@ def test_a_person_labels_a_section_in_the_browser(browser: Any, served: subproce
     until(lambda: len(points()) == len(meant))
     until(lambda: person.reads("told right when left out") and person.reads("7 inside, 7 boundary"))
     until(lambda: person.colours(1) > 20)  # segments, in the panel beside
+    say_pairs(person, classes, labels)
+    until(lambda: person.reads("7 boundary, 2 pairs") and person.reads("told right when left out"))
+    until(lambda: person.reads("shown: quick head") and person.reads("training: "))
     if "SCREENSHOT" in os.environ:  # for whoever wants to see it
         browser.save_screenshot(os.environ["SCREENSHOT"])
     person.press("n")
@@ -149,6 +163,41 @@ def test_a_person_labels_a_section_in_the_browser(browser: Any, served: subproce
     assert call(["run", "vol-labelled.yaml"]) == 0
     segments = whole(Volume(path=Path("out.zarr/segments/0.5")))
     assert sum(variation_of_information(segments, labels)) < sum(variation_of_information(labels * 0, labels)) / 4
+
+
+def say_pairs(person: Person, classes: np.ndarray, labels: np.ndarray) -> None:
+    """Say of two voxels that they are one object, of two others that they are two; take a third pair back."""
+    one, other = neighbours(classes, labels)
+    person.point_at(one[0])
+    person.press("s")
+    until(lambda: person.reads("and the same object"))
+    person.point_at(one[1])
+    person.press("s")
+    until(lambda: len(read_pairs(PAIRS)) == 1)
+    for count in (2, 3):
+        person.point_at(one[0])
+        person.press("o")
+        until(lambda: person.reads("and another object"))
+        person.point_at(other[0])
+        person.press("o")
+        until(lambda count=count: len(read_pairs(PAIRS)) == count)
+    person.press("u")
+    until(lambda: len(read_pairs(PAIRS)) == 2)
+    assert [pair.is_same for pair in read_pairs(PAIRS)] == [True, False]
+    for pair, ends in zip(read_pairs(PAIRS), (one, (one[0], other[0])), strict=True):
+        assert np.abs(np.subtract([pair.first[1:], pair.second[1:]], ends)).max() <= NEAR
+
+
+def neighbours(classes: np.ndarray, labels: np.ndarray) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Two voxels (y, x) in each of two large cells near the middle of the section, away from their boundaries."""
+    inner = ndimage.binary_erosion(classes[0] == 1, iterations=NEAR)
+    inner[:40] = inner[-40:] = inner[:, :40] = inner[:, -40:] = False
+    cells, counts = np.unique(labels[0][inner], return_counts=True)
+    found = []
+    for cell in cells[np.argsort(counts)[-2:]]:
+        places = np.argwhere(inner & (labels[0] == cell))
+        found.append([(int(y), int(x)) for y, x in (places[0], places[-1])])
+    return found[0], found[1]
 
 
 def points() -> Points:
