@@ -64,7 +64,7 @@ def predict_blockwise(
     settings = interface.load_settings(settings_file, assignments or ())
     if settings.model is None:
         raise BadInput(settings_file, "predicts nothing", got="affinities", wanted="model.checkpoint")
-    last = "predict" if settings.model.output == "affinities" else "embed"
+    last = "predict" if settings.model.stored == "affinities" else "embed"
     _print_run(settings, interface.run(settings, last=last, redo=redo, grown=grown), as_json)
 
 

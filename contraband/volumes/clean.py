@@ -98,7 +98,7 @@ def _sorted_out(
     foreground = settings.fragments.foreground
     given = [value for _, value in settings.volume]
     given += [settings.affinities, foreground and foreground.volume]
-    given += [settings.model.checkpoint, settings.model.head] if settings.model else []
+    given += [settings.model.checkpoint, settings.model.head, settings.model.network] if settings.model else []
     inputs = [path.resolve() for path in given if path is not None]
     made: list[Path] = []
     others: list[Path] = []

@@ -100,7 +100,7 @@ def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[
         return []
     if settings.volume.mask is not None:
         _check_mask(Volume(path=settings.volume.mask))
-    from contraband.volumes.predict import prediction_stage  # torch is needed for networks only
+    from contraband.volumes.prediction import prediction_stage  # torch is needed for networks only
 
     return [prediction_stage(settings, shape, block)]
 

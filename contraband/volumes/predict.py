@@ -7,29 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.arrays.placement import Placement
-from blockwise.arrays.placement import covering as covering_volume
 from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, write
 from blockwise.errors import BadInput
-from blockwise.grid import Block, Grid, Voxels, as_voxels
+from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
+from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.volumes.brightness import brightness_remarks, volume_levels
-from contraband.volumes.output import Output
-from contraband.volumes.predictors import PredictorChoice, cached_predictor, load_predicting
+from contraband.volumes.predictors import PredictorChoice, cached_predictor
 from contraband.volumes.reflection import read_reflected, reflect
-from contraband.volumes.settings import Model, VolumeSettings
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
 
-LEAST_NEAR = 16
-"""Voxels from the mask, on each axis, within which tiles are predicted in any case: further than fragments ever look."""
+AS_EVER = {
+    "levels": 1,
+    "network": None,
+    "mask": None,
+    "mask_placed": None,
+    "mask_near": None,
+    "skip_constant": False,
+}
+"""What is as it was before there was a choice is not told, so that what was stored then is kept."""
 
 
 class Predict(Overlapping):
@@ -38,9 +43,11 @@ class Predict(Overlapping):
     raw: Volume
     target: Volume
     checkpoint: Path
-    """Of a network, or the file of a quick head."""
+    """Of a network, or the file of a quick head or of a network that was made elsewhere."""
     is_head: bool = False
-    """Which of the two."""
+    """Whether it is a quick head."""
+    network: NetworkUse | None = None
+    """How a network that was made elsewhere is used; None for all others."""
     weights: str
     """sha256 of the weights."""
     output: Literal["affinities", "embeddings"]
@@ -96,10 +103,8 @@ class Predict(Overlapping):
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
         }
-        # What is as it was before there was a choice is not told, so that what was stored then is kept.
-        as_ever = {"levels": 1, "mask": None, "mask_placed": None, "mask_near": None, "skip_constant": False}
         found = {key: value for key, value in super().parameters().items() if key not in aside}
-        return {key: value for key, value in found.items() if key not in as_ever or value != as_ever[key]}
+        return {key: value for key, value in found.items() if key not in AS_EVER or value != AS_EVER[key]}
 
     def resources(self) -> dict[str, float]:
         return {"GPU": 1} if self.needs_gpu else {}
@@ -118,8 +123,12 @@ class Predict(Overlapping):
             raise BadInput(self.raw.path, "raw has a channel axis", got=raw.shape, wanted="(z, y, x)")
         for volume in self.outputs():
             check_whole_shards(volume, self.block)
+        if self.network is not None:
+            self._try_network()
 
     def notes(self) -> Iterator[str]:
+        if self.network is not None:
+            yield f"{self.checkpoint}: {self._try_network()}"
         if self.percentiles is None and self.norm_factor is not None:
             yield from brightness_remarks(self.raw, self.norm_factor)
 
@@ -164,8 +173,7 @@ class Predict(Overlapping):
 
     def predict(self, roi: Roi, loaded: Loaded) -> np.ndarray:
         """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
-        choice = PredictorChoice(self.output, self.device, self.precision, self.levels)
-        predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, choice)
+        predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, self._choice)
         return predict_tiles(predictor, roi, loaded.tiles, loaded.take, self.skip_constant)
 
     def save(self, block: Block, computed: np.ndarray) -> None:
@@ -175,54 +183,18 @@ class Predict(Overlapping):
             write(self.foreground, block.write_roi, computed[-1])
 
     @property
+    def _choice(self) -> PredictorChoice:
+        return PredictorChoice(self.output, self.device, self.precision, self.levels, self.network)
+
+    def _try_network(self) -> str:
+        """What a trial of the network says; raises BadInput if it cannot be used as it is meant to be."""
+        from contraband.models.foreign.trial import try_network
+
+        predictor: Any = cached_predictor(self.checkpoint, self.is_head, self.weights, self._choice)
+        return try_network(predictor, self.tile)
+
+    @property
     def _wanted(self) -> Mask | None:
         if self.mask is None or self.mask_near is None:
             return None
         return Mask(self.mask, self.mask_placed, self.shape, self.mask_near)
-
-
-def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
-    """The stage that predicts for a volume; loads the network or head on this machine to learn what it needs."""
-    model: Model = settings.model  # type: ignore[assignment]
-    is_head = model.head is not None
-    on_gpu = settings.cluster.gpus > 0 and not is_head
-    device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
-    checkpoint = model.head or _newest(model.checkpoint)  # type: ignore[arg-type]
-    predictor = load_predicting(
-        checkpoint, is_head, PredictorChoice(model.output, "cpu" if on_gpu else device, levels=model.levels)
-    )
-    tile = predictor.fit_output(model.tile or block)
-    raw: Path = settings.volume.raw  # type: ignore[assignment]
-    foreground = Output(settings.output).foreground if predictor.has_foreground else None
-    mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
-    return Predict(
-        raw=Volume(path=raw),
-        target=Output(settings.output).array(model.output),
-        checkpoint=checkpoint,
-        is_head=is_head,
-        weights=predictor.fingerprint,
-        output=model.output,
-        device=device,
-        precision="float32" if is_head else model.precision,
-        shape=shape,
-        block=block,
-        tile=tile,
-        context=predictor.context,
-        channels=predictor.channels - predictor.has_foreground,
-        offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
-        needs_gpu=on_gpu,
-        percentiles=predictor.percentiles,
-        norm_factor=predictor.norm_factor,
-        levels=model.levels,
-        foreground=foreground,
-        mask=mask,
-        mask_placed=covering_volume(mask, Volume(path=raw)) if mask else None,
-        mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,
-        skip_constant=model.skip_constant,
-    )
-
-
-def _newest(checkpoint: Path) -> Path:
-    from contraband.models.checkpoints import latest_checkpoint
-
-    return latest_checkpoint(checkpoint)

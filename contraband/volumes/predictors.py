@@ -12,6 +12,7 @@ import numpy as np
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
+from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Percentiles
 
 
@@ -61,6 +62,8 @@ class PredictorChoice:
     precision: str = "float32"
     levels: int = 1
     """Decoder levels that embeddings consist of."""
+    network: NetworkUse | None = None
+    """How the network of a file is used; None for a checkpoint and a head."""
 
 
 def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predicting:
@@ -69,6 +72,10 @@ def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predi
         from contraband.quick.predictor import load_quick_predictor
 
         return load_quick_predictor(path, choice.kind)
+    if choice.network is not None:
+        from contraband.models.foreign.predictor import load_foreign_predictor
+
+        return load_foreign_predictor(path, choice.network, choice.device)
     from contraband.models.predictor import load_predictor
 
     return load_predictor(path, choice.kind, device=choice.device, precision=choice.precision, levels=choice.levels)
@@ -79,9 +86,10 @@ def cached_predictor(path: Path, is_head: bool, weights: str, choice: PredictorC
     """The same, once a worker; refuses a file that changed since the run was planned."""
     predictor = load_predicting(path, is_head, choice)
     if predictor.fingerprint != weights:
+        what = "head" if is_head else "network" if choice.network else "checkpoint"
         raise BadInput(
             path,
-            f"the {'head' if is_head else 'checkpoint'} changed while the run was going on",
+            f"the {what} changed while the run was going on",
             got=predictor.fingerprint[:12],
             wanted=weights[:12],
             todo="start the run again",

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Place, Positive, with_variables
+from blockwise.fields import Count, Place, Positive, with_variables
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -19,6 +19,7 @@ from blockwise.stages.edges import EdgeSettings
 from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import FragmentSettings
 from blockwise.stages.segment import SegmentSettings
+from contraband.models.foreign.settings import NetworkInput, Offset, Says
 
 
 class Source(Settings):
@@ -35,12 +36,27 @@ class Source(Settings):
 
 
 class Model(Settings):
-    """What predicts: a network, or a quick head."""
+    """What predicts: a network of a training, a quick head, or a network that was made elsewhere."""
 
     checkpoint: Place | None = None
     """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken."""
     head: Place | None = None
     """Instead: the file of a quick head, as `contraband label` writes it. It needs neither torch nor a GPU."""
+    network: Place | None = None
+    """Instead: the file of a network that was made elsewhere, `.pt2` (torch.export), `.onnx` or `.xml` (OpenVINO). It
+    is tried on a random tile first; nothing is unpickled."""
+    context: tuple[Count, Count, Count] | None = None
+    """Of a network file: voxels along z, y, x that it looks at around a voxel. Too few are refused, with the number
+    that was measured."""
+    stride: tuple[Positive, Positive, Positive] | None = None
+    """Of a network file: tiles begin at multiples of this, the product of its pooling factors; null: 1."""
+    input: NetworkInput = NetworkInput()
+    """What a network file is given."""
+    offsets: tuple[Offset, ...] | None = None
+    """Of a network file: the neighbour (z, y, x) that each affinity joins a voxel with; null: the voxel before, along
+    each axis."""
+    engine: Literal["torch", "openvino", "onnxruntime"] | None = None
+    """The program that computes a network file; null: torch for `.pt2`, else OpenVINO, else onnxruntime."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
     tile: tuple[Positive, Positive, Positive] | None = None
@@ -48,8 +64,9 @@ class Model(Settings):
     that the prediction does not depend on the blocks."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor has it."""
-    output: Literal["affinities", "embeddings"] = "affinities"
-    """`embeddings` stores the encoder's features (float16) and ends there."""
+    output: Says = "affinities"
+    """`embeddings` stores the encoder's features (float16) and ends there. A network file may also say `boundary` or
+    `foreground+boundary`, one channel each, of which affinities are made: the smaller certainty of two voxels."""
     levels: Positive = 1
     """Decoder levels that embeddings consist of, the finest first; coarser ones are repeated to the voxels of raw."""
     skip_masked: bool = True
@@ -58,11 +75,24 @@ class Model(Settings):
     """Tiles for which the network would see one value only are not predicted either, as beside a scanned area."""
 
     @model_validator(mode="after")
-    def one_of_two(self) -> Self:
-        if (self.checkpoint is None) == (self.head is None):
-            given = "neither is" if self.checkpoint is None else "both are"
-            raise ValueError(f"needs a checkpoint or a head, and {given} given")
+    def one_of_three(self) -> Self:
+        given = [key for key in ("checkpoint", "head", "network") if getattr(self, key) is not None]
+        if len(given) != 1:
+            said = f"{' and '.join(given)} are" if given else "none is"
+            raise ValueError(f"needs a checkpoint, a head or a network, and {said} given")
+        if given != ["network"]:
+            keys = ("context", "stride", "input", "offsets")
+            told = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
+            told += [] if self.output in ("affinities", "embeddings") else [f"output: {self.output}"]
+            told += [] if self.engine in (None, "torch") else [f"engine: {self.engine}"]
+            if told:
+                raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
         return self
+
+    @property
+    def stored(self) -> Literal["affinities", "embeddings"]:
+        """What is written to the output."""
+        return "embeddings" if self.output == "embeddings" else "affinities"
 
 
 class Blocks(Settings):

@@ -117,8 +117,8 @@ def test_another_head_makes_finished_blocks_stale(folder: Path, capsys: pytest.C
         ({"head": "nosuch.npz"}, "nosuch.npz: no such head"),
         ({"head": "vol.yaml"}, "vol.yaml: is not a quick head"),
         ({"head": "head.npz", "output": "embeddings"}, "has no embeddings"),
-        ({"head": "head.npz", "checkpoint": "x"}, "both are given"),
-        ({"tile": [8, 8, 8]}, "neither is given"),
+        ({"head": "head.npz", "checkpoint": "x"}, "head are given"),
+        ({"tile": [8, 8, 8]}, "none is given"),
     ],
 )
 def test_heads_that_cannot_work_are_refused(

@@ -1,0 +1,1 @@
+"""Programs that compute a network, behind one small interface."""

@@ -1,0 +1,100 @@
+"""Networks computed by OpenVINO on a CPU: from its own files, ONNX files, and torch modules that it converts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockwise.errors import BadInput, one_line
+from contraband.models.engines.base import check_installed
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What OpenVINO calls the precisions. In an int8 network the layers that are not quantised stay float32."""
+_PREAMBLE = ("Exception from", "Check '", "While validating", "FrontEnd API failed", "[", "Summary:")
+CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
+
+
+class OpenVinoEngine:
+    """A network in OpenVINO, compiled for each shape that it is asked for; there is one as long as tiles are alike."""
+
+    def __init__(self, model: Any, precision: str) -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        self._model = model
+        self._precision = precision
+        self._compiled: dict[tuple[int, ...], Any] = {}
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, C', ...) float32 of a batch (B, C, ...); raises BadInput for a shape that the network does not take."""
+        if batch.shape not in self._compiled:
+            self._compiled = {batch.shape: self._compile(batch.shape)}
+        found = self._compiled[batch.shape](np.ascontiguousarray(batch))
+        # Copied, as the engine writes the next result into the same memory.
+        return np.array(found[0], np.float32)
+
+    def _compile(self, shape: Sequence[int]) -> Any:
+        model = self._model.clone()
+        options = {
+            "INFERENCE_PRECISION_HINT": HINTS[self._precision],
+            "INFERENCE_NUM_THREADS": _threads(),
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,  # else all workers of a machine would share its first core
+        }
+        try:
+            model.reshape(list(shape))
+            return self._core.compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            raise BadInput("network", f"OpenVINO does not take it ({_first_line(error)})", got=list(shape)) from None
+
+
+def read_openvino(path: Path) -> Any:
+    """The network of an OpenVINO (.xml) or ONNX (.onnx) file; raises BadInput if it is none or cannot be computed."""
+    check_installed("openvino", path)
+    import openvino
+
+    try:
+        return openvino.Core().read_model(path)
+    except RuntimeError as error:
+        raise BadInput(path, f"is no network that OpenVINO reads ({_first_line(error)})") from None
+
+
+def convert_torch(module: Any, shape: Sequence[int]) -> Any:
+    """A torch module as a network of OpenVINO, for batches of one shape."""
+    import openvino
+    import torch
+
+    example = torch.zeros(*shape)
+    with torch.inference_mode():
+        return openvino.convert_model(module, example_input=example, input=[list(shape)])
+
+
+def check_precision(precision: str, where: object) -> None:
+    """Raise BadInput if the processor does not compute in it."""
+    if not has_precision(precision):
+        raise BadInput(where, f"this processor does not compute in {precision}", todo="use float32, or auto")
+
+
+def has_precision(precision: str) -> bool:
+    """Whether the processor has instructions for it, as OpenVINO says."""
+    import openvino
+
+    return CAPABILITIES[precision] in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _threads() -> int:
+    """As many as all compiled code of this process may have; workers are told by the cluster."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    return int(told) if told.isdigit() and int(told) else os.cpu_count() or 1
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, without the files and lines of the library."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith(_PREAMBLE)]
+    return one_line(" ".join(said[:2]) or type(error).__name__)[:160]

@@ -1,0 +1,1 @@
+"""Networks that were made elsewhere: files of other frameworks, used as they are."""

@@ -1,0 +1,92 @@
+"""The stage that predicts, as the settings of a volume want it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from blockwise.arrays.placement import covering
+from blockwise.arrays.volume import Volume
+from blockwise.errors import BadInput
+from blockwise.grid import Voxels, as_voxels
+from contraband.models.foreign.settings import NEAREST, NetworkUse
+from contraband.volumes.output import Output
+from contraband.volumes.predict import Predict
+from contraband.volumes.predictors import PredictorChoice, load_predicting
+from contraband.volumes.settings import Model, VolumeSettings
+
+LEAST_NEAR = 16
+"""Voxels from the mask, on each axis, within which tiles are predicted in any case: fragments never look further."""
+
+
+def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
+    """The stage that predicts for a volume; loads the network or head on this machine to learn what it needs."""
+    model: Model = settings.model  # type: ignore[assignment]
+    is_head = model.head is not None
+    use = network_use(model)
+    on_gpu = settings.cluster.gpus > 0 and not is_head and (use is None or use.engine == "torch")
+    device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
+    checkpoint = model.head or model.network or _newest(model.checkpoint)  # type: ignore[arg-type]
+    here = "cpu" if on_gpu else device
+    predictor = load_predicting(
+        checkpoint, is_head, PredictorChoice(model.stored, here, levels=model.levels, network=use)
+    )
+    raw: Path = settings.volume.raw  # type: ignore[assignment]
+    foreground = Output(settings.output).foreground if predictor.has_foreground else None
+    mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
+    return Predict(
+        raw=Volume(path=raw),
+        target=Output(settings.output).array(model.stored),
+        checkpoint=checkpoint,
+        is_head=is_head,
+        network=use,
+        weights=predictor.fingerprint,
+        output=model.stored,
+        device=device,
+        precision="float32" if is_head else use.precision if use else model.precision,
+        shape=shape,
+        block=block,
+        tile=predictor.fit_output(model.tile or block),
+        context=predictor.context,
+        channels=predictor.channels - predictor.has_foreground,
+        offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
+        needs_gpu=on_gpu,
+        percentiles=predictor.percentiles,
+        norm_factor=predictor.norm_factor,
+        levels=model.levels,
+        foreground=foreground,
+        mask=mask,
+        mask_placed=covering(mask, Volume(path=raw)) if mask else None,
+        mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,
+        skip_constant=model.skip_constant,
+    )
+
+
+def network_use(model: Model) -> NetworkUse | None:
+    """How the network of a file is used; None if none is named. Raises BadInput if nothing here computes it."""
+    if model.network is None:
+        return None
+    from contraband.models.foreign.files import engine_for
+
+    engine = engine_for(model.network, model.engine)
+    precision = "float32" if model.precision == "auto" else model.precision
+    if precision != "float32":
+        if engine != "openvino":
+            raise BadInput("model.precision", f"{engine} computes a network file in float32 only", got=precision)
+        from contraband.models.engines.openvino import check_precision
+
+        check_precision(precision, "model.precision")
+    return NetworkUse(
+        engine=engine,
+        precision=precision,
+        context=model.context or (0, 0, 0),
+        stride=model.stride or (1, 1, 1),
+        input=model.input,
+        says=model.output,
+        offsets=model.offsets or NEAREST,
+    )
+
+
+def _newest(checkpoint: Path) -> Path:
+    from contraband.models.checkpoints import latest_checkpoint
+
+    return latest_checkpoint(checkpoint)
