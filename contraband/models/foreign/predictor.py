@@ -145,6 +145,6 @@ def _as_czyx(found: NDArray[np.float32], axes: str) -> NDArray[np.float32]:
     if "z" not in have:
         have = have.replace("b", "z")
     elif "b" in have:
-        found = found.take(0, have.index("b"))
+        found = np.take(found, [0], have.index("b")).squeeze(have.index("b"))
         have = have.replace("b", "")
     return np.ascontiguousarray(found.transpose([have.index(axis) for axis in "czyx"]))

@@ -67,11 +67,11 @@ def _needed(predictor: ForeignPredictor, raw: NDArray[np.float32], axis: int) ->
     sides = [rng.permutation(np.resize(raw, shape).ravel()).reshape(shape) for _ in range(2)]
     longer = np.concatenate([sides[0], raw, sides[1]], axis)
     before, after = predictor.everything_of(raw), predictor.everything_of(longer)
-    lost = (raw.shape[axis] - before.shape[axis + 1]) // 2
+    lost: int = (raw.shape[axis] - before.shape[axis + 1]) // 2
     same = after.take(range(more, more + before.shape[axis + 1]), axis + 1)
     others = tuple(other for other in range(4) if other != axis + 1)
     differs = np.flatnonzero(np.abs(before - same).max(axis=others) > ALIKE * max(1.0, float(np.abs(before).max())))
     if not len(differs):
         return lost
-    size = before.shape[axis + 1]
+    size: int = before.shape[axis + 1]
     return lost + int(np.minimum(differs, size - 1 - differs).max()) + 1
