@@ -23,7 +23,7 @@ LARGEST = 1.5
 GRAIN = 100
 """Shares of a class are dealt out in steps of one in so many."""
 
-Mask = NDArray[np.bool_]
+Chosen = NDArray[np.bool_]
 
 
 def deal(
@@ -53,9 +53,9 @@ class PartedVolume:
     is_flat: bool
     """Whether sections stand alone."""
 
-    def left_out(self, number: int) -> Mask:
+    def left_out(self, number: int) -> Chosen:
         """What a fold leaves out; never all labels of a class."""
-        left: Mask = self.fold == number
+        left: Chosen = self.fold == number
         known = self.fold >= 0
         for one in np.unique(self.classes[left]):
             mine = self.classes == one
@@ -63,7 +63,7 @@ class PartedVolume:
                 left &= ~mine
         return left
 
-    def learnt(self, number: int) -> Mask:
+    def learnt(self, number: int) -> Chosen:
         """What a fold learns: the rest, without what lies next to what is left out."""
         left = self.left_out(number)
         rest = (self.fold >= 0) & ~left
@@ -71,7 +71,7 @@ class PartedVolume:
             return rest
         sampling = (1e6 if self.is_flat else 1, 1, 1)
         apart, nearest = ndimage.distance_transform_edt(~left, sampling=sampling, return_indices=True)
-        far: Mask = rest & ~((apart <= GAP_VX) & (self.blob == self.blob[tuple(nearest)]))
+        far: Chosen = rest & ~((apart <= GAP_VX) & (self.blob == self.blob[tuple(nearest)]))
         for one in np.unique(self.classes[rest]):
             mine = rest & (self.classes == one)
             if not (far & mine).any():  # a class that is small is learnt from its neighbours rather than not at all
@@ -104,7 +104,7 @@ def part_volume(classes: NDArray[np.integer[Any]], folds: int, seed: int, is_fla
     return PartedVolume(classes, blob, fold_of[piece], is_flat)
 
 
-def _blobs(known: Mask, is_flat: bool) -> NDArray[np.int64]:
+def _blobs(known: Chosen, is_flat: bool) -> NDArray[np.int64]:
     """Connected labels, numbered from 1: in each section by itself, or in the volume."""
     if not is_flat:
         whole: NDArray[np.int64] = cc3d.connected_components(known, connectivity=26).astype(np.int64)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.grid import Voxels
-from contraband.label.pairs import Pair
+from contraband.label.pairs import LabelPair
 from contraband.label.record import Point
 from contraband.models.classes import CLASSES
 from contraband.volumes.view.layers import image_layer, stored_volume
@@ -106,7 +106,7 @@ class Marks(Drawn):
         self._crosses: list[tuple[Voxels, int]] = []
         self._dots: list[tuple[Voxels, int]] = []
 
-    def show(self, points: Sequence[Point], pairs: Sequence[Pair]) -> None:
+    def show(self, points: Sequence[Point], pairs: Sequence[LabelPair]) -> None:
         """These, and no others."""
         numbered = [(pair, len(CLASSES) + (1 if pair.is_same else 2)) for pair in pairs]
         ends = [(end.voxel, number) for pair, number in numbered for end in pair.ends]

@@ -19,7 +19,7 @@ from blockwise.errors import BlockwiseError
 from blockwise.grid import Voxels, as_voxels
 from contraband.label.behind import Behind, RoundReport
 from contraband.label.layers import BOX, Marks, Shown, prepare
-from contraband.label.pairs import Pair
+from contraband.label.pairs import LabelPair
 from contraband.label.record import latest
 from contraband.label.session import LabelSession, Network
 from contraband.label.viewing import middle_of, under_mouse, visible_box
@@ -185,7 +185,7 @@ class LabelPage:
         self._is_stale = True
         if last is None:
             self._say("there is nothing to undo")
-        elif isinstance(last, Pair):
+        elif isinstance(last, LabelPair):
             self._say(f"took back the pair {list(last.first)} and {list(last.second)}")
         else:
             self._say(f"took back {CLASSES[last.label]} at {list(last.voxel)}")

@@ -25,7 +25,7 @@ APART = [number for number in range(len(CLASSES)) if number != INSIDE]
 """Classes that part objects."""
 
 
-class Pair(NamedTuple):
+class LabelPair(NamedTuple):
     """Two voxels inside of objects."""
 
     first: Voxels
@@ -73,11 +73,11 @@ class PairsRecord:
             write_text(path, "".join([HEADER + "\n", *map(_line, self._pairs)]))
 
     @property
-    def pairs(self) -> tuple[Pair, ...]:
+    def pairs(self) -> tuple[LabelPair, ...]:
         """All of them."""
         return tuple(self._pairs)
 
-    def add(self, pair: Pair) -> None:
+    def add(self, pair: LabelPair) -> None:
         """Append a pair, which is on the disk when this returns; BadInput if it is none of the volume."""
         self._check(pair, "pair")
         if not self.path.exists():
@@ -85,18 +85,18 @@ class PairsRecord:
         append_line(self.path, _line(pair))
         self._pairs.append(pair)
 
-    def undo(self) -> Pair:
+    def undo(self) -> LabelPair:
         """Take the last one back."""
         pair = self._pairs[-1]
         append_line(self.undone, _line(pair))  # first: killed here, the pair is still there
         cut_last_line(self.path)
         return self._pairs.pop()
 
-    def _check(self, pair: Pair, where: object) -> None:
+    def _check(self, pair: LabelPair, where: object) -> None:
         check_pair(pair, self._shape, where)
 
 
-def check_pair(pair: Pair, shape: Voxels, where: object = "pair") -> None:
+def check_pair(pair: LabelPair, shape: Voxels, where: object = "pair") -> None:
     """Raise BadInput unless a pair is of two voxels of the volume."""
     for point in pair.ends:
         check_point(point, shape, where)
@@ -109,7 +109,7 @@ def pairs_beside(points: Path) -> Path:
     return points.with_name(f"{points.name.removesuffix('.csv').removesuffix('.points')}.pairs.csv")
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[LabelPair]:
     """The pairs of a file, none if there is no file; a line that was torn by a loss of power is left out."""
     if not path.exists():
         return []
@@ -125,19 +125,21 @@ def read_pairs(path: Path) -> list[Pair]:
             z, y, x, to_z, to_y, to_x, same = map(int, line.split(","))
         except ValueError:
             raise BadInput(f"{path}, line {number}", "is no pair", got=line[:40], wanted=HEADER) from None
-        found.append(Pair((z, y, x), (to_z, to_y, to_x), bool(same)))
+        found.append(LabelPair((z, y, x), (to_z, to_y, to_x), bool(same)))
     return found
 
 
-def used(pairs: Sequence[Pair], dims: int) -> list[Pair]:
+def used(pairs: Sequence[LabelPair], dims: int) -> list[LabelPair]:
     """Those whose lines can be looked at: where sections stand alone, there is nothing between two of them."""
     return [pair for pair in pairs if dims == 3 or pair.first[0] == pair.second[0]]
 
 
-def taught_by(pairs: Sequence[Pair], probabilities: Callable[[Sequence[Voxels]], NDArray[np.floating]]) -> list[Point]:
+def taught_by(
+    pairs: Sequence[LabelPair], probabilities: Callable[[Sequence[Voxels]], NDArray[np.floating]]
+) -> list[Point]:
     """What the lines of all pairs say, by a head that knows their ends."""
     return [point for pair in pairs for point in pair.taught(probabilities(pair.line))]
 
 
-def _line(pair: Pair) -> str:
+def _line(pair: LabelPair) -> str:
     return ",".join(map(str, (*pair.first, *pair.second, int(pair.is_same)))) + "\n"

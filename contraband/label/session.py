@@ -17,7 +17,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from contraband.label.image import FeatureImage
-from contraband.label.pairs import Pair, PairsRecord, check_pair, taught_by, used
+from contraband.label.pairs import LabelPair, PairsRecord, check_pair, taught_by, used
 from contraband.label.proposals import Labels, LabelScore, VoxelPool, draw_candidates, propose, score
 from contraband.label.record import Point, PointsRecord, check_point, latest
 from contraband.label.segmenting import segment_box
@@ -79,8 +79,8 @@ class LabelSession:
         self._record = record
         self._pairs_record = pairs
         self._points: list[Point] = [] if record is None else list(record.points)
-        self._pairs: list[Pair] = [] if pairs is None else list(pairs.pairs)
-        self._clicks: list[Point | Pair] = [*self._points, *self._pairs]
+        self._pairs: list[LabelPair] = [] if pairs is None else list(pairs.pairs)
+        self._clicks: list[Point | LabelPair] = [*self._points, *self._pairs]
         self._features: dict[Voxels, NDArray[np.float32]] = {}
         self._passed: list[Voxels] = []
         self._candidates: VoxelPool | None = None
@@ -100,7 +100,7 @@ class LabelSession:
         return tuple(self._points)
 
     @property
-    def pairs(self) -> tuple[Pair, ...]:
+    def pairs(self) -> tuple[LabelPair, ...]:
         """All pairs, in the order of their clicks."""
         return tuple(self._pairs)
 
@@ -134,9 +134,9 @@ class LabelSession:
         self._head = None
         return point
 
-    def pair(self, first: Voxels, second: Voxels, is_same: bool) -> Pair:
+    def pair(self, first: Voxels, second: Voxels, is_same: bool) -> LabelPair:
         """Say that two voxels lie in one object, or in two; on disk when this returns. BadInput for voxels outside."""
-        pair = Pair(first, second, is_same)
+        pair = LabelPair(first, second, is_same)
         check_pair(pair, self.shape)
         if self._pairs_record is not None:
             self._pairs_record.add(pair)
@@ -145,7 +145,7 @@ class LabelSession:
         self._head = None
         return pair
 
-    def undo(self) -> Point | Pair | None:
+    def undo(self) -> Point | LabelPair | None:
         """Take back what was clicked last, and say what it was; None if there is nothing.
 
         Of what earlier sessions left, pairs go first.
@@ -153,10 +153,10 @@ class LabelSession:
         if not self._clicks:
             return None
         last = self._clicks.pop()
-        record = self._pairs_record if isinstance(last, Pair) else self._record
+        record = self._pairs_record if isinstance(last, LabelPair) else self._record
         if record is not None:
             record.undo()
-        (self._pairs if isinstance(last, Pair) else self._points).pop()
+        (self._pairs if isinstance(last, LabelPair) else self._points).pop()
         self._head = None
         return last
 

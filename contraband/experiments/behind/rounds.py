@@ -29,7 +29,7 @@ from contraband.experiments.params import load_params
 from contraband.experiments.study.folding import folds_of, loss_at
 from contraband.experiments.train import train_contrastive, train_one
 from contraband.label.behind import RoundReport
-from contraband.label.pairs import Pair
+from contraband.label.pairs import LabelPair
 from contraband.label.proposals import LabelScore
 from contraband.label.record import Point, latest
 from contraband.label.session import LabelSession
@@ -44,7 +44,7 @@ FOLDS = 3
 LEAST = 2
 """Labels that each class must have."""
 
-Said = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
 """(L, 3): probabilities of the classes."""
 
 
@@ -91,10 +91,10 @@ def read_report(plan: RoundsPlan) -> RoundReport | None:
         return None
 
 
-class Round:
+class TrainingRound:
     """The labels of a moment."""
 
-    def __init__(self, plan: RoundsPlan, points: Sequence[Point], pairs: Sequence[Pair], tell: Tell) -> None:
+    def __init__(self, plan: RoundsPlan, points: Sequence[Point], pairs: Sequence[LabelPair], tell: Tell) -> None:
         """points: one for each voxel, `LEAST` or more of each class. pairs: are learnt and never left out."""
         self._plan = plan
         self._tell = tell
@@ -156,7 +156,7 @@ class Round:
         )
         return experiment
 
-    def _looks(self, number: int, learnt: Points, left: Points, encoder: Experiment | None) -> dict[int, Said]:
+    def _looks(self, number: int, learnt: Points, left: Points, encoder: Experiment | None) -> dict[int, Probabilities]:
         """What networks of each step say of the labels that were left out."""
         folder = self._trained(f"fold {number + 1} of {FOLDS}", learnt, encoder)
         voxels = _voxels(left)
@@ -191,7 +191,7 @@ class Round:
         return lambda step, total, *_: self._tell(doing, step, total)
 
 
-def chosen_step(looks: Sequence[dict[int, Said]], left: Sequence[Points]) -> tuple[int, list[Said]]:
+def chosen_step(looks: Sequence[dict[int, Probabilities]], left: Sequence[Points]) -> tuple[int, list[Probabilities]]:
     """The step of the least loss on labels left out, and what each fold says of its own at the step of the others.
 
     looks: of each fold, what is said after each step. left: the labels left out in each. At a step that its own labels
@@ -214,7 +214,7 @@ def check_enough(points: Sequence[Point]) -> None:
         raise BadInput("training", "waits for labels", got=counts.tolist(), wanted=wanted)
 
 
-def _score(said: Sequence[Said], left: Sequence[Points]) -> LabelScore:
+def _score(said: Sequence[Probabilities], left: Sequence[Points]) -> LabelScore:
     classes = np.concatenate([one.labels for one in left])
     fold = np.repeat(np.arange(len(left)), [len(one) for one in left])
     return LabelScore.of(np.concatenate(said).argmax(axis=1), classes, fold)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from blockwise.errors import BadInput, BlockwiseError
 from blockwise.settings import read_yaml
-from contraband.experiments.behind.rounds import LEAST, Round, RoundsPlan, check_enough, read_report
+from contraband.experiments.behind.rounds import LEAST, RoundsPlan, TrainingRound, check_enough, read_report
 from contraband.experiments.child import end_with_parent
 from contraband.experiments.study.encoders import turn
-from contraband.label.pairs import Pair, pairs_beside, read_pairs
+from contraband.label.pairs import LabelPair, pairs_beside, read_pairs
 from contraband.label.record import Point, latest
 from contraband.samples.points import read_points
 
@@ -54,9 +54,9 @@ class Rounds:
                 self._round(points, pairs)
             time.sleep(LOOK_S)
 
-    def _round(self, points: Sequence[Point], pairs: Sequence[Pair]) -> None:
+    def _round(self, points: Sequence[Point], pairs: Sequence[LabelPair]) -> None:
         """A round of these labels, unless that is done already."""
-        wanted = Round(self._plan, points, pairs, self._tell)
+        wanted = TrainingRound(self._plan, points, pairs, self._tell)
         report = read_report(self._plan)
         if report is None or report.digest != wanted.digest:
             self._begun_with = len(points)
@@ -76,7 +76,7 @@ class Rounds:
             if len(self._labels()[0]) >= GROWN * self._begun_with:
                 raise Overtaken
 
-    def _labels(self) -> tuple[tuple[Point, ...], list[Pair]]:
+    def _labels(self) -> tuple[tuple[Point, ...], list[LabelPair]]:
         """Points and pairs of the moment; none while there is no file, or somebody is writing a line."""
         try:
             found = read_points(self._plan.points)

@@ -22,7 +22,7 @@ from contraband.quick.fitting import fit
 from contraband.quick.gaussian import GaussianFeatures
 from contraband.quick.logistic import Scaling
 
-Features = Callable[[NDArray[Any]], NDArray[np.float32]]
+FeaturesOf = Callable[[NDArray[Any]], NDArray[np.float32]]
 """(F, S, y, x) of images (S, y, x) as they are stored."""
 
 PIXELS = 2000
@@ -75,7 +75,7 @@ def _deep_session(study: Study, row: Row) -> LabelSession:
     return session
 
 
-def _features(study: Study, row: Row) -> tuple[Features, float]:
+def _features(study: Study, row: Row) -> tuple[FeaturesOf, float]:
     """What an arm's head stands on, and the CPU seconds that it took to train."""
     arm = study.arm(row)
     images = str(study.container(row.data))

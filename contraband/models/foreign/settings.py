@@ -21,7 +21,7 @@ def _known_axes(text: str) -> str:
     return text
 
 
-class Normalise(Settings):
+class Normalisation(Settings):
     """What becomes of raw before the network sees it."""
 
     percentiles: Percentiles | None = None
@@ -37,7 +37,7 @@ class NetworkInput(Settings):
 
     axes: Annotated[str, AfterValidator(_known_axes)] = "bczyx"
     """Its axes in their order: `b` batch, `c` channel, z, y, x. Without z, sections are given as a batch."""
-    normalise: Normalise = Normalise()
+    normalise: Normalisation = Normalisation()
     """What becomes of raw before."""
 
 

@@ -18,7 +18,7 @@ from contraband.label.behind import RoundReport
 from contraband.label.image import FeatureImage
 from contraband.label.labelling import points_beside, write_run
 from contraband.label.page import LabelPage
-from contraband.label.pairs import Pair, PairsRecord, pairs_beside, read_pairs
+from contraband.label.pairs import LabelPair, PairsRecord, pairs_beside, read_pairs
 from contraband.label.proposals import LabelScore
 from contraband.label.record import PointsRecord
 from contraband.label.session import LabelSession
@@ -125,7 +125,7 @@ def test_two_keys_make_a_pair(page):
     press(page, "pair-same", (1, 10, 12))
     press(page, "pair-same", (2, 10, 12))
     assert "sections stand alone" in status(page)
-    made = [Pair((1, 20, 30), (1, 20, 50), False), Pair((1, 10, 12), (2, 10, 12), True)]
+    made = [LabelPair((1, 20, 30), (1, 20, 50), False), LabelPair((1, 10, 12), (2, 10, 12), True)]
     assert read_pairs(pairs) == made
     drawn = page._marks[tuple(slice(0, size) for size in SHAPE)]
     assert (drawn[1, 20, 31:50:2] == 5).all()

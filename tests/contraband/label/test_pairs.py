@@ -9,15 +9,15 @@ import pytest
 from funlib.geometry import Roi
 
 from blockwise.errors import BadInput
-from contraband.label.pairs import HEADER, Pair, PairsRecord, pairs_beside, read_pairs
+from contraband.label.pairs import HEADER, LabelPair, PairsRecord, pairs_beside, read_pairs
 from contraband.label.record import Point
 from contraband.label.session import LabelSession
 from contraband.label.settings import LabelSettings
 from contraband.volumes.settings import VolumeSettings
 
 SHAPE = (1, 60, 64)
-SAME = Pair((0, 1, 2), (0, 1, 6), True)
-OTHER = Pair((0, 5, 5), (0, 8, 5), False)
+SAME = LabelPair((0, 1, 2), (0, 1, 6), True)
+OTHER = LabelPair((0, 5, 5), (0, 8, 5), False)
 
 
 def session_on(raw: np.ndarray, head: str = "logistic", pairs: PairsRecord | None = None) -> LabelSession:
@@ -90,7 +90,7 @@ def test_the_weakest_voxel_between_is_taught():
     assert other.taught(said) == [Point((0, 1, 4), 2)]
     assert other.taught(said[:, [2, 1, 0]]) == [Point((0, 1, 4), 0)]
     assert other.taught(np.array([[0.0, 1.0, 0.0]] * 3)) == [Point((0, 1, 3), 2)]
-    assert Pair((0, 1, 2), (0, 1, 3), True).taught(np.zeros((0, 3))) == []
+    assert LabelPair((0, 1, 2), (0, 1, 3), True).taught(np.zeros((0, 3))) == []
 
 
 @pytest.mark.parametrize("head", ["logistic", "forest"])

@@ -11,7 +11,7 @@ from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from contraband.experiments.behind.network import TrainedNetwork
 from contraband.experiments.behind.params import default_params
-from contraband.experiments.behind.rounds import Round, check_enough, chosen_step, read_report
+from contraband.experiments.behind.rounds import TrainingRound, check_enough, chosen_step, read_report
 from contraband.label.behind import RoundReport
 from contraband.label.proposals import LabelScore
 from contraband.label.record import Point
@@ -43,7 +43,7 @@ def test_a_round_judges_network_and_head_by_the_same_folds(tmp_path, dims):
     """Each label is left out once, of both; the network is kept, its folds are not, and nothing is trained twice."""
     plan, points = labelled_plan(tmp_path, dims)
     told: list[tuple[str, int]] = []
-    first = Round(plan, points, [], lambda doing, step, _: told.append((doing, step)))
+    first = TrainingRound(plan, points, [], lambda doing, step, _: told.append((doing, step)))
     report = first.run()
     assert read_report(plan) == report
     assert report.step in (3, 6)
@@ -57,7 +57,7 @@ def test_a_round_judges_network_and_head_by_the_same_folds(tmp_path, dims):
     assert told[-1] == ("all labels", report.step)
     kept = {path.name for path in plan.folder.iterdir()}
     assert kept == {"encoder", report.network, "report.json"}
-    again = Round(plan, points[:-1], [], lambda doing, step, _: told.append((doing, step))).run()
+    again = TrainingRound(plan, points[:-1], [], lambda doing, step, _: told.append((doing, step))).run()
     assert [doing for doing, _ in told].count("an encoder, without labels") == 4
     assert {path.name for path in plan.folder.iterdir()} == kept | {again.network}  # the one before may be shown still
 
@@ -66,7 +66,7 @@ def test_a_round_judges_network_and_head_by_the_same_folds(tmp_path, dims):
 def test_what_the_network_says_of_a_box_is_what_a_run_predicts(tmp_path, dims):
     """With a network the affinities of a box are those of a run with its checkpoint, but for rounding."""
     plan, points = labelled_plan(tmp_path, dims)
-    report = Round(plan, points, [], silent).run()
+    report = TrainingRound(plan, points, [], silent).run()
     session = LabelSession(Volume(path=plan.raw), VolumeSettings.parse(dict(plan.volume), "test"), plan.label)
     for point in points:
         session.click(*point)
