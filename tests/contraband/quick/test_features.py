@@ -52,7 +52,7 @@ def labelled_session(folder: Path, dims: int, features: str, each: int = 8) -> L
 @pytest.mark.parametrize("features", ["embeddings", "both"])
 @pytest.mark.parametrize("dims", [2, 3])
 def test_embeddings_are_those_of_the_whole_image(tmp_path, dims, features):
-    """Voxel by voxel, in a box and in tiles a session sees the same numbers, and learns its labels from them."""
+    """Voxel by voxel, in a box and in tiles a session sees the same numbers."""
     session = labelled_session(tmp_path, dims, features)
     box = Roi((0, 3, 5), (SHAPES[dims][0], 20, 17))
     found = session.image.features(box)
@@ -65,8 +65,6 @@ def test_embeddings_are_those_of_the_whole_image(tmp_path, dims, features):
     for tile, values in session.image.over_tiles(box, np.copy):
         tiled[(slice(None), *(tile - box.begin).to_slices())] = values
     np.testing.assert_allclose(tiled, found, atol=2e-4, rtol=1e-3)
-    told = session.told(session.points, [point.voxel for point in session.points]).argmax(axis=1)
-    assert np.mean(told == [point.label for point in session.points]) > 0.7
 
 
 @pytest.mark.parametrize("dims", [2, 3])
