@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
-from tests.blockwise.cluster.batch.test_slurm import Once, run, undisturbed
+from blockwise.engine.options import RunOptions
+from blockwise.engine.run import run_stages
+from blockwise.executor import OnDask
+from blockwise.executor.workerlog import lost_workers
+from blockwise.store import open_store
+from tests.blockwise.cluster.batch.test_slurm import Once, checksum, stage, undisturbed
 from tests.support.gridengine import GridEngine, running_gridengine
 from tests.support.paths import ROOT
 
@@ -38,7 +44,10 @@ def settings(folder: Path) -> Cluster:
 
 
 def test_all_jobs_may_be_deleted_in_the_middle(engine: GridEngine, tmp_path, caplog):
-    """They are submitted again, the result is that of an undisturbed run, and no job is left behind."""
+    """They are submitted again, the result is that of an undisturbed run, and no job is left behind.
+
+    The lost workers are noted for the page of the run, by the names of their jobs.
+    """
     deleted: list[str] = []
 
     def delete() -> None:
@@ -46,7 +55,17 @@ def test_all_jobs_may_be_deleted_in_the_middle(engine: GridEngine, tmp_path, cap
         engine.delete(*deleted)
 
     watch = Once(delete, 5)
-    assert run(tmp_path, settings(tmp_path), 25, 0.3, watch) == undisturbed(tmp_path / "here", 25)
+    options = RunOptions(progress=lambda name, done, total, note="": watch(done, total))
+    smear = stage(tmp_path, 25, 0.3)
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    with open_cluster(settings(tmp_path)) as client, OnDask(client, store.url, batch_limit=1) as executor:
+        executor.keep_logs(tmp_path / "logs")
+        run_stages([smear], store, executor, options)
+    store.close()
+    assert checksum(smear.target) == undisturbed(tmp_path / "here", 25)
     assert deleted
+    lost = lost_workers(tmp_path / "logs")
+    assert {one["how"].split()[1] for one in lost} == set(deleted)
+    assert {one["worker"] for one in lost} <= {"sge-1", "sge-2"}
     assert caplog.text.count("is lost, job") == len(deleted)
     engine.wait_until_empty(10)
