@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -50,6 +51,41 @@ class Slurm:
         """Let jobs be started ("UP") or not ("DOWN")."""
         self.command("scontrol", "update", "PartitionName=main", f"State={state}")
 
+    def called(self, name: str) -> list[str]:
+        """Numbers of the jobs of that name that have not ended."""
+        lines = self.command("squeue", "-h", "-o", "%i %j").splitlines()
+        return [job for job, one in (line.split() for line in lines) if one == name]
+
+    def give_gpu(self) -> None:
+        """Have the node say that it has a GPU, which is a file that is always there; no job may be there."""
+        path = Path(self.environment["SLURM_CONF"])
+        if "GresTypes" in path.read_text():
+            return
+        lines = path.read_text().splitlines()
+        said = [f"{line} Gres=gpu:1" if line.startswith("NodeName=") else line for line in lines]
+        path.write_text("\n".join(["GresTypes=gpu", *said, ""]))
+        (path.parent / "gres.conf").write_text("AutoDetect=off\nName=gpu File=/dev/null\n")
+        for name in ("d.pid", "ctld.pid"):
+            os.kill(int((path.parent / name).read_text()), signal.SIGTERM)
+        _wait_for_silence()
+        for daemon in ("slurmctld", "slurmd"):
+            self.command(daemon, "-f", str(path))
+        end = time.monotonic() + 60
+        while self._state() not in ("idle", "idle*"):
+            assert time.monotonic() < end, self.command("sinfo", "-R")
+            time.sleep(0.5)
+        self.share()
+
+    def share(self) -> None:
+        """Let several jobs be on one core, as those of tests need little."""
+        self.command("scontrol", "update", "PartitionName=main", "OverSubscribe=FORCE:8")
+
+    def _state(self) -> str:
+        """Of the node, in SLURM's word; nothing as long as it does not answer."""
+        with suppress(AssertionError):
+            return self.command("sinfo", "-h", "-o", "%T")
+        return ""
+
     def wait_for_pending(self, seconds: float) -> None:
         """Return once a job waits in the queue; fails after so many seconds."""
         end = time.monotonic() + seconds
@@ -92,7 +128,7 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
         if done.returncode:
             pytest.skip(f"needs a SLURM, and it did not start: {' '.join(lines)[-300:]}")
         found = Slurm(next(line for line in reversed(lines) if line.strip()))
-        found.command("scontrol", "update", "PartitionName=main", "OverSubscribe=FORCE:8")  # jobs need little
+        found.share()
         yield found
     finally:
         subprocess.run(["bash", str(scripts / "stop"), str(folder)], check=False)
