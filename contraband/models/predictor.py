@@ -8,17 +8,19 @@ tiles start at multiples of `stride`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from blockwise.errors import BadInput
 from contraband.models.checkpoints import averaged, latest_checkpoint, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
+from contraband.models.engines.base import Engine, check_installed
 from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.normalise import Percentiles
@@ -39,6 +41,7 @@ class Predictor:
         self.kind = kind
         """affinities or embeddings."""
         self._hardware = hardware
+        self._engine: Engine | None = None
         self._base: UNet = self._network.base
         self._flat = (0,) * (3 - settings.dims)
         self.in_channels = settings.in_channels
@@ -74,6 +77,12 @@ class Predictor:
         """Extents of raw needed for an output tile."""
         return _three((), (n + 2 * c for n, c in zip(output, self.context, strict=True)))
 
+    def compute_in_openvino(self) -> None:
+        """Let OpenVINO compute the network from now on, in float32 on the CPU; the values differ by rounding."""
+        from contraband.models.engines.openvino import convert_torch
+
+        self._engine = convert_torch(_Whole(self._network, self._forward).eval())
+
     def __call__(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Affinities in [0, 1] or embeddings, float32 (C, z, y, x), of raw (z, y, x) or (channel, z, y, x).
 
@@ -99,8 +108,11 @@ class Predictor:
         values = (values if values.ndim == 4 else values[None]).to(self._hardware.device) * self.norm_factor
         # a 2D network sees the sections as a batch
         batch = values[None] if not self._flat else values.transpose(0, 1)
-        with self._hardware.autocast():
-            result = self._forward(batch).float()
+        if self._engine is not None:
+            result = torch.from_numpy(self._engine(batch.numpy()))
+        else:
+            with self._hardware.autocast():
+                result = self._forward(batch).float()
         result = result[0] if not self._flat else result.transpose(0, 1)
         return result if self._margin is None else self._affinities(result, self._margin)
 
@@ -127,19 +139,37 @@ class Predictor:
         return logits.sigmoid() if self._margin is None else logits.softmax(dim=1)
 
 
+class _Whole(nn.Module):
+    """A network with its last function, as one module."""
+
+    def __init__(self, network: nn.Module, forward: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.whole = forward
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """What is predicted of a batch (B, C, ...)."""
+        return self.whole(batch)
+
+
 def quantise(affinities: torch.Tensor) -> torch.Tensor:
     """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps."""
     return affinities.clamp(0, 1).mul_(255).round_().to(torch.uint8)
 
 
 def load_predictor(
-    checkpoint: Path, kind: str, device: str = "auto", precision: str = "float32", levels: int = 1
+    checkpoint: Path,
+    kind: str,
+    device: str = "auto",
+    precision: str = "float32",
+    levels: int = 1,
+    engine: str = "torch",
 ) -> Predictor:
     """The network in a checkpoint file, or in the newest checkpoint of a folder, ready to predict.
 
     precision: float32, bfloat16, or auto (bfloat16 where the processor has it); only float32 keeps tiles equal to the
     whole to 1e-5. Affinities need a segmentation checkpoint; embeddings come from either kind, and are those of the
-    `levels` finest decoder levels.
+    `levels` finest decoder levels. engine: torch, or openvino, which computes in float32 on a CPU.
     """
     path = latest_checkpoint(checkpoint)
     content = load_checkpoint(path)
@@ -152,8 +182,12 @@ def load_predictor(
     most = ModelSettings.parse(content["model"], "checkpoint: model").most_levels
     if not 1 <= levels <= most:
         raise BadInput("levels", "the network has not so many", got=levels, wanted=f"1 to {most}")
-    where = choose_device(device)
-    return Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)), levels)
+    where = choose_device("cpu" if engine == "openvino" else device)
+    predictor = Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)), levels)
+    if engine == "openvino":
+        check_installed(engine, "model.engine")
+        predictor.compute_in_openvino()
+    return predictor
 
 
 def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNet | ContrastiveVolumeNet:

@@ -27,6 +27,7 @@ from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
 
 AS_EVER = {
+    "engine": "torch",
     "levels": 1,
     "network": None,
     "mask": None,
@@ -53,6 +54,8 @@ class Predict(Overlapping):
     output: Literal["affinities", "embeddings"]
     device: str
     precision: str
+    engine: str = "torch"
+    """What computes a checkpoint: torch or openvino."""
     shape: Voxels
     block: Voxels
     tile: Voxels
@@ -184,7 +187,7 @@ class Predict(Overlapping):
 
     @property
     def _choice(self) -> PredictorChoice:
-        return PredictorChoice(self.output, self.device, self.precision, self.levels, self.network)
+        return PredictorChoice(self.output, self.device, self.precision, self.levels, self.network, self.engine)
 
     def _try_network(self) -> str:
         """What a trial of the network says; raises BadInput if it cannot be used as it is meant to be."""

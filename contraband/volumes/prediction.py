@@ -8,6 +8,7 @@ from blockwise.arrays.placement import covering
 from blockwise.arrays.volume import Volume
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
+from contraband.models.engines.base import check_installed
 from contraband.models.foreign.settings import NEAREST, NetworkUse
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
@@ -23,7 +24,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     model: Model = settings.model  # type: ignore[assignment]
     is_head = model.head is not None
     use = network_use(model)
-    on_gpu = settings.cluster.gpus > 0 and not is_head and (use is None or use.engine == "torch")
+    engine = _engine_of_checkpoint(model)
+    on_gpu = settings.cluster.gpus > 0 and not is_head and (use.engine if use else engine) == "torch"
     device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
     checkpoint = model.head or model.network or _newest(model.checkpoint)  # type: ignore[arg-type]
     here = "cpu" if on_gpu else device
@@ -42,7 +44,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         weights=predictor.fingerprint,
         output=model.stored,
         device=device,
-        precision="float32" if is_head else use.precision if use else model.precision,
+        precision="float32" if is_head or engine != "torch" else use.precision if use else model.precision,
+        engine=engine,
         shape=shape,
         block=block,
         tile=predictor.fit_output(model.tile or block),
@@ -84,6 +87,18 @@ def network_use(model: Model) -> NetworkUse | None:
         says=model.output,
         offsets=model.offsets or NEAREST,
     )
+
+
+def _engine_of_checkpoint(model: Model) -> str:
+    """What computes a checkpoint; raises BadInput if it does not do so as it is told."""
+    if model.checkpoint is None or model.engine in (None, "torch"):
+        return "torch"
+    if model.precision not in ("auto", "float32"):
+        raise BadInput("model.precision", "openvino computes a checkpoint in float32 only", got=model.precision)
+    if model.device == "cuda":
+        raise BadInput("model.device", "openvino computes on a CPU", got=model.device, todo="use engine: torch")
+    check_installed("openvino", "model.engine")
+    return "openvino"
 
 
 def _newest(checkpoint: Path) -> Path:

@@ -64,6 +64,8 @@ class PredictorChoice:
     """Decoder levels that embeddings consist of."""
     network: NetworkUse | None = None
     """How the network of a file is used; None for a checkpoint and a head."""
+    engine: str = "torch"
+    """What computes a checkpoint: torch or openvino."""
 
 
 def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predicting:
@@ -78,7 +80,7 @@ def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predi
         return load_foreign_predictor(path, choice.network, choice.device)
     from contraband.models.predictor import load_predictor
 
-    return load_predictor(path, choice.kind, device=choice.device, precision=choice.precision, levels=choice.levels)
+    return load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
 
 
 @lru_cache(maxsize=2)

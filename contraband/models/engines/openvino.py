@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
 class OpenVinoEngine:
     """A network in OpenVINO, compiled for each shape that it is asked for; there is one as long as tiles are alike."""
 
-    def __init__(self, model: Any, precision: str) -> None:
+    def __init__(self, make: Callable[[Sequence[int]], Any], precision: str) -> None:
+        """make: gives the network of OpenVINO for batches of a shape."""
         import openvino
 
         self._core = openvino.Core()
-        self._model = model
+        self._make = make
         self._precision = precision
         self._compiled: dict[tuple[int, ...], Any] = {}
 
@@ -39,7 +41,6 @@ class OpenVinoEngine:
         return np.array(found[0], np.float32)
 
     def _compile(self, shape: Sequence[int]) -> Any:
-        model = self._model.clone()
         options = {
             "INFERENCE_PRECISION_HINT": HINTS[self._precision],
             "INFERENCE_NUM_THREADS": _threads(),
@@ -47,31 +48,41 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # else all workers of a machine would share its first core
         }
         try:
-            model.reshape(list(shape))
-            return self._core.compile_model(model, "CPU", options)
+            return self._core.compile_model(self._make(shape), "CPU", options)
         except RuntimeError as error:
             raise BadInput("network", f"OpenVINO does not take it ({_first_line(error)})", got=list(shape)) from None
 
 
-def read_openvino(path: Path) -> Any:
+def read_openvino(path: Path, precision: str) -> OpenVinoEngine:
     """The network of an OpenVINO (.xml) or ONNX (.onnx) file; raises BadInput if it is none or cannot be computed."""
     check_installed("openvino", path)
     import openvino
 
     try:
-        return openvino.Core().read_model(path)
+        model = openvino.Core().read_model(path)
     except RuntimeError as error:
         raise BadInput(path, f"is no network that OpenVINO reads ({_first_line(error)})") from None
 
+    def make(shape: Sequence[int]) -> Any:
+        shaped = model.clone()
+        shaped.reshape(list(shape))
+        return shaped
 
-def convert_torch(module: Any, shape: Sequence[int]) -> Any:
-    """A torch module as a network of OpenVINO, for batches of one shape."""
-    import openvino
-    import torch
+    return OpenVinoEngine(make, precision)
 
-    example = torch.zeros(*shape)
-    with torch.inference_mode():
-        return openvino.convert_model(module, example_input=example, input=[list(shape)])
+
+def convert_torch(module: Any) -> OpenVinoEngine:
+    """A torch module in OpenVINO and float32; it is converted for the first tile, which takes seconds."""
+
+    def make(shape: Sequence[int]) -> Any:
+        import openvino
+        import torch
+
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of torch, on how OpenVINO asks it
+            return openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
+
+    return OpenVinoEngine(make, "float32")
 
 
 def check_precision(precision: str, where: object) -> None:

@@ -50,9 +50,9 @@ def load_engine(path: Path, engine: str, precision: str, device: str) -> Engine:
         from contraband.models.engines.onnx import load_onnx
 
         return load_onnx(path)
-    from contraband.models.engines.openvino import OpenVinoEngine, read_openvino
+    from contraband.models.engines.openvino import read_openvino
 
-    return OpenVinoEngine(read_openvino(path), precision)
+    return read_openvino(path, precision)
 
 
 def digest_of(path: Path) -> str:

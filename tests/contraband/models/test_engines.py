@@ -1,0 +1,86 @@
+"""Programs that compute a checkpoint: the same values up to rounding, the same bytes whatever threads and blocks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import contraband as cb
+from blockwise.arrays.volume import Volume
+from blockwise.engine.fingerprint import fingerprint
+from blockwise.errors import BadInput, Stale
+from contraband.models.predictor import load_predictor
+from contraband.volumes.line import stages
+from contraband.volumes.settings import VolumeSettings
+from tests.contraband.volumes.test_foreground import OFFSETS, SHAPE, untrained
+from tests.contraband.volumes.test_foreground import settings as predicted
+from tests.support.volumes import digest, whole
+
+
+def with_engine(chosen: VolumeSettings, name: str, **model: object) -> VolumeSettings:
+    """The same volume into an output of its own, in this process."""
+    assert chosen.model is not None
+    content = chosen.model_dump(mode="json", exclude_defaults=True)
+    content["model"] |= model
+    content |= {"output": str(chosen.output.with_name(f"{name}.zarr")), "cluster": {"kind": "none"}}
+    return VolumeSettings.parse(content, "test")
+
+
+def affinities(chosen: VolumeSettings) -> Volume:
+    """What predict stores."""
+    cb.run(chosen, last="predict", progress=False)
+    return Volume(path=chosen.output / "affinities")
+
+
+def test_openvino_gives_the_bytes_of_no_thread_and_no_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one, two and four threads, and for blocks that tiles overhang; within a step of what torch gives."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from contraband.volumes.predictors import cached_predictor
+
+    digests = set()
+    for number, (threads, block) in enumerate([(1, SHAPE), (2, (8, 10, 12)), (4, (5, 20, 9))]):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        cached_predictor.cache_clear()
+        chosen = with_engine(predicted(tmp_path, "x", 3, block), str(number), engine="openvino")
+        digests.add(digest(affinities(chosen)))
+    assert len(digests) == 1
+    torch = whole(affinities(with_engine(predicted(tmp_path, "x", 3), "torch")))
+    found = whole(Volume(path=tmp_path / "0.zarr" / "affinities"))
+    assert np.abs(found.astype(int) - torch).max() <= 1
+    assert found.std() > 10
+
+
+def test_values_differ_by_rounding(tmp_path: Path) -> None:
+    """Less than 1e-4 of 1 in float32, which is 2 % of a step of what is stored."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    checkpoint = untrained(tmp_path / "net.pt", len(OFFSETS))
+    one, other = (load_predictor(checkpoint, "affinities", "cpu", engine=engine) for engine in ("torch", "openvino"))
+    raw = np.random.default_rng(1).integers(0, 256, one.input_shape((8, 8, 8))).astype(np.uint8)
+    assert 0 < np.abs(one(raw) - other(raw)).max() < 1e-4
+
+
+def test_the_engine_is_part_of_what_a_prediction_is_remembered_by(tmp_path: Path) -> None:
+    """Torch, which there always was, is not told; blocks of torch are stale for openvino."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    plain = with_engine(predicted(tmp_path, "x", 3), "a")
+    assert "predict.engine" not in fingerprint(stages(plain)[0], {})[1]
+    affinities(plain)
+    with pytest.raises(Stale, match=r"engine was unset, is now .openvino"):
+        affinities(with_engine(plain, "a", engine="openvino"))
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"precision": "bfloat16"}, "precision: openvino computes a checkpoint in float32 only; got bfloat16"),
+        ({"precision": "float32", "device": "cuda"}, "device: openvino computes on a CPU"),
+    ],
+)
+def test_what_openvino_does_not_do_is_refused(tmp_path: Path, told: dict[str, str], message: str) -> None:
+    """Before anything is written, whether or not it is installed."""
+    chosen = with_engine(predicted(tmp_path, "x", 3), "a", engine="openvino", **told)
+    with pytest.raises(BadInput, match=message):
+        cb.run(chosen, progress=False)
+    assert not chosen.output.exists()
