@@ -52,7 +52,7 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
     import_dask()
     import dask
 
-    is_own = settings.address is None and settings.kind == "local"
+    is_own = settings.address is None and settings.kind in ("auto", "local")
     with ExitStack() as stack:
         stack.enter_context(dask.config.set({**chosen(is_own), **_environment(settings)}))
         if settings.address is not None:

@@ -13,6 +13,8 @@ from blockwise.fields import Count, Memory, Place, Positive, Text, Walltime
 from blockwise.settings import Settings
 
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs", "sge", "oar", "htcondor")
+FEW_VOXELS = 20_000_000
+"""A volume of fewer is done before workers have paid for their start."""
 _GPUS_BY_DIRECTIVE = ("pbs", "oar")
 """Where each site has its own way to ask for a GPU."""
 
@@ -87,8 +89,9 @@ class Cluster(Settings):
         Cluster(kind="slurm", workers=WorkerRange(min=2, max=64), memory="8GB")
     """
 
-    kind: Literal["local", "none", "inline", "slurm", "lsf", "pbs", "sge", "oar", "htcondor", "ssh"] = "local"
-    """`none` (or `inline`) is this very process, without Dask."""
+    kind: Literal["auto", "local", "none", "inline", "slurm", "lsf", "pbs", "sge", "oar", "htcondor", "ssh"] = "auto"
+    """`none` (or `inline`) is this very process, without Dask; auto: this process for a volume of fewer than 20 million
+    voxels if no other key of this section is given, else `local`, Dask workers on this machine."""
     workers: Workers = 2
     """Worker processes; for a batch system, jobs of one worker each, which are kept up: those that end are replaced.
     There also a range such as {min: 2, max: 64}: so many as have at least a minute's work left."""
@@ -161,6 +164,13 @@ class Cluster(Settings):
             if wrong:
                 raise ValueError(f"directives for htcondor read 'name = value', got {wrong[0]!r}")
 
+    def decided(self, voxels: int) -> Cluster:
+        """The same with a kind that is not `auto`, for a volume of so many voxels."""
+        if self.kind != "auto":
+            return self
+        asked = self.address is not None or bool(self.model_fields_set - {"kind"})
+        return self.model_copy(update={"kind": "local" if asked or voxels >= FEW_VOXELS else "none"})
+
     @property
     def full_address(self) -> str | None:
         """The scheduler to join, with the scheme that certificates make necessary."""
@@ -182,7 +192,7 @@ class Cluster(Settings):
     def is_local(self) -> bool:
         """Whether all workers are on this machine, so that SQLite will do."""
         if self.address is None:
-            return self.kind in ("local", "none", "inline")
+            return self.kind in ("auto", "local", "none", "inline")
         return is_loopback(self.address)
 
     @property

@@ -23,7 +23,7 @@ from contraband.volumes.belonging import Belonging, find_belonging, opened_store
 from contraband.volumes.line import absolute
 from contraband.volumes.output import Output, check_output
 from contraband.volumes.report import write_report
-from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.settings import VolumeSettings, with_cluster
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,10 @@ def execute(
 
     before: the stages ahead of these, which must be finished with their present settings.
     """
+    if settings.cluster.kind == "auto":
+        settings = with_cluster(settings)
+        if settings.cluster.in_process:
+            options.announce("a small volume: blocks run in this process (cluster.kind: local has them run by workers)")
     output = Output(settings.output)
     results: list[StageResult] = []
     wanted = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -178,6 +179,13 @@ def with_thresholds(settings: VolumeSettings, thresholds: Sequence[float]) -> Vo
     """The settings with other thresholds of segments; raises BadInput for what is no threshold."""
     segment = settings.segment.model_dump(mode="json") | {"thresholds": list(thresholds)}
     return settings.model_copy(update={"segment": SegmentSettings.parse(segment, "segment")})
+
+
+def with_cluster(settings: VolumeSettings) -> VolumeSettings:
+    """The same with a `cluster.kind` that is not `auto`: small volumes are done in this process."""
+    if settings.cluster.kind != "auto":
+        return settings
+    return settings.model_copy(update={"cluster": settings.cluster.decided(math.prod(volume_shape(settings)))})
 
 
 def volume_shape(settings: VolumeSettings) -> Voxels:

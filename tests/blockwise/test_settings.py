@@ -174,3 +174,20 @@ def test_a_missing_file_is_looked_for_in_the_working_folder(in_tmp: Path) -> Non
     Path("sub/vol.yaml").write_text("affinities: a.zarr/x\noutput: out.zarr\n")
     settings = load_volume_settings(Path("sub/vol.yaml"))
     assert settings.output.absolute() == in_tmp / "out.zarr"
+
+
+@pytest.mark.parametrize(
+    ("section", "voxels", "kind"),
+    [
+        ({}, 19_999_999, "none"),
+        ({}, 20_000_000, "local"),
+        ({"kind": "auto"}, 1, "none"),
+        ({"workers": 2}, 1, "local"),
+        ({"address": "tcp://10.0.0.1:8786"}, 1, "local"),
+        ({"kind": "local"}, 1, "local"),
+        ({"kind": "none"}, 10**12, "none"),
+    ],
+)
+def test_a_small_volume_is_done_in_this_process(section, voxels, kind):
+    """Without a word about the cluster, few voxels need no workers; any key of it asks for them."""
+    assert Cluster.parse(section, "cluster").decided(voxels).kind == kind

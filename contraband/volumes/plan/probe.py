@@ -31,7 +31,7 @@ from contraband.volumes.belonging import opened_store
 from contraband.volumes.line import absolute, stages
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.volumes.run import opened_executor
-from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.settings import VolumeSettings, with_cluster
 
 ENOUGH_S = 20.0
 """If the first blocks took this long, they are not repeated, but others are processed only."""
@@ -45,6 +45,7 @@ def probe(settings: VolumeSettings) -> Forecast:
     Raises WorkFailed if a block fails.
     """
     before = _clock()
+    settings = with_cluster(settings)
     with staging(settings.output, ".probing-") as folder:
         places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
         scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
