@@ -17,7 +17,7 @@ import typer
 
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
-from contraband.commands import data, handing, labelling, looking, settings, study, training, upkeep, volumes
+from contraband.commands import data, handing, labelling, looking, settings, starting, study, training, upkeep, volumes
 
 # Typer carries its own copy of click; the base of its usage errors is found without naming that copy.
 ClickError: type[Exception] = typer.BadParameter.__mro__[2]
@@ -35,6 +35,7 @@ app = typer.Typer(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "demo": data.demo,
+    "start": starting.start,
     "import": data.import_volume,
     "points": training.points,
     "label": labelling.label,

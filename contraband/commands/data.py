@@ -95,6 +95,15 @@ def _numbers(
     }
 
 
+def image_options(
+    channel: str | None, name: str | None, axes: str | None, voxel_size: str | None, units: str | None
+) -> tuple[dict[str, Any], tuple[int, ...] | None]:
+    """What a user says of an image: the options of an import that takes all channels, and the channels meant."""
+    given = {"name": name, "axes": axes, "voxel_size": _three("--voxel-size", voxel_size, float), "units": units}
+    chosen = _several("--channel", channel)
+    return {key: value for key, value in given.items() if value is not None}, tuple(chosen) if chosen else None
+
+
 def _several(flag: str, text: str | None) -> list[int] | None:
     if text is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -105,6 +105,25 @@ def commented(which: str) -> Iterator[str]:
         yield from _keys(kind, _Style(is_json=False), "")
     else:
         yield from ("{", *_keys(kind, _Style(is_json=True), "  "), "}")
+
+
+def explained(kind: type[Settings], data: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    """The lines of a YAML file that holds these keys, in the order of the class, each below its meaning."""
+    from contraband.commands.keys import keys
+
+    for key in keys(kind):
+        if key.name not in data:
+            continue
+        value = data[key.name]
+        is_section = key.section is not None and isinstance(value, Mapping)
+        begin = f"{indent}# "
+        told = key.meaning if is_section else f"{key.meaning} [{key.kind}]"
+        yield from textwrap.wrap(told.replace("`", ""), WIDTH, initial_indent=begin, subsequent_indent=begin)
+        if is_section:
+            yield f"{indent}{key.name}:"
+            yield from explained(key.section, value, f"{indent}  ")  # type: ignore[arg-type]
+        else:
+            yield f"{indent}{key.name}: {_text(value)}"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import cc3d
 import numpy as np
 from scipy import ndimage
 
-BINS = 256
+from contraband.quick.otsu import otsu_threshold
 
 
 def baseline_otsu(raw: np.ndarray, sigma_voxels: float = 0.75, least_voxels: int = 100) -> np.ndarray:
@@ -25,16 +25,3 @@ def baseline_otsu(raw: np.ndarray, sigma_voxels: float = 0.75, least_voxels: int
     nearest = ndimage.distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
     filled: np.ndarray = pieces[tuple(nearest)].astype(np.uint32)
     return filled
-
-
-def otsu_threshold(values: np.ndarray) -> float:
-    """The value that splits the numbers into two groups with means furthest apart, weighted by their sizes."""
-    counts, edges = np.histogram(values, BINS)
-    middles = (edges[1:] + edges[:-1]) / 2
-    below = np.cumsum(counts)
-    total = np.cumsum(counts * middles)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gap = total / below - (total[-1] - total) / above
-        spread = np.nan_to_num(below * above * gap**2)
-    return float(edges[int(np.argmax(spread)) + 1])

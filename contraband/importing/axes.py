@@ -58,6 +58,12 @@ def select(path: Path, source: ForeignArray, options: ImportOptions) -> StoredAx
     return StoredAxes("".join(axes), said, spans, time, channels if keeps else None, channels[0])
 
 
+def channels_in(path: Path, source: ForeignArray, options: ImportOptions) -> int:
+    """How many channels an array has; raises BadInput naming the axes if that is not clear."""
+    letters, _, _ = _letters(path, source, options)
+    return dict(zip(letters, source.shape, strict=True)).get("c", 1)
+
+
 def _letters(path: Path, source: ForeignArray, options: ImportOptions) -> tuple[list[str], str, bool]:
     """A letter per stored axis, who says so, and whether that is the file."""
     shape = source.shape

@@ -45,7 +45,7 @@ def _add(row, weight, left, right):
 
 
 @compiled
-def _eigenvalues_of_2(yy, yx, xx):
+def eigenvalues_of_2(yy, yx, xx):
     """Both eigenvalues of a symmetric 2 x 2 matrix, the larger first."""
     middle = (np.float64(yy) + xx) / 2
     apart = math.sqrt(((np.float64(yy) - xx) / 2) ** 2 + np.float64(yx) ** 2)
@@ -53,7 +53,7 @@ def _eigenvalues_of_2(yy, yx, xx):
 
 
 @compiled
-def _eigenvalues_of_3(zz, yy, xx, zy, zx, yx):
+def eigenvalues_of_3(zz, yy, xx, zy, zx, yx):
     """The eigenvalues of a symmetric 3 x 3 matrix, largest first, by the cosines of a third of an angle."""
     mean = (np.float64(zz) + yy + xx) / 3
     a, b, c = zz - mean, yy - mean, xx - mean
@@ -120,7 +120,7 @@ def derivatives_2d(smooth, result):
                 yx = np.float32(0.25) * (upper - lower)
                 result[0, z, y - 1, x - 1] = math.sqrt(gy * gy + gx * gx)
                 result[1, z, y - 1, x - 1] = yy + xx
-                large, small = _eigenvalues_of_2(yy, yx, xx)
+                large, small = eigenvalues_of_2(yy, yx, xx)
                 result[2, z, y - 1, x - 1] = large
                 result[3, z, y - 1, x - 1] = small
 
@@ -167,7 +167,7 @@ def derivatives_3d(smooth, along_z, result):
                 place = result[:, z - 1, y - 1, x - 1]
                 place[0] = math.sqrt(gz * gz + gy * gy + gx * gx)
                 place[1] = zz + yy + xx
-                place[2], place[3], place[4] = _eigenvalues_of_3(zz, yy, xx, zy, zx, yx)
+                place[2], place[3], place[4] = eigenvalues_of_3(zz, yy, xx, zy, zx, yx)
 
 
 @compiled
@@ -204,8 +204,8 @@ def eigenvalues(tensor, result):
                 found = tensor[:, z, y, x]
                 place = result[:, z, y, x]
                 if components == 3:
-                    place[0], place[1] = _eigenvalues_of_2(found[0], found[1], found[2])
+                    place[0], place[1] = eigenvalues_of_2(found[0], found[1], found[2])
                 else:
-                    place[0], place[1], place[2] = _eigenvalues_of_3(
+                    place[0], place[1], place[2] = eigenvalues_of_3(
                         found[0], found[1], found[2], found[3], found[4], found[5]
                     )

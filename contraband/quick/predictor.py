@@ -25,6 +25,7 @@ class QuickPredictor:
 
     kind = "affinities"
     has_foreground = False
+    in_channels = 1
     norm_factor = None
 
     def __init__(self, head: QuickHead, recipe: Recipe) -> None:

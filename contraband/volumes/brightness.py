@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
@@ -11,6 +11,9 @@ from funlib.geometry import Coordinate, Roi
 from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, info, read
 from contraband.models.normalise import Levels, Percentiles, is_about_one, measure, slab_depth
+from contraband.quick.classical_settings import Classical
+from contraband.quick.otsu import otsu_levels
+from contraband.volumes.channels import shown
 
 log = logging.getLogger(__name__)
 
@@ -30,21 +33,39 @@ def brightness_remarks(raw: Volume, factor: float) -> Iterator[str]:
         yield f"{raw.path}: {seen}, and the network multiplies it by {factor:.6g}: not about 0..1"
 
 
-def volume_levels(raw: Volume, wanted: Percentiles) -> Levels:
-    """What becomes 0 and 1 in raw; reads all of it once."""
+def volume_levels(raw: Volume, wanted: Percentiles, channels: Sequence[int] = ()) -> Levels:
+    """What becomes 0 and 1 in raw, in each of these channels if it has some; reads all of it once."""
     described = info(raw)
     sections, y, x = described.spatial
-    depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize)
+    depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize * (described.channels or 1))
 
     def slab(low: int, high: int) -> np.ndarray:
-        values = read(raw, Roi((low, 0, 0), (high - low, y, x)))
+        values = shown(read(raw, Roi((low, 0, 0), (high - low, y, x))), channels)
         check_finite(values, f"{raw.path}, sections {low} to {high - 1}", (low, 0, 0))
-        return values[None]
+        return values if values.ndim == 4 else values[None]
 
     levels = measure(slab, sections, wanted, depth)
     if np.all(levels.values[..., 0] == levels.values[..., 1]):
         log.warning("%s: raw has no contrast: between the percentiles there is one value only", raw.path)
     return levels
+
+
+def rules_levels(raw: Volume, rules: Classical, channels: Sequence[int] = ()) -> Levels:
+    """What becomes 0 and 1 in raw for these rules; reads all of it if each section has its own."""
+    if rules.levels is not None:
+        return Levels(np.array([[rules.levels]], np.float32))
+    from contraband.quick.filters import blur
+    from contraband.quick.gaussian import gaussian
+
+    kernel = gaussian(rules.smooth)
+    around = len(kernel) - 1
+    found = []
+    for place in range(info(raw).spatial[0]):
+        section = shown(read(raw, Roi((place, 0, 0), (1, *info(raw).spatial[1:]))), channels, is_mean=True)
+        check_finite(section, f"{raw.path}, section {place}", (place, 0, 0))
+        padded = np.pad(section[0], around, mode="reflect" if min(section.shape[1:]) > 1 else "edge")[None]
+        found.append(otsu_levels(blur(padded.astype(np.float32), [kernel[:1], kernel, kernel]), rules.dark))
+    return Levels(np.array([found], np.float32))
 
 
 def array_levels(raw: np.ndarray, wanted: Percentiles) -> Levels:

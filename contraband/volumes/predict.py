@@ -15,13 +15,14 @@ from funlib.geometry import Roi
 from blockwise.arrays.placement import Placement
 from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, write
-from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
-from contraband.volumes.brightness import brightness_remarks, volume_levels
+from contraband.quick.classical_settings import Classical
+from contraband.volumes.brightness import brightness_remarks, rules_levels, volume_levels
+from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
@@ -34,6 +35,8 @@ AS_EVER = {
     "mask_placed": None,
     "mask_near": None,
     "skip_constant": False,
+    "classical": None,
+    "raw_channels": [],
 }
 """What is as it was before there was a choice is not told, so that what was stored then is kept."""
 
@@ -43,12 +46,14 @@ class Predict(Overlapping):
 
     raw: Volume
     target: Volume
-    checkpoint: Path
-    """Of a network, or the file of a quick head or of a network that was made elsewhere."""
+    checkpoint: Path | None
+    """Of a network, or the file of a quick head or of a network that was made elsewhere; None where rules predict."""
     is_head: bool = False
     """Whether it is a quick head."""
     network: NetworkUse | None = None
     """How a network that was made elsewhere is used; None for all others."""
+    classical: Classical | None = None
+    """Rules that predict without labels."""
     weights: str
     """sha256 of the weights."""
     output: Literal["affinities", "embeddings"]
@@ -68,6 +73,8 @@ class Predict(Overlapping):
     """Where the last channel goes if the network also predicts foreground; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
+    raw_channels: tuple[int, ...] = ()
+    """Channels of raw that are shown, in this order; none where raw has no channel axis."""
     norm_factor: float | None = None
     """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
     levels: int = 1
@@ -113,17 +120,15 @@ class Predict(Overlapping):
         return {"GPU": 1} if self.needs_gpu else {}
 
     def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
-        levels = self.percentiles
+        levels, rules = self.percentiles, self.classical
+        is_of_sections = (levels and levels.per == "section") or (rules and rules.levels is None)
         if self.mask_near and any(near > lost for near, lost in zip(self.mask_near, self.context, strict=True)):
             return None  # the mask is looked at further away than raw
-        if levels and (levels.per == "volume" or same[1:] != self.shape[1:]):
+        if (levels and levels.per == "volume") or (is_of_sections and same[1:] != self.shape[1:]):
             return None  # other sections, other levels
         return self.grid().within(same, self.tile)
 
     def check(self) -> None:
-        raw = info(self.raw)
-        if raw.channels is not None:
-            raise BadInput(self.raw.path, "raw has a channel axis", got=raw.shape, wanted="(z, y, x)")
         for volume in self.outputs():
             check_whole_shards(volume, self.block)
         if self.network is not None:
@@ -148,8 +153,13 @@ class Predict(Overlapping):
         )
         if self.foreground is not None:
             create(self.foreground, self.shape, dtype, self.block, like=info(self.raw))
+        levels = None
         if self.percentiles is not None:
-            open_array(self.target, "r+").attrs["levels"] = volume_levels(self.raw, self.percentiles).as_lists()
+            levels = volume_levels(self.raw, self.percentiles, self.raw_channels)
+        if self.classical is not None:
+            levels = rules_levels(self.raw, self.classical, self.raw_channels)
+        if levels is not None:
+            open_array(self.target, "r+").attrs["levels"] = levels.as_lists()
         if (wanted := self._wanted) is not None:
             open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
 
@@ -167,9 +177,9 @@ class Predict(Overlapping):
         if not chosen:
             return Loaded([], None, roi.begin)
         around = hull(chosen, self.context)
-        raw = read_reflected(self.raw, around, self.shape)
+        raw = shown(read_reflected(self.raw, around, self.shape), self.raw_channels, self.classical is not None)
         check_finite(raw, f"{self.raw.path}, block at {list(roi.begin)}", around.begin)
-        if self.percentiles is not None:
+        if self.percentiles is not None or self.classical is not None:
             levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
             raw = levels.apply(raw, reflect(around.begin[0], around.end[0], self.shape[0]))
         return Loaded(chosen, raw, around.begin)
@@ -187,7 +197,9 @@ class Predict(Overlapping):
 
     @property
     def _choice(self) -> PredictorChoice:
-        return PredictorChoice(self.output, self.device, self.precision, self.levels, self.network, self.engine)
+        return PredictorChoice(
+            self.output, self.device, self.precision, self.levels, self.network, self.engine, self.classical
+        )
 
     def _try_network(self) -> str:
         """What a trial of the network says; raises BadInput if it cannot be used as it is meant to be."""

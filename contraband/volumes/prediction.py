@@ -10,6 +10,7 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.models.engines.base import check_installed
 from contraband.models.foreign.settings import NEAREST, NetworkUse
+from contraband.volumes.channels import chosen_channels
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
 from contraband.volumes.predictors import PredictorChoice, load_predicting
@@ -25,14 +26,18 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_head = model.head is not None
     use = network_use(model)
     engine = _engine_of_checkpoint(model)
-    on_gpu = settings.cluster.gpus > 0 and not is_head and (use.engine if use else engine) == "torch"
-    device = "cpu" if is_head else "cuda" if on_gpu and model.device == "auto" else model.device
-    checkpoint = model.head or model.network or _newest(model.checkpoint)  # type: ignore[arg-type]
+    is_small = is_head or model.classical is not None
+    on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
+    device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
+    checkpoint = _newest(model.checkpoint) if model.checkpoint else model.head or model.network
     here = "cpu" if on_gpu else device
     predictor = load_predicting(
-        checkpoint, is_head, PredictorChoice(model.stored, here, levels=model.levels, network=use)
+        checkpoint,
+        is_head,
+        PredictorChoice(model.stored, here, levels=model.levels, network=use, classical=model.classical),
     )
     raw: Path = settings.volume.raw  # type: ignore[assignment]
+    channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
     foreground = Output(settings.output).foreground if predictor.has_foreground else None
     mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
     return Predict(
@@ -41,10 +46,11 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         checkpoint=checkpoint,
         is_head=is_head,
         network=use,
+        classical=model.classical,
         weights=predictor.fingerprint,
         output=model.stored,
         device=device,
-        precision="float32" if is_head or engine != "torch" else use.precision if use else model.precision,
+        precision="float32" if is_small or engine != "torch" else use.precision if use else model.precision,
         engine=engine,
         shape=shape,
         block=block,
@@ -56,6 +62,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
         levels=model.levels,
+        raw_channels=channels,
         foreground=foreground,
         mask=mask,
         mask_placed=covering(mask, Volume(path=raw)) if mask else None,

@@ -1,4 +1,4 @@
-"""What predicts for a volume: a trained network, or a quick head; the stage does not know which."""
+"""What predicts for a volume: a network, a quick head, or rules without labels; the stage does not know which."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Percentiles
+from contraband.quick.classical_settings import Classical
 
 
 class Predicting(Protocol):
@@ -22,6 +23,8 @@ class Predicting(Protocol):
     kind: Any
     """affinities or embeddings."""
     channels: Any
+    in_channels: Any
+    """How many channels of raw it is shown."""
     context: Voxels
     """Voxels of raw needed around a tile on each side."""
     fingerprint: str
@@ -66,10 +69,17 @@ class PredictorChoice:
     """How the network of a file is used; None for a checkpoint and a head."""
     engine: str = "torch"
     """What computes a checkpoint: torch or openvino."""
+    classical: Classical | None = None
+    """Rules, instead of a file."""
 
 
-def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predicting:
-    """The network or the quick head of a file, ready to predict; raises BadInput if it holds none."""
+def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -> Predicting:
+    """The network or the quick head of a file, or the rules, ready to predict; raises BadInput if it holds none."""
+    if choice.classical is not None:
+        from contraband.quick.classical import ClassicalPredictor
+
+        return ClassicalPredictor(choice.classical)
+    assert path is not None
     if is_head:
         from contraband.quick.predictor import load_quick_predictor
 
@@ -84,7 +94,7 @@ def load_predicting(path: Path, is_head: bool, choice: PredictorChoice) -> Predi
 
 
 @lru_cache(maxsize=2)
-def cached_predictor(path: Path, is_head: bool, weights: str, choice: PredictorChoice) -> Predicting:
+def cached_predictor(path: Path | None, is_head: bool, weights: str, choice: PredictorChoice) -> Predicting:
     """The same, once a worker; refuses a file that changed since the run was planned."""
     predictor = load_predicting(path, is_head, choice)
     if predictor.fingerprint != weights:

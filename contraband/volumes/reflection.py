@@ -10,14 +10,14 @@ from blockwise.grid import Voxels
 
 
 def read_reflected(volume: Volume, roi: Roi, shape: Voxels) -> np.ndarray:
-    """The voxels of `roi`, which may reach outside: there the volume is mirrored at its border voxels."""
+    """([C,] z, y, x) of `roi`, which may reach outside: there the volume is mirrored at its border voxels."""
     index = reflected(roi, shape)
     low = Coordinate(int(places.min()) for places in index)
     high = Coordinate(int(places.max()) + 1 for places in index)
     data = read(volume, Roi(low, high - low))
     for axis, places in enumerate(index):
         if roi.begin[axis] != low[axis] or roi.end[axis] != high[axis]:
-            data = data.take(places - low[axis], axis)
+            data = data.take(places - low[axis], axis - 3)
     return np.ascontiguousarray(data)
 
 

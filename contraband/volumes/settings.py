@@ -21,13 +21,16 @@ from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import FragmentSettings
 from blockwise.stages.segment import SegmentSettings
 from contraband.models.foreign.settings import NetworkInput, Offset, Says
+from contraband.quick.classical_settings import Classical
 
 
 class Source(Settings):
     """What there is to begin with."""
 
     raw: Place | None = None
-    """The image, (z, y, x)."""
+    """The image, (z, y, x) or (channel, z, y, x)."""
+    channels: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
+    """The channels of raw that a network is shown, in this order, from 0; null: all there are."""
     labels: Place | None = None
     """True objects, for evaluate only."""
     skeletons: Place | None = None
@@ -37,7 +40,7 @@ class Source(Settings):
 
 
 class Model(Settings):
-    """What predicts: a network of a training, a quick head, or a network that was made elsewhere."""
+    """What predicts: a network of a training or made elsewhere, a quick head, or rules that need no labels."""
 
     checkpoint: Place | None = None
     """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken."""
@@ -59,6 +62,8 @@ class Model(Settings):
     engine: Literal["torch", "openvino", "onnxruntime"] | None = None
     """The program that computes the network; null: torch for a checkpoint and `.pt2`, else OpenVINO, else onnxruntime.
     On a CPU `openvino` is faster for a checkpoint too; affinities differ by rounding."""
+    classical: Classical | None = None
+    """Instead: rules that need no labels, as `contraband start` finds them in an image. They need no torch either."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
     tile: tuple[Positive, Positive, Positive] | None = None
@@ -78,10 +83,10 @@ class Model(Settings):
 
     @model_validator(mode="after")
     def one_of_three(self) -> Self:
-        given = [key for key in ("checkpoint", "head", "network") if getattr(self, key) is not None]
+        given = [key for key in ("checkpoint", "head", "network", "classical") if getattr(self, key) is not None]
         if len(given) != 1:
             said = f"{' and '.join(given)} are" if given else "none is"
-            raise ValueError(f"needs a checkpoint, a head or a network, and {said} given")
+            raise ValueError(f"needs a checkpoint, a head, a network or classical rules, and {said} given")
         if given != ["network"]:
             keys = ("context", "stride", "input", "offsets")
             told = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
@@ -90,6 +95,8 @@ class Model(Settings):
             told += [] if self.engine in computed_by else [f"engine: {self.engine}"]
             if told:
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
+        if self.classical is not None and self.output == "embeddings":
+            raise ValueError("rules without labels (classical) have no embeddings; name a checkpoint")
         return self
 
     @property

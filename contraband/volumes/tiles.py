@@ -91,7 +91,7 @@ class Loaded:
     def take(self, region: Roi) -> np.ndarray:
         """Raw of a region around one of the tiles."""
         assert self.raw is not None
-        return self.raw[(region - self.origin).to_slices()]
+        return self.raw[(..., *(region - self.origin).to_slices())]
 
 
 def hull(chosen: Sequence[Roi], context: Voxels) -> Roi:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from contraband.experiments.baselines import otsu_threshold
 from contraband.experiments.study.data import BACKGROUND, BOUNDARY, INSIDE, Images, classes_of
 from contraband.experiments.study.data_settings import StudyData
+from contraband.quick.otsu import otsu_threshold
 
 Probabilities = NDArray[np.float32]
 """(3, S, y, x): of background, inside and boundary."""

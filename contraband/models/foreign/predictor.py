@@ -25,6 +25,7 @@ class ForeignPredictor:
     """A network and how it is used. All shapes are (z, y, x) in voxels."""
 
     norm_factor = None
+    in_channels = 1
 
     def __init__(self, engine: Engine, use: NetworkUse, digest: str) -> None:
         """digest: what the file is known by."""

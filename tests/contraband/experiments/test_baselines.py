@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contraband.experiments.baselines import baseline_otsu, otsu_threshold
+from contraband.experiments.baselines import baseline_otsu
+from contraband.quick.otsu import otsu_threshold
 from tests.support.paths import real_data
 from tests.support.scores import variation_of_information
 
