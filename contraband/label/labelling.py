@@ -94,8 +94,11 @@ def write_run(settings_file: Path, data: Mapping[str, Any], session: LabelSessio
     fragments = {"per_section": rules.per_section} | (
         {} if rules.background is None else {"background": rules.background}
     )
-    content["fragments"] = {**(content.get("fragments") or {}), **fragments}
     content["model"] = _saved(session, record.path)
+    given = content.get("fragments") or {}
+    if "head" in content["model"] and not (given.get("foreground") or {}).get("volume"):
+        given = {key: value for key, value in given.items() if key != "foreground"}  # a quick head predicts none
+    content["fragments"] = {**given, **fragments}
     VolumeSettings.parse(content, target)
     write_text(target, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     return target
