@@ -12,7 +12,7 @@ from blockwise.grid import Voxels
 NEAREST: tuple[Voxels, ...] = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))
 
 
-def check_affinities(volume: Volume, per_section: bool) -> Info:
+def check_affinities(volume: Volume, per_section: bool | None) -> Info:
     """The description of an affinity volume; raises BadInput if it cannot be segmented exactly."""
     found = info(volume)
     if found.channels is None:
@@ -46,7 +46,7 @@ def check_affinities(volume: Volume, per_section: bool) -> Info:
     return found
 
 
-def nearest_channels(volume: Volume, offsets: tuple[Voxels, ...], per_section: bool) -> list[int]:
+def nearest_channels(volume: Volume, offsets: tuple[Voxels, ...], per_section: bool | None) -> list[int]:
     """Channels that join a voxel with the one before it along z, y, x (y, x only, if `per_section`)."""
     needed = NEAREST[1:] if per_section else NEAREST
     missing = [list(offset) for offset in needed if offset not in offsets]

@@ -69,6 +69,7 @@ def rules_levels(raw: Volume, rules: Classical, channels: Sequence[int] = ()) ->
 
 
 def array_levels(raw: np.ndarray, wanted: Percentiles) -> Levels:
-    """What becomes 0 and 1 in an array (z, y, x)."""
-    depth = slab_depth(64, raw[0].nbytes)  # as chunks of a stored volume are deep
-    return measure(lambda low, high: raw[None, low:high], len(raw), wanted, depth)
+    """What becomes 0 and 1 in an array ([C,] z, y, x)."""
+    whole = raw if raw.ndim == 4 else raw[None]
+    depth = slab_depth(64, whole[:, 0].nbytes)  # as chunks of a stored volume are deep
+    return measure(lambda low, high: whole[:, low:high], whole.shape[1], wanted, depth)

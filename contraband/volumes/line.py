@@ -12,7 +12,7 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from blockwise.settings import likely
 from blockwise.stage import Stage
-from blockwise.stages.affinity import check_affinities
+from blockwise.stages.affinity import NEAREST, check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.correct import Correct
 from blockwise.stages.edges import Edges
@@ -108,7 +108,7 @@ def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[
 def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage]) -> list[Stage]:
     affinities = affinity_volume(settings)
     fragments = Output(settings.output).fragments
-    per_section = settings.fragments.per_section
+    per_section = _per_section(settings, affinities, first)
     offsets = _offsets(affinities, per_section, first)
     chosen = offsets if settings.edges.offsets == "all" else ()
     depth, height, width = (max([1, *(-offset[axis] for offset in chosen)]) for axis in range(3))
@@ -125,7 +125,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             shape=shape,
             block=block,
             given=not first,
-            settings=settings.fragments,
+            settings=settings.fragments.model_copy(update={"per_section": per_section}),
             foreground=foreground,
             foreground_placed=foreground_placed,
         ),
@@ -211,6 +211,14 @@ def _check_mask(mask: Volume) -> None:
             got=f"{found.shape} {found.dtype}",
             wanted="(z, y, x) bool or integers",
         )
+
+
+def _per_section(settings: VolumeSettings, affinities: Volume, first: list[Stage]) -> bool:
+    """Whether sections are segmented on their own: as the settings say, else if no affinities along z are there."""
+    if settings.fragments.per_section is not None:
+        return settings.fragments.per_section
+    offsets = first[0].offsets if first else info(affinities).offsets  # type: ignore[attr-defined]
+    return bool(offsets) and NEAREST[0] not in offsets
 
 
 def _offsets(affinities: Volume, per_section: bool, first: list[Stage]) -> tuple[Voxels, ...]:

@@ -130,15 +130,18 @@ def predict_tiles(
 
 
 def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
-    """What a run with the usual blocks would store for a volume in memory, (z, y, x).
+    """What a run with the usual blocks would store for a volume in memory, ([C,] z, y, x).
 
     told: gets how many tiles are done, and how many there are. Raises BadInput for an array that is no such volume.
     """
-    if raw.ndim != 3 or not raw.size or raw.dtype.kind not in "buif":
+    count = predictor.in_channels
+    wanted = "(z, y, x)" if count == 1 else f"({count}, z, y, x)"
+    fits = raw.ndim == 3 if count == 1 else raw.ndim == 4 and len(raw) == count
+    if not fits or not raw.size or raw.dtype.kind not in "buif":
         raise BadInput(
-            "raw", "is no image", got=f"{raw.shape} {raw.dtype}", wanted="(z, y, x) numbers, as in image[None]"
+            "raw", "is no image", got=f"{raw.shape} {raw.dtype}", wanted=f"{wanted} numbers, as in image[None]"
         )
-    shape = as_voxels(raw.shape)
+    shape = as_voxels(raw.shape[-3:])
     tile = predictor.fit_output(as_shard(Blocks().shape, shape))
     whole = Roi((0, 0, 0), shape)
     total = int(np.prod(covering(whole, tile).shape // Coordinate(tile)))
@@ -148,7 +151,7 @@ def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, i
     def take(region: Roi) -> np.ndarray:
         told(next(done), total)
         z, y, x = reflected(region, shape)
-        piece = raw[np.ix_(z, y, x)]
+        piece = raw[(..., *np.ix_(z, y, x))]
         return piece if levels is None else levels.apply(piece, z)
 
     result = predict_tiles(predictor, whole, tiles(whole, tile), take)

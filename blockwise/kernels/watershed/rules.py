@@ -13,8 +13,9 @@ from blockwise.settings import Settings
 class WatershedRules(Settings):
     """What makes two voxels one fragment; affinities are fractions of the full value of their type."""
 
-    per_section: bool = False
-    """Sections are segmented on their own, without neighbours along z: for 2D and strongly anisotropic data."""
+    per_section: bool | None = None
+    """Sections are segmented on their own, without neighbours along z: for 2D and strongly anisotropic data. null: if
+    there are no affinities along z, as those of a 2D network."""
 
     smooth: Annotated[float, Field(ge=0, le=4)] = 0.5
     """Standard deviation of the Gaussian that smooths the heights, in voxels; 0: none."""

@@ -22,6 +22,18 @@ LIVE = "segments"
 COLOURS = """void main() {
   emitRGB(vec3(toNormalized(getDataValue(0)), toNormalized(getDataValue(1)), toNormalized(getDataValue(2))));
 }"""
+COLOURS_OF_RAW = """#uicontrol invlerp first(channel=0)
+#uicontrol invlerp second(channel=1)
+void main() {
+  emitRGB(vec3(first(), second(), first()));
+}"""
+"""Two channels as magenta and green."""
+THREE_COLOURS_OF_RAW = """#uicontrol invlerp first(channel=0)
+#uicontrol invlerp second(channel=1)
+#uicontrol invlerp third(channel=2)
+void main() {
+  emitRGB(vec3(first(), second(), third()));
+}"""
 STRETCHED = """#uicontrol invlerp normalized
 void main() {
   emitGrayscale(normalized());
@@ -70,6 +82,10 @@ def image_layer(name: str, volume: Volume, source: Any) -> Any:
     if name == "affinities":
         return neuroglancer.ImageLayer(source=source)
     low, high = contrast(volume)
+    if found.channels is not None and found.channels > 1:
+        shader = COLOURS_OF_RAW if found.channels == 2 else THREE_COLOURS_OF_RAW
+        controls = {name: {"range": [low, high]} for name in ("first", "second", "third")[: found.channels]}
+        return neuroglancer.ImageLayer(source=source, shader=shader, shader_controls=controls)
     controls = {"normalized": {"range": [low, high]}}
     return neuroglancer.ImageLayer(source=source, shader=STRETCHED, shader_controls=controls)
 

@@ -39,7 +39,10 @@ def panels(settings: VolumeSettings) -> dict[str, np.ndarray]:
 
 
 def _plane(pieces: Pieces) -> np.ndarray:
-    """(y, x), or (y, x, 3) of the first three channels: the plane in the middle of the volume."""
+    """(y, x), or (y, x, 3) of the first three channels: the plane in the middle of the volume.
+
+    Of two channels the first is magenta and the second green.
+    """
     channels = len(pieces.shape) - 3
     depth, height, width = pieces.shape[-3:]
     step = max(1, -(-max(height, width) // LARGEST_PX))
@@ -49,7 +52,9 @@ def _plane(pieces: Pieces) -> np.ndarray:
     plane = pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :]
     if not channels:
         return plane
-    return np.moveaxis(plane[:3], 0, -1) if len(plane) >= 3 else plane[0]
+    if len(plane) == 1:
+        return plane[0]
+    return np.moveaxis(plane[:3] if len(plane) > 2 else plane[[0, 1, 0]], 0, -1)
 
 
 def _stretched(volume: Volume) -> np.ndarray:
