@@ -91,7 +91,9 @@ class Loaded:
     def take(self, region: Roi) -> np.ndarray:
         """Raw of a region around one of the tiles."""
         assert self.raw is not None
-        return self.raw[(..., *(region - self.origin).to_slices())]
+        places = (region - self.origin).to_slices()
+        taken: np.ndarray = self.raw[..., places[0], places[1], places[2]]
+        return taken
 
 
 def hull(chosen: Sequence[Roi], context: Voxels) -> Roi:

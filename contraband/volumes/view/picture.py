@@ -49,11 +49,12 @@ def _plane(pieces: Pieces) -> np.ndarray:
     factor = (*(1 for _ in range(channels)), 1, step, step)
     low = (*(0 for _ in range(channels)), depth // 2, 0, 0)
     high = (*pieces.shape[:channels], depth // 2 + 1, -(-height // step), -(-width // step))
-    plane = pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :]
+    plane: np.ndarray = pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :]
     if not channels:
         return plane
     if len(plane) == 1:
-        return plane[0]
+        plane = plane[0]
+        return plane
     return np.moveaxis(plane[:3] if len(plane) > 2 else plane[[0, 1, 0]], 0, -1)
 
 
