@@ -36,7 +36,7 @@ CHANGED: dict[str, Any] = {
     },
     "edges": {"offsets": "nearest"},
     "agglomerate": {"statistic": "quantile_75", "stop": 0.25, "memory": "8GB"},
-    "segment": {"thresholds": [0.6, 0.4]},
+    "segment": {"thresholds": [0.6, 0.4], "numbers": "compact"},
     "evaluate": {
         "ignore": [0, 7],
         "min_voxels": 9,
@@ -45,6 +45,7 @@ CHANGED: dict[str, Any] = {
         "thresholds": [0.7, 0.5],
         "false_merges": 3,
         "least_voxels": 8,
+        "merge_tolerance": 2,
     },
 }
 WATERZ = {"blocks": {"shape": list(SHAPE)}, "agglomerate": {"statistic": "waterz:hist_quant_50", "stop": 0}}
