@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import platform
-from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +11,6 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput
 
 INSTALLED_BY = {"openvino": 'pip install "contraband[openvino]"', "onnxruntime": "pip install onnxruntime"}
-
-_KINDS = ("amx_int8", "avx512_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2", "asimddp", "bf16", "asimd")
-"""Instructions that engines choose their kernels by, as Linux calls them; with others, sums may round otherwise."""
 
 
 class Engine(Protocol):
@@ -35,15 +29,3 @@ def check_installed(engine: str, where: object) -> None:
     """Raise BadInput, saying how to install it, unless an engine is here."""
     if not is_installed(engine):
         raise BadInput(where, f"needs {engine}, which is not installed", todo=INSTALLED_BY[engine])
-
-
-@cache
-def processor_family() -> str:
-    """What the processor is and which instructions it has that change how sums are rounded: `x86_64 avx2`."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    lines = (line.partition(":") for line in text.splitlines())
-    flags = next((set(value.split()) for key, _, value in lines if key.strip() in ("flags", "Features")), set())
-    return " ".join([platform.machine(), *(kind for kind in _KINDS if kind in flags)])
