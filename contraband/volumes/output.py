@@ -197,7 +197,7 @@ def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
     prefix = "sqlite:///"
     if settings.store_url.startswith(prefix):
         check_folder(Path(settings.store_url.removeprefix(prefix)), "store")
-    given = [settings.affinities, *(value for _, value in settings.volume if value is not None)]
+    given = [settings.affinities, *settings.volume.paths]
     for stage in line:
         for volume in stage.outputs():
             _check_links(volume.path, settings.output)

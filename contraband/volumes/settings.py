@@ -38,6 +38,11 @@ class Source(Settings):
     mask: Place | None = None
     """Voxels where this is 0 are background."""
 
+    @property
+    def paths(self) -> list[Path]:
+        """All that is named, to be read and never written."""
+        return [value for _, value in self if isinstance(value, Path)]
+
 
 class Model(Settings):
     """What predicts: a network of a training or made elsewhere, a quick head, or rules that need no labels."""

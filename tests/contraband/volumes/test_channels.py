@@ -19,7 +19,7 @@ from contraband.interface import predict
 from contraband.volumes.channels import shown
 from tests.support.discs import discs
 from tests.support.tiny import tiny_experiment
-from tests.support.volumes import digest, store_volume, whole
+from tests.support.volumes import digest, whole
 
 
 def coloured(folder: Path, dims: int, channels: int) -> Path:
@@ -82,7 +82,7 @@ def test_channels_are_chosen_in_order(in_tmp: Path, capsys: pytest.CaptureFixtur
     np.testing.assert_array_equal(shown(raw, (2, 0)), raw[[2, 0]])
     np.testing.assert_array_equal(shown(raw, (1,)), raw[1])
     np.testing.assert_array_equal(shown(raw, (0, 2), is_mean=True), raw[[0, 2]].mean(0))
-    store_volume(in_tmp / "data.zarr" / "raw", raw, offsets=[])
+    zarr.open_group("data.zarr", mode="w").create_array("raw", data=raw)
     rules = {"kind": "nuclei", "dark": False, "radius": 1.0, "dims": 3}
     content = {"volume": {"raw": "data.zarr/raw", "channels": [3]}, "model": {"classical": rules}, "output": "o.zarr"}
     Path("vol.yaml").write_text(yaml.safe_dump(content))
