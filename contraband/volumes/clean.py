@@ -96,8 +96,8 @@ def _sorted_out(
 ) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """What lies in the output: made by the run, or not. written: what the store says that its stages wrote."""
     foreground = settings.fragments.foreground
-    given: list[Path | None] = [*settings.volume.paths]
-    given += [settings.affinities, foreground and foreground.volume]
+    given: list[Path | None] = [*settings.volume.paths, settings.affinities]
+    given += [foreground.volume] if foreground else []
     given += [settings.model.checkpoint, settings.model.head, settings.model.network] if settings.model else []
     inputs = [path.resolve() for path in given if path is not None]
     made: list[Path] = []
