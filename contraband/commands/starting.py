@@ -14,7 +14,7 @@ from contraband.commands.screen import AsJson, emit, place
 
 if TYPE_CHECKING:
     from contraband.volumes.start.proposal import Places, Proposal
-    from contraband.volumes.start.source import Image
+    from contraband.volumes.start.source import OpenedImage
 
 KINDS = ("membranes", "nuclei", "cells")
 OF_KIND = {
@@ -78,7 +78,7 @@ def _name_of(image: Path) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
 
 
-def _understood(image: Path, found: Image, proposal: Proposal) -> list[str]:
+def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str]:
     """What was understood, a line each, with who says it."""
     rules = proposal.found.rules
     flat = "each section by itself (2D)" if rules.dims == 2 else "in 3D"
@@ -99,7 +99,7 @@ def _understood(image: Path, found: Image, proposal: Proposal) -> list[str]:
     return [*lines, *(f"  note        {one}" for one in found.remarks)]
 
 
-def _settings_lines(found: Image, places: Places, proposal: Proposal) -> str:
+def _settings_lines(found: OpenedImage, places: Places, proposal: Proposal) -> str:
     """The settings file; raises BadInput if they make no sense, before anything is written."""
     from contraband.commands.settings import explained
     from contraband.volumes.settings import VolumeSettings
@@ -112,7 +112,7 @@ def _settings_lines(found: Image, places: Places, proposal: Proposal) -> str:
     return "\n\n".join([head, *sections]) + "\n"
 
 
-def _make(image: Path, found: Image, places: Places, lines: str) -> None:
+def _make(image: Path, found: OpenedImage, places: Places, lines: str) -> None:
     """Import, write the settings, run, draw."""
     from blockwise.files.whole import write_text
 
@@ -127,7 +127,7 @@ def _make(image: Path, found: Image, places: Places, lines: str) -> None:
     slices(places.picture, panels(settings))
 
 
-def _print_dry(found: Image, places: Places) -> None:
+def _print_dry(found: OpenedImage, places: Places) -> None:
     """What would be done."""
     begin = "use it where it is" if found.in_place else f"import it to {places.raw}"
     typer.echo(f"would {begin}, write {places.settings},")
@@ -151,7 +151,7 @@ def _print_end(places: Places) -> None:
     typer.echo("  contraband train EXPERIMENT       a network, where that is not enough: see configs/OWN-IMAGES.md")
 
 
-def _told(found: Image, places: Places, proposal: Proposal) -> dict[str, Any]:
+def _told(found: OpenedImage, places: Places, proposal: Proposal) -> dict[str, Any]:
     """For programs."""
     named = {key: str(getattr(places, key)) for key in ("settings", "raw", "output", "picture")}
     rules = proposal.found.rules.model_dump(mode="json")

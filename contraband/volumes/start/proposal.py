@@ -12,7 +12,7 @@ from contraband.quick.classical_settings import Kind
 from contraband.volumes.settings import Blocks
 from contraband.volumes.start.finding import Understood, find
 from contraband.volumes.start.planes import planes, thickness
-from contraband.volumes.start.source import Image
+from contraband.volumes.start.source import OpenedImage
 
 FLAT_BLOCK = (16, 256, 256)
 ONE_SECTION = (1, 512, 512)
@@ -58,7 +58,7 @@ class Proposal:
     seen: tuple[float, float]
     """The least and the largest value in the sections that were looked at."""
 
-    def data(self, image: Image, places: Places) -> dict[str, Any]:
+    def data(self, image: OpenedImage, places: Places) -> dict[str, Any]:
         """The settings as a file has them: every key that a first look at a result makes one want to change."""
         rules = self.found.rules
         is_flat = self.dims == 2
@@ -79,7 +79,7 @@ class Proposal:
         }
 
 
-def propose(image: Image, kind: Kind | None, channels: tuple[int, ...] | None) -> Proposal:
+def propose(image: OpenedImage, kind: Kind | None, channels: tuple[int, ...] | None) -> Proposal:
     """What to do with an image, by looking at some of its sections; the same image gives the same proposal."""
     count = image.channels or 1
     if channels and max(channels) >= count:

@@ -29,7 +29,7 @@ ASSUMED = "assumed"
 
 
 @dataclass(frozen=True)
-class Image:
+class OpenedImage:
     """An image as it will be segmented, readable before anything is written."""
 
     shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class Image:
 
 
 @contextmanager
-def opened(path: Path, options: dict[str, Any]) -> Iterator[Image]:
+def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
     """The image of a file or folder; raises BadInput naming what is wrong with it."""
     if address := address_in(path):
         raise BadInput(address, "is an address, and volumes must be on a local disk", todo="download it first")
@@ -78,7 +78,7 @@ def opened(path: Path, options: dict[str, Any]) -> Iterator[Image]:
         with open_foreign(path, Wanted(chosen.name, chosen.series, chosen.level, Path(scratch))) as source:
             plan, options = _with_channels(path, source, options)
             said = plan.attributes["source"]["said"]
-            yield Image(
+            yield OpenedImage(
                 plan.shape,
                 np.dtype(plan.conversion.dtype),
                 tuple(plan.attributes["voxel_size"]),
@@ -131,7 +131,7 @@ def _usable(path: Path) -> Path | None:
     return place if found.dtype.kind in "buif" and not found.offsets else None
 
 
-def _stored(place: Path) -> Image:
+def _stored(place: Path) -> OpenedImage:
     volume = Volume(path=place)
     found = info(volume)
     said = found.attributes.get("source", {}).get("said") or {
@@ -143,4 +143,4 @@ def _stored(place: Path) -> Image:
         return read(volume, Roi(low, [end - begin for begin, end in zip(low, high, strict=True)]))
 
     is_known = ASSUMED not in said.get("voxel size", "") and set(found.voxel_size) != {1.0}
-    return Image(found.shape, found.dtype, found.voxel_size, is_known, dict(said), between, in_place=place)
+    return OpenedImage(found.shape, found.dtype, found.voxel_size, is_known, dict(said), between, in_place=place)
