@@ -62,10 +62,11 @@ def apply(settings: VolumeSettings, corrections: Sequence[Correction], options: 
     blocks that it changes, and no others. After a crash the same call goes on.
     """
     output = Output(settings.output)
-    write_corrections(output.corrections, corrections)
     with opened_store(settings, find_belonging(settings).identity) as store:
         written = [info.name.partition("/")[2] for info in store.stages() if info.name.startswith("segment/")]
+        # Before they are written, so that nobody takes the last dendrogram for theirs.
         store.clear(Correct.name)
+    write_corrections(output.corrections, corrections)
     everything = with_thresholds(settings, sorted({*settings.segment.thresholds, *map(float, written)}))
     line = stages(everything)
     place = next((at for at, stage in enumerate(line) if isinstance(stage, Correct)), None)

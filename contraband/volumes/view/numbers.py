@@ -79,15 +79,20 @@ class LiveNumbers:
             finer = {**self._finer, int(segment): float(threshold)}
             self._finer = {one: at for one, at in finer.items() if at > self._threshold}
 
+    def follow(self, ways: Ancestry) -> None:
+        """Cut from another dendrogram of the same fragments from now on."""
+        with self._lock:
+            self._ways = ways
+
     def numbers(self, fragments: np.ndarray) -> np.ndarray:
         """The segment of each of these fragments now, (n,) uint64; 0 stays 0."""
         with self._lock:
-            threshold, finer = self._threshold, self._finer
-        found = self._ways.segments_of(fragments, threshold)
+            ways, threshold, finer = self._ways, self._threshold, self._finer
+        found = ways.segments_of(fragments, threshold)
         coarse = found.copy()
         for segment, higher in finer.items():
             mine = coarse == np.uint64(segment)
-            found[mine] = self._ways.segments_of(np.asarray(fragments)[mine], higher)
+            found[mine] = ways.segments_of(np.asarray(fragments)[mine], higher)
         return found
 
     def renumbered(self, segments: Iterable[int]) -> list[int]:

@@ -8,6 +8,9 @@ from typing import Any
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput, BlockwiseError
+from blockwise.stages.agglomerate.stage import read_ancestry_of
+from blockwise.stages.correct import Correct
+from contraband.volumes.correct.pairs import Correction, read_corrections
 from contraband.volumes.output import Output
 from contraband.volumes.result import Result
 from contraband.volumes.settings import VolumeSettings
@@ -42,6 +45,7 @@ class RunViewer:
         self._seen: Sampled | None = None
         self._served: dict[str, Any] = {}
         self._done: dict[str, int] = {}
+        self._corrected: list[Correction] = []
         self._lock = threading.RLock()
         self._chosen_layer: str | None = None
         found = layers_of(settings)
@@ -57,7 +61,9 @@ class RunViewer:
         """Add layers of what has been made since, and show what has been filled in; cheap if nothing has."""
         with self._lock:
             found = layers_of(self.settings)
-            self.live = self.live or open_live(self.settings)
+            if self.live is None:
+                self._corrected = self._corrections()
+                self.live = open_live(self.settings)
             fresh = {name: volume for name, volume in found.items() if name not in self._served}
             if self.live is not None and LIVE not in self._served:
                 fresh[LIVE] = Output(self.settings.output).fragments
@@ -67,6 +73,7 @@ class RunViewer:
                 self._switch(fresh)
             for name in self._changed():
                 self._read_again(name)
+            self._follow_corrections()
 
     def set_threshold(self, threshold: float) -> None:
         """Show all objects at another threshold; those in 3D become what they are called there."""
@@ -102,7 +109,7 @@ class RunViewer:
             state.position = [at + begin + 0.5 for at, begin in zip(voxel, first_voxel(self._space), strict=True)]
 
     def facts(self) -> dict[str, Any]:
-        """What the page shows: threshold, layers, objects with their places, first false merges."""
+        """What the page shows: threshold, layers, objects with their places, first false merges, corrections."""
         with self._lock:
             live = self.live
             state = self.viewer.state
@@ -114,6 +121,7 @@ class RunViewer:
                 "objects": self.objects(self._chosen(state)),
                 "share": self._seen.share if self._seen else 0,
                 "false_merges": self._false_merges(),
+                "corrections": [{"kind": one.kind, "pair": one.pair} for one in self._corrected],
             }
 
     def objects(self, chosen: Iterable[int] = ()) -> list[dict[str, Any]]:
@@ -206,6 +214,24 @@ class RunViewer:
         except BlockwiseError:
             return []
         return rows
+
+    def _corrections(self) -> list[Correction]:
+        try:
+            return read_corrections(Output(self.settings.output).corrections, self._space.spatial)
+        except BlockwiseError:
+            return []
+
+    def _follow_corrections(self) -> None:
+        """Show what corrections make of the segments, once the dendrogram that they lead to is whole."""
+        kept = self._corrections()
+        is_whole = not kept or self._done.get(Correct.name, 0) > 0
+        if self.live is None or kept == self._corrected or not is_whole:
+            return
+        ways = read_ancestry_of(Output(self.settings.output).tree)
+        self._corrected = kept
+        self._renumber(lambda live: live.follow(ways))
+        for name in self._served:
+            self._read_again(name)
 
 
 def open_server(bind: str, port: int) -> Any:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from funlib.geometry import Roi
 
+import contraband
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, write
 from blockwise.errors import BadInput
@@ -20,6 +21,7 @@ from contraband.volumes.settings import VolumeSettings
 from contraband.volumes.view.layers import find_layers
 from contraband.volumes.view.pieces import StoredPieces
 from contraband.volumes.view.viewer import RunViewer, close_viewer
+from tests.support.viewed import SHAPE, viewed_run
 
 
 def make(path, shape=(6, 7, 8), dtype="uint64", voxel_size=(40, 4, 4), offset=(80, 8, 0)):
@@ -148,3 +150,27 @@ def test_a_place_outside_is_refused(run):
     shown.go([1, 2, 3])
     assert [float(at) for at in shown.viewer.state.position] == [1 + 2 + 0.5, 2 + 2 + 0.5, 3.5]
     close_viewer()
+
+
+def test_corrections_are_listed_with_their_places_and_shown_at_once(tmp_path):
+    """Two objects that are joined while the page is open are one on it, under the numbers that are then written."""
+    settings = viewed_run(tmp_path)
+    try:
+        viewer = RunViewer(settings, "127.0.0.1", 0)
+        assert viewer.facts()["corrections"] == []
+        viewer.set_threshold(settings.segment.thresholds[0])
+        (one, other) = (tuple(row["place"]) for row in viewer.objects()[:2])
+        contraband.correct(settings, join=[",".join(map(str, (*one, *other)))])
+        viewer.refresh()
+        assert [(row["kind"], row["pair"]) for row in viewer.facts()["corrections"]] == [("join", (one, other))]
+        assert viewer.live is not None
+        whole = viewer.live.piece(np.zeros(3, int), np.array(SHAPE), (1, 1, 1))
+        assert whole[one] == whole[other] != 0
+        assert np.array_equal(whole, contraband.open_result(settings).segments(settings.segment.thresholds[0])[:])
+        contraband.correct(settings, undo=1)
+        viewer.refresh()
+        apart = viewer.live.piece(np.zeros(3, int), np.array(SHAPE), (1, 1, 1))
+        assert apart[one] != apart[other]
+        assert viewer.facts()["corrections"] == []
+    finally:
+        close_viewer()
