@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.packages import one_installs
 from tests.support.servers import free_port
 
 PACKAGES = ("gridengine-master", "gridengine-exec", "gridengine-client")
@@ -142,8 +143,9 @@ def running_gridengine(folder: Path) -> Iterator[GridEngine]:
     """A Grid Engine that ends with the context; skips the test, with the reason, where none can be had."""
     if os.geteuid() != 0:
         pytest.skip("needs a Grid Engine, which only root can start")
-    if shutil.which("sge_qmaster") is None:
-        _install()
+    with one_installs():
+        if shutil.which("sge_qmaster") is None:
+            _install()
     found = GridEngine(folder)
     try:
         found.start()

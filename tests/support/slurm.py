@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.packages import one_installs
 from tests.support.paths import ROOT
 
 FOLDER = "CONTRABAND_SLURM"
@@ -117,7 +118,7 @@ def running_slurm(folder: Path) -> Iterator[Slurm]:
             pytest.skip(f"needs a SLURM of its own, and another one listens on port {_PORT}")
     command = ["bash", str(scripts / "start"), str(folder)]
     # Its daemons go on, and would hold a pipe open: what it says goes into a file.
-    with (folder / "said").open("w+") as said:
+    with (folder / "said").open("w+") as said, one_installs():
         try:
             done = subprocess.run(command, stdout=said, stderr=said, stdin=subprocess.DEVNULL, timeout=_START_S)
         except subprocess.TimeoutExpired:

@@ -14,9 +14,9 @@ from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.executor.workerlog import lost_workers
 from blockwise.store import open_store
-from tests.blockwise.cluster.batch.test_slurm import Once, checksum, stage, undisturbed
 from tests.support.gridengine import GridEngine, running_gridengine
 from tests.support.paths import ROOT
+from tests.support.submitted import Once, checksum, stage, undisturbed
 
 
 @pytest.fixture(scope="module")

@@ -4,94 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hashlib
 import signal
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from distributed import Client
 from distributed.core import rpc
 from distributed.security import Security
-from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, info, read
 from blockwise.cluster.open import dashboard_address, open_cluster
-from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput, WorkFailed
-from blockwise.executor import InProcess, OnDask
+from blockwise.executor import OnDask
 from blockwise.store import open_store
 from tests.faults.planned import attempts, plan
 from tests.support.paths import ROOT
 from tests.support.slurm import Slurm
-from tests.support.toys import SlowSmear, source_volume
-
-Watch = Callable[[int, int], None]
-"""Is told how many blocks are done, and how many there are."""
-
-
-def settings(folder: Path, **changes: object) -> Cluster:
-    """Two workers, for which the one node has room."""
-    given = {"kind": "slurm", "workers": 2, "memory": "400MB", "dashboard": False}
-    given |= {"job_logs": str(folder / "jobs"), "shared_folder": str(folder / "shared")}
-    return Cluster.parse({**given, **changes}, "cluster")
-
-
-def stage(folder: Path, blocks: int, seconds: float) -> SlowSmear:
-    """A stage of so many small blocks."""
-    source = source_volume(folder / "in.zarr" / "raw", (4, 4, 4 * blocks))
-    return SlowSmear(source=source, target=Volume(path=folder / "out.zarr" / "smear"), seconds=seconds)
-
-
-def run(folder: Path, cluster: Cluster, blocks: int, seconds: float, watch: Watch | None = None) -> str:
-    """Run the stage on a cluster; the checksum of what it wrote."""
-    smear = stage(folder, blocks, seconds)
-    store = open_store(f"sqlite:///{folder}/store.db")
-
-    def progress(name: str, done: int, total: int, note: str = "") -> None:
-        if watch is not None:
-            watch(done, total)
-
-    with open_cluster(cluster) as client, OnDask(client, store.url, batch_limit=1) as executor:
-        run_stages([smear], store, executor, RunOptions(progress=progress))
-    store.close()
-    return checksum(smear.target)
-
-
-def checksum(volume: Volume) -> str:
-    """Of all voxels."""
-    shape = info(volume).shape
-    return hashlib.sha256(read(volume, Roi((0, 0, 0), shape)).tobytes()).hexdigest()
-
-
-def undisturbed(folder: Path, blocks: int) -> str:
-    """The checksum of the same run in this process."""
-    folder.mkdir()
-    smear = stage(folder, blocks, 0.0)
-    store = open_store(f"sqlite:///{folder}/store.db")
-    with InProcess(store) as executor:
-        run_stages([smear], store, executor)
-    store.close()
-    return checksum(smear.target)
-
-
-class Once:
-    """Does something as soon as so many blocks are done, for each of these numbers once."""
-
-    def __init__(self, act: Callable[[], None], *when: int) -> None:
-        self.act = act
-        self.when = list(when)
-
-    def __call__(self, done: int, total: int) -> None:
-        while self.when and done >= self.when[0]:
-            self.when.pop(0)
-            self.act()
+from tests.support.submitted import Once, checksum, run, settings, stage, undisturbed
+from tests.support.toys import Idle
 
 
 def test_a_run_on_slurm_leaves_no_job_behind(slurm: Slurm, tmp_path):
@@ -172,7 +106,7 @@ def test_workers_follow_the_work_that_is_left(slurm: Slurm, tmp_path):
 SCRIPT = """
 import sys
 from pathlib import Path
-from tests.blockwise.cluster.batch.test_slurm import run, settings
+from tests.support.submitted import run, settings
 folder = Path(sys.argv[1])
 def watch(done, total):
     if done >= 3:
@@ -272,3 +206,34 @@ def test_two_hundred_blocks_survive_ten_cancelled_jobs(slurm: Slurm, tmp_path):
     watch = Once(cancel, *range(15, 195, 18))
     assert run(tmp_path, settings(tmp_path), 200, 0.1, watch) == undisturbed(tmp_path / "here", 200)
     assert len(set(cancelled)) == 10
+
+
+def test_the_job_with_a_gpu_is_replaced_by_one_with_a_gpu(slurm: Slurm, tmp_path, caplog):
+    """It is cancelled in the middle; the job without a GPU stays, and blocks that need one wait for the new worker."""
+    slurm.give_gpu()
+    seen: dict[str, list[str]] = {}
+
+    def cancel() -> None:
+        seen["with"] = slurm.called("blockwise-gpu")
+        seen["without"] = slurm.called("blockwise")
+        slurm.cancel(*seen["with"])
+
+    watch = Once(cancel, 5)
+    store = open_store(f"sqlite:///{tmp_path}/store.db")
+    cluster = settings(tmp_path, gpus=1)
+    stage = Idle(blocks=20, seconds=0.3, needs_gpus=1.0)
+    options = RunOptions(progress=lambda name, done, total, note="": watch(done, total))
+    with (
+        open_cluster(cluster) as client,
+        OnDask(client, store.url, cluster.promised(), batch_limit=1) as executor,
+    ):
+        run_stages([stage], store, executor, options)
+        assert slurm.called("blockwise") == seen["without"]
+        (after,) = slurm.called("blockwise-gpu")
+        given = slurm.command("scontrol", "show", "job", after)
+    store.close()
+    assert seen["with"] != [after]
+    assert len(seen["with"]) == len(seen["without"]) == 1
+    assert "gpu:1" in given
+    assert caplog.text.count("is lost, job") == 1
+    slurm.wait_until_empty(10)
