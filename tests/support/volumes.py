@@ -95,7 +95,7 @@ def line(
             shape=shape,
             block=block,
             settings=EdgeSettings(),
-            per_section=cutting.per_section,
+            per_section=bool(cutting.per_section),
             histograms=merges.statistic.percent > 0,
         ),
         Agglomerate(affinities=affinities, fragments=fragments, target=tree, shape=shape, block=block, settings=merges),

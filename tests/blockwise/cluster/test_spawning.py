@@ -112,8 +112,12 @@ def test_where_python_has_changed_workers_start_as_ever(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["first first", "last first"])
-def test_the_hook_is_gone_when_the_last_cluster_is_closed(order: tuple[int, int]) -> None:
+def test_the_hook_is_gone_when_the_last_cluster_is_closed(
+    order: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whichever is closed first, and processes other than workers read the main module all the time."""
+    # That of a process which pytest-xdist has started is no file, and would not be read in any case.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
     main = {"init_main_from_name", "init_main_from_path"}
     before = multiprocessing.spawn.get_preparation_data
     opened = [without_main(), without_main()]

@@ -115,7 +115,8 @@ def wrong_values(own: dict[str, Any]) -> Iterator[Any]:
         if "maximum" in choice:
             yield choice["maximum"] + 1
         if "enum" in choice:
-            yield from (choice["enum"][0].upper() + "x", "")
+            words = choice["enum"]
+            yield from (words[0].upper() + "x", "") if isinstance(words[0], str) else (max(words) + 1,)
         if choice.get("type") == "array":
             yield from ([one] for one in array_faults(choice))
             if "maxItems" in choice:
