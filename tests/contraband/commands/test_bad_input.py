@@ -158,6 +158,13 @@ def test_there_are_many_generated_cases() -> None:
     assert {path for path, _ in GENERATED} == {path for path, _ in leaves(SCHEMA)}
 
 
+NEEDED: dict[str, dict[str, Any]] = {
+    "model": {"checkpoint": "x"},
+    "classical": {"kind": "nuclei", "dark": False, "radius": 5, "dims": 2},
+}
+"""Keys without which other keys of a section are not looked at."""
+
+
 @pytest.mark.parametrize("key", sorted({path for path, _ in GENERATED}), ids=".".join)
 def test_a_wrong_value_is_named_by_its_key(key: tuple[str, ...], folder: Path, refused: Callable[..., str]) -> None:
     """Each key with each wrong value, in the file: exit code 2 and the key."""
@@ -167,7 +174,7 @@ def test_a_wrong_value_is_named_by_its_key(key: tuple[str, ...], folder: Path, r
         data = json.loads(json.dumps(SETTINGS))
         target = data
         for name in path[:-1]:
-            target = target.setdefault(name, {"checkpoint": "x"} if name == "model" else {})
+            target = target.setdefault(name, dict(NEEDED.get(name, {})))
         target[path[-1]] = value
         (folder / "bad.yaml").write_text(yaml.safe_dump(data))
         line = refused("run", "bad.yaml")
