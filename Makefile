@@ -7,7 +7,7 @@ SHELL := /bin/sh
 
 TESTS ?= tests
 TESTFLAGS ?=
-TESTWORKERS ?= auto
+TESTWORKERS ?= 0
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 FAULTFLAGS ?=
@@ -59,7 +59,7 @@ picture: demo ## the demo, and its picture into the README
 		.save('contraband/demo/slices.png', optimize=True)"
 
 # A file of tests stays in one process, as its tests share what was made for them; files begin in their order.
-test: setup ## all tests, a process per core (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=0: in one)
+test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=2: side by side)
 	@$(RUN) -m pytest -q --durations=10 -n $(TESTWORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(TESTFLAGS) $(TESTS) </dev/null
 

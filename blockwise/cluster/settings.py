@@ -168,8 +168,13 @@ class Cluster(Settings):
         """The same with a kind that is not `auto`, for a volume of so many voxels."""
         if self.kind != "auto":
             return self
-        asked = self.address is not None or bool(self.model_fields_set - {"kind"})
-        return self.model_copy(update={"kind": "local" if asked or voxels >= FEW_VOXELS else "none"})
+        wants_workers = self.is_asked_for or voxels >= FEW_VOXELS
+        return self.model_copy(update={"kind": "local" if wants_workers else "none"})
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether any key but the kind is given, so that there shall be workers, however small the volume."""
+        return self.address is not None or bool(self.model_fields_set - {"kind"})
 
     @property
     def full_address(self) -> str | None:

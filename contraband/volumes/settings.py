@@ -197,7 +197,8 @@ def with_cluster(settings: VolumeSettings) -> VolumeSettings:
     """The same with a `cluster.kind` that is not `auto`: small volumes are done in this process."""
     if settings.cluster.kind != "auto":
         return settings
-    return settings.model_copy(update={"cluster": settings.cluster.decided(math.prod(volume_shape(settings)))})
+    voxels = 0 if settings.cluster.is_asked_for else math.prod(volume_shape(settings))
+    return settings.model_copy(update={"cluster": settings.cluster.decided(voxels)})
 
 
 def volume_shape(settings: VolumeSettings) -> Voxels:

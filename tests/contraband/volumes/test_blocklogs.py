@@ -77,6 +77,6 @@ def test_a_block_that_failed_tells_why(settings: Path, capsys: pytest.CaptureFix
 def test_the_log_goes_with_the_output(settings: Path):
     """`contraband clean` takes it for something that a run has made."""
     assert call(["run", str(settings)]) == 0
-    (settings.parent / "out" / "a.zarr" / "logs" / "edges").mkdir(parents=True)
+    (settings.parent / "out" / "a.zarr" / "logs" / "edges").mkdir(parents=True, exist_ok=True)
     assert call(["clean", str(settings), "--yes"]) == 0
     assert not (settings.parent / "out" / "a.zarr").exists()
