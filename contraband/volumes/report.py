@@ -138,14 +138,14 @@ def print_false_merges(console: Console, rows: Sequence[dict[str, Any]]) -> None
     table = Table(
         title="first merges of two true objects", title_justify="left", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
-    for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "place\nz, y, x", "to split"):
+    for name in ("score", "truth", "voxels", "VOI\nmerge", "voxel\nz, y, x", "to split"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             _number(row["score"], ".4f"),
-            *(" + ".join(map(str, row[key])) for key in ("truth", "voxels")),
+            *("+".join(map(str, row[key])) for key in ("truth", "voxels")),
             f"+{row['voi_merge']:.4f}",
-            *(", ".join(format(value, "g") for value in row[key]) for key in ("voxel", "place")),
+            ", ".join(map(str, row["voxel"])),
             ",".join(map(str, row["fragments"])),
         )
     if rows:

@@ -55,6 +55,7 @@ def test_false_merges_fit_into_80_columns(capsys: pytest.CaptureFixture[str]) ->
         "voi_merge": 0.1234,
         "voxel": [123, 1234, 1234],
         "place": [4920.0, 4936.0, 4936.0],
+        "fragments": [1234567890, 1234567891],
     }
     print_false_merges(Console(width=200), [row])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
