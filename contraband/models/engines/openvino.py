@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput, one_line
 from contraband.models.engines.base import check_installed
 
-HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
-"""What OpenVINO calls the precisions. In an int8 network the layers that are not quantised stay float32."""
+HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""What OpenVINO calls the precisions when it is asked for them."""
 _PREAMBLE = ("Exception from", "Check '", "While validating", "FrontEnd API failed", "[", "Summary:")
-CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
+CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
+"""What it calls them among the capabilities of a processor."""
 
 
 class OpenVinoEngine:
@@ -86,16 +87,11 @@ def convert_torch(module: Any) -> OpenVinoEngine:
 
 
 def check_precision(precision: str, where: object) -> None:
-    """Raise BadInput if the processor does not compute in it."""
-    if not has_precision(precision):
-        raise BadInput(where, f"this processor does not compute in {precision}", todo="use float32, or auto")
-
-
-def has_precision(precision: str) -> bool:
-    """Whether the processor has instructions for it, as OpenVINO says."""
+    """Raise BadInput if the processor has no instructions for it, as OpenVINO says."""
     import openvino
 
-    return CAPABILITIES[precision] in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if CAPABILITIES[precision] not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise BadInput(where, f"this processor does not compute in {precision}", todo="use float32, or auto")
 
 
 def _threads() -> int:
