@@ -38,31 +38,23 @@ def check_installed() -> None:
             raise BadInput(name, "is not installed, and precomputed segments need it", todo=todo) from None
 
 
-class WriteScale(Stage):
-    """Copy one level of a pyramid into the volume; a block writes whole chunks."""
+class IntoPrecomputed(Stage):
+    """What the stages have in common that write into a precomputed volume."""
 
     needs = ()
 
-    title: str
     origin: Volume
     """What the pyramid is made from."""
     origin_made: str
     """The fingerprint of the stage that made it."""
     source: Volume
-    """The level."""
+    """What is read: a level of the pyramid, under the numbers that segments have in the volume."""
     target: Path
     """The folder of the whole volume."""
     shape: Voxels
     block: Voxels
-    place: Voxels
-    """Where its first voxel lies, in voxels of the level."""
     resolution: tuple[float, float, float]
-    """Nanometres of a voxel of the level along z, y, x."""
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """The title."""
-        return self.title
+    """Nanometres of a voxel of `source` along z, y, x."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block)
@@ -72,6 +64,19 @@ class WriteScale(Stage):
 
     def parameters(self) -> dict[str, object]:
         return {key: value for key, value in super().parameters().items() if key != "target"}
+
+
+class WriteScale(IntoPrecomputed):
+    """Copy one level of a pyramid into the volume; a block writes whole chunks."""
+
+    title: str
+    place: Voxels
+    """Where its first voxel lies, in voxels of the level."""
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The title."""
+        return self.title
 
     def prepare(self, store: Store) -> None:
         self._opened(create=True)
@@ -102,34 +107,16 @@ class WriteScale(Stage):
         return tensorstore.open(spec, open=True, create=create).result()
 
 
-class WriteMeshes(Stage):
+class WriteMeshes(IntoPrecomputed):
     """The surface of each segment in the block, closed at the volume's border; pieces of all blocks fit together."""
 
     name = "export/meshes"
-    needs = ()
 
-    origin: Volume
-    origin_made: str
-    """The fingerprint of the stage that made it."""
-    source: Volume
-    """The segments, under the numbers that they have in the volume."""
-    target: Path
-    """The folder of the whole volume."""
-    shape: Voxels
-    block: Voxels
-    resolution: tuple[float, float, float]
-    """Nanometres of a voxel along z, y, x."""
     place: tuple[float, float, float]
-    """Nanometres of the corner of the first one."""
+    """Nanometres of the corner of the first voxel."""
 
     def grid(self) -> Grid:
         return Grid(self.name, self.shape, self.block, context_high=(1, 1, 1))
-
-    def inputs(self) -> tuple[Volume, ...]:
-        return (self.origin,)
-
-    def parameters(self) -> dict[str, object]:
-        return {key: value for key, value in super().parameters().items() if key != "target"}
 
     def process(self, block: Block, store: Store) -> None:
         ids = read(self.source, block.read_roi).astype(np.uint64, copy=False)
