@@ -28,13 +28,7 @@ POINTS = 12
 SEG = {"sparse_target": "classes", "num_iterations": 9, "save_every": 9, "folds": 3, "held_out_every": 3}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def folded(folder, dims=2, pipeline="baseline_sparse_sh", **seg):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from funlib.geometry import Roi
 
@@ -27,13 +26,7 @@ from tests.support.volumes import store_volume, whole
 SHAPES = {2: (2, 61, 70), 3: (14, 40, 46)}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def labelled_session(folder: Path, dims: int, features: str, each: int = 8) -> LabelSession:

@@ -24,13 +24,7 @@ from tests.support.tiny import changed, tiny_experiment
 JOINT = {"denoise": {"share": 0.1, "radius": 2, "weight": 0.5}}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 24), (9, 10, 11)])

@@ -26,14 +26,7 @@ from contraband.training.losses import class_loss
 from contraband.volumes.settings import Blocks, Model, Source, VolumeSettings
 from tests.support.tiny import changed, class_volume, tiny_experiment
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("axis", [1, 2])

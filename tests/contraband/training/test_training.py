@@ -27,14 +27,7 @@ from contraband.training.lessons import affinity_target
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def baseline(folder, dims=2, **seg):

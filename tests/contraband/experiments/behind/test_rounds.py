@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume
@@ -24,14 +23,7 @@ from contraband.volumes.settings import VolumeSettings
 from tests.support.labelled import labelled_image
 from tests.support.trained import SHAPES, affinities_without, labelled_plan
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads cost more than they give in networks this small."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def silent(doing: str, step: int, total: int) -> None:
