@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from contraband.models.engines.openvino import library
+
 SCALE, BRIGHT = 0.05, 90.0
 """The probability of a boundary is sigmoid(SCALE * (BRIGHT - mean of 3x3x3 voxels))."""
 
@@ -67,5 +69,5 @@ def exported_file(path: Path) -> Path:
 def openvino_file(path: Path, source: Path) -> Path:
     """An ONNX file as the two files of OpenVINO."""
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
-    openvino.save_model(openvino.Core().read_model(source), path, compress_to_fp16=False)
+    openvino.save_model(library().read_model(source), path, compress_to_fp16=False)
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,6 @@ class OpenVinoEngine:
 
     def __init__(self, make: Callable[[Sequence[int]], Any], precision: str) -> None:
         """make: gives the network of OpenVINO for batches of a shape."""
-        import openvino
-
-        self._core = openvino.Core()
         self._make = make
         self._precision = precision
         self._compiled: dict[tuple[int, ...], Any] = {}
@@ -49,18 +47,28 @@ class OpenVinoEngine:
             "ENABLE_CPU_PINNING": False,  # else all workers of a machine would share its first core
         }
         try:
-            return self._core.compile_model(self._make(shape), "CPU", options)
+            return library().compile_model(self._make(shape), "CPU", options)
         except RuntimeError as error:
             raise BadInput("network", f"OpenVINO does not take it ({_first_line(error)})", got=list(shape)) from None
+
+
+@cache
+def library() -> Any:
+    """OpenVINO itself, once in a process and to its end.
+
+    Its CPU plugin gives the thread that loads it a stack for signals, and takes that stack away from whichever thread
+    drops the last network: the next signal, as of a child that ended, would then kill the process.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def read_openvino(path: Path, precision: str) -> OpenVinoEngine:
     """The network of an OpenVINO (.xml) or ONNX (.onnx) file; raises BadInput if it is none or cannot be computed."""
     check_installed("openvino", path)
-    import openvino
-
     try:
-        model = openvino.Core().read_model(path)
+        model = library().read_model(path)
     except RuntimeError as error:
         raise BadInput(path, f"is no network that OpenVINO reads ({_first_line(error)})") from None
 
@@ -88,9 +96,7 @@ def convert_torch(module: Any) -> OpenVinoEngine:
 
 def check_precision(precision: str, where: object) -> None:
     """Raise BadInput if the processor has no instructions for it, as OpenVINO says."""
-    import openvino
-
-    if CAPABILITIES[precision] not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if CAPABILITIES[precision] not in library().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise BadInput(where, f"this processor does not compute in {precision}", todo="use float32, or auto")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
 from tests.contraband.volumes.test_foreground import OFFSETS, SHAPE, untrained
 from tests.contraband.volumes.test_foreground import settings as predicted
+from tests.support.paths import ROOT
 from tests.support.volumes import digest, whole
 
 
@@ -59,6 +62,31 @@ def test_values_differ_by_rounding(tmp_path: Path) -> None:
     one, other = (load_predictor(checkpoint, "affinities", "cpu", engine=engine) for engine in ("torch", "openvino"))
     raw = np.random.default_rng(1).integers(0, 256, one.input_shape((8, 8, 8))).astype(np.uint8)
     assert 0 < np.abs(one(raw) - other(raw)).max() < 1e-4
+
+
+DROPPED = """
+import faulthandler, gc, signal, threading
+import numpy as np
+import torch
+from contraband.models.engines.openvino import convert_torch
+
+faulthandler.enable()
+signal.signal(signal.SIGUSR1, lambda number, frame: print("told"))
+engines = [convert_torch(torch.nn.Conv2d(1, 1, 3))]
+engines[0](np.zeros((1, 1, 16, 16), np.float32))
+thread = threading.Thread(target=lambda: (engines.clear(), gc.collect()))
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGUSR1)
+print("alive")
+"""
+
+
+def test_a_process_outlives_a_network_that_another_thread_drops() -> None:
+    """OpenVINO would take the stack away on which the first thread hears signals, as of a child that ended."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    done = subprocess.run([sys.executable, "-c", DROPPED], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.split()) == (0, ["told", "alive"]), done.stderr
 
 
 def test_the_engine_is_part_of_what_a_prediction_is_remembered_by(tmp_path: Path) -> None:
