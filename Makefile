@@ -7,7 +7,7 @@ SHELL := /bin/sh
 
 TESTS ?= tests
 TESTFLAGS ?=
-TESTWORKERS ?= 0
+TESTWORKERS ?= auto
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 FAULTFLAGS ?=
@@ -58,8 +58,9 @@ picture: demo ## the demo, and its picture into the README
 	@$(RUN) -c "from PIL import Image; Image.open('out/demo/slices.png').convert('RGB').quantize(128, dither=0) \
 		.save('contraband/demo/slices.png', optimize=True)"
 
-# A file of tests stays in one process, as its tests share what was made for them; files begin in their order.
-test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=2: side by side)
+# A file of tests stays in one process, as its tests share what was made for them; files begin in their order, which
+# tests/conftest.py gives them, as it says how many processes there are.
+test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=0: in one process)
 	@$(RUN) -m pytest -q --durations=10 -n $(TESTWORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(TESTFLAGS) $(TESTS) </dev/null
 

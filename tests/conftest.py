@@ -14,8 +14,18 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
 from tests.support.paths import SHARED_DATA  # noqa: E402 - it may import what reads them
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores, as some tests wait for others most of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip `@pytest.mark.real_data("name.npz", ...)` where one of the named files is absent."""
+    """Begin with files of slow tests, that none is left at the end with idle processes beside it.
+
+    Skip `@pytest.mark.real_data("name.npz", ...)` where one of the named files is absent.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
     for item in items:
         for marker in item.iter_markers("real_data"):
             for name in marker.args:

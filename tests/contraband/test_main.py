@@ -49,6 +49,7 @@ def run(
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("kind", ["none", "local"])
+@pytest.mark.slow
 def test_closed_streams_stop_nothing(closed, kind, settings):
     """Services close them; the work is done, and nothing is written where it should not be."""
     write(settings, cluster={"kind": kind, "workers": 1}, blocks={"shape": SHAPE})
@@ -69,6 +70,7 @@ HOMES = {
 
 @pytest.mark.parametrize("kind", ["none", "local"])
 @pytest.mark.parametrize("name", HOMES)
+@pytest.mark.slow
 def test_a_home_is_not_needed(name, kind, settings):
     """As in a container whose user has a number and nothing else; and no folder called ~ is made."""
     user = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_read_search")
@@ -154,6 +156,7 @@ def in_group(process: psutil.Process, group: int) -> bool:
 @pytest.mark.parametrize(
     ("after_s", "times"), [(0.15, 1), (0.5, 1), (1.0, 1), (1.5, 1), (2.0, 1), (3.0, 1), (4.5, 1), (1.5, 2), (3.0, 3)]
 )
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_one_line_whenever_it_comes(after_s, times, settings):
     """Also while modules are loaded and while workers start, once or more; no process is left, and a run goes on."""
     write(settings, cluster={"kind": "local", "workers": 2})

@@ -60,6 +60,7 @@ WORKING = {
 
 
 @pytest.mark.parametrize("name", WORKING)
+@pytest.mark.slow
 def test_workers_start_whatever_others_have_configured(name):
     """All is on this machine, so what is meant for another cluster does not matter; the dashboard has a plain link."""
     assert start(**WORKING[name]).startswith("works 3 http://127.0.0.1:")

@@ -172,6 +172,7 @@ def die(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int, str], N
         ("put_all", 40, "before"),
     ],
 )
+@pytest.mark.slow
 def test_a_run_that_dies_while_it_grows_goes_on(
     folder: Path,
     fresh: set[tuple[str, str]],

@@ -55,6 +55,7 @@ def test_states_tell_missing_begun_and_done(tmp_path):
         assert state_of(Training(0), params.model_copy(update={"contrastive": (longer,)}), experiment) == state
 
 
+@pytest.mark.slow
 def test_all_runs_what_is_missing(tmp_path, capsys):
     """Two encoders, their heads, a baseline each and the scores; a second call runs nothing and scores nothing."""
     experiment, params = grid(tmp_path, baseline=[False, True])
@@ -87,6 +88,7 @@ def kill_a_worker(killed: list[psutil.Process], end: threading.Event) -> None:
                     return
 
 
+@pytest.mark.slow
 def test_trainings_run_on_workers_and_survive_one(tmp_path):
     """A training whose worker is killed ends and is sent again; loader processes work; losses are those of here."""
     losses = {}

@@ -27,6 +27,8 @@ from tests.support.slurm import Slurm
 from tests.support.submitted import Once, checksum, run, settings, stage, undisturbed
 from tests.support.toys import Idle
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_on_slurm_leaves_no_job_behind(slurm: Slurm, tmp_path):
     """It gives what a run in one process gives; afterwards the queue is empty."""

@@ -31,6 +31,7 @@ def silent(doing: str, step: int, total: int) -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.slow
 def test_a_round_judges_network_and_head_by_the_same_folds(tmp_path, dims):
     """Each label is left out once, of both; the network is kept, its folds are not, and nothing is trained twice."""
     plan, points = labelled_plan(tmp_path, dims)

@@ -79,6 +79,7 @@ def page() -> str:
     ],
     ids=["forest", "end to end", "contrastive start", "embeddings"],
 )
+@pytest.mark.slow
 def test_a_study_runs_from_file_to_report(in_tmp, capsys, arms):
     """Each kind of arm learns, is scored on the validation part and, once asked for, on the test part."""
     written(arms)
@@ -136,6 +137,7 @@ def test_a_volume_is_learnt_and_scored_in_3d(in_tmp, capsys, arms):
     assert "discs is seen in 3D; got [32, 32]" in capsys.readouterr().err.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_simulated_users_click_through_the_session(in_tmp):
     """Each user is an arm of a round of clicks, whose rows are scored, tested and gone on with as any other."""
     users = {user: {"method": "session", "user": user} for user in ("mends", "follows")}
@@ -174,6 +176,7 @@ def test_networks_have_steps_that_folds_and_dense_labels_chose(in_tmp):
 
 
 @pytest.mark.parametrize("arms", [QUICK, {"end to end": {"method": "network"}}], ids=["forest", "end to end"])
+@pytest.mark.slow
 def test_a_killed_study_goes_on_with_the_rows_that_are_missing(in_tmp, arms):
     """Killed while it runs its third row, it keeps two and runs only the third, and all score as undisturbed."""
     written(arms, output="out/whole")
@@ -189,6 +192,7 @@ def test_a_killed_study_goes_on_with_the_rows_that_are_missing(in_tmp, arms):
     assert scores() == scores("out/whole")
 
 
+@pytest.mark.slow
 def test_a_study_on_workers_scores_the_same(in_tmp):
     """Two rows at once on Dask workers give the rows of one process."""
     written(QUICK, output="out/here")
