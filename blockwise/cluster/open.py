@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +22,7 @@ from blockwise.cluster.joining import joined
 from blockwise.cluster.quiet import muted, without_told
 from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster, Tls
 from blockwise.cluster.spawning import check_may_start, without_main
+from blockwise.cluster.ssh import ssh_cluster
 from blockwise.errors import BadInput
 
 if TYPE_CHECKING:
@@ -98,10 +97,14 @@ def _start(settings: Cluster, stack: ExitStack) -> Client:
 
 
 def _cluster(settings: Cluster, stack: ExitStack) -> Any:
+    import dask
+
     if settings.kind in BATCH_SYSTEMS:
         return _batch_cluster(settings, stack)
     if settings.kind == "ssh":
-        return _ssh_cluster(settings, stack)
+        if (security := stack.enter_context(security_of(settings))) is not None:
+            stack.enter_context(dask.config.set(configuration_of(security)))
+        return ssh_cluster(settings, _scheduler_options(settings), stack.enter_context(_loop()))
     check_may_start()
     stack.enter_context(without_main())
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="blocks-", ignore_cleanup_errors=True))
@@ -216,24 +219,6 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _ssh_cluster(settings: Cluster, stack: ExitStack) -> Any:
-    if importlib.util.find_spec("asyncssh") is None:
-        raise BadInput("cluster.kind", "ssh needs the package asyncssh", todo="pip install asyncssh")
-    import dask
-    from distributed import SSHCluster
-
-    security = stack.enter_context(security_of(settings))
-    if security is not None:  # remote processes take over Dask's configuration, and nothing else
-        stack.enter_context(dask.config.set(configuration_of(security)))
-    options = {"nthreads": settings.threads, "memory_limit": settings.memory or "auto"}
-    return SSHCluster(
-        list(settings.hosts),
-        worker_options=options,
-        scheduler_options=_scheduler_options(settings),
-        remote_python=sys.executable,
-    )
 
 
 @contextmanager

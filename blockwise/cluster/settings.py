@@ -118,7 +118,8 @@ class Cluster(Settings):
     """Folder that all machines see, where the certificates of a run are kept while it goes on, readable by nobody else;
     null: the home folder, or dask-jobqueue's shared-temp-directory."""
     hosts: tuple[str, ...] = ()
-    """For ssh: the first runs the scheduler, the others the workers."""
+    """For ssh: the first runs the scheduler, each other a worker, one that is named again another one; how one logs in
+    is said by ~/.ssh."""
     dashboard: bool | Annotated[int, Field(ge=0, le=65535)] = True
     """Port of the dashboard on 127.0.0.1; true: 8787, or a free one if that is taken; false: none."""
     interface: str | None = None
@@ -140,14 +141,21 @@ class Cluster(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.kind == "ssh" and self.address is None:
+            self._check_hosts()
         if self.gpus > self.most_workers:
             raise ValueError(f"gpus must be at most workers, got {self.gpus} of {self.most_workers}")
-        if self.kind == "ssh" and len(self.hosts) < 2 and self.address is None:
-            raise ValueError("hosts must name two hosts or more (a scheduler, then workers) for kind ssh")
         if self.kind in BATCH_SYSTEMS and self.memory is None and self.address is None:
             raise ValueError(f'memory must be given for kind {self.kind}, for example "8GB"')
         self._check_jobs()
         return self
+
+    def _check_hosts(self) -> None:
+        if len(self.hosts) < 2:
+            raise ValueError("hosts must name two hosts or more (a scheduler, then workers) for kind ssh")
+        if "workers" in self.model_fields_set and self.workers != self.most_workers:
+            todo = "name a host several times for several workers there"
+            raise ValueError(f"workers must be {self.most_workers}, one for each host after the first; {todo}")
 
     def _check_jobs(self) -> None:
         if self.address is not None:
@@ -186,11 +194,15 @@ class Cluster(Settings):
     @property
     def most_workers(self) -> int:
         """Workers at most."""
+        if self.kind == "ssh" and self.address is None:
+            return len(self.hosts) - 1
         return self.workers.max if isinstance(self.workers, WorkerRange) else self.workers
 
     @property
     def least_workers(self) -> int:
         """Workers at least."""
+        if self.kind == "ssh" and self.address is None:
+            return self.most_workers
         return self.workers.min if isinstance(self.workers, WorkerRange) else self.workers
 
     @property

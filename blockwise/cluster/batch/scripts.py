@@ -39,7 +39,7 @@ _PRELOAD = "blockwise.executor.ondask.remaining"
 ENDINGS = "blockwise.executor.ondask.endings"
 """What workers and their nannies load first."""
 _TOO_LATE = "import socket; socket.create_connection(('{host}', {port}), 20).close()"
-_DEATH_S = 45
+DEATH_S = 45
 """A worker without a scheduler ends itself after so long."""
 
 
@@ -90,7 +90,7 @@ def options(settings: Cluster, group: str, scheduler: str = "") -> dict[str, Any
         "job_script_prologue": _prologue(settings, scheduler),
         "worker_extra_args": ["--preload", _PRELOAD, "--preload-nanny", ENDINGS, *resources],
         "job_name": "blockwise-gpu" if has_gpu else "blockwise",
-        "death_timeout": _DEATH_S,
+        "death_timeout": DEATH_S,
         "log_directory": None if settings.job_logs is None else str(settings.job_logs.absolute()),
     }
     if kind == "htcondor":

@@ -80,6 +80,8 @@ def test_no_script_for_a_cluster_without_jobs():
         ({"gpus": 3}, "gpus"),
         ({"kind": "slurm"}, "memory"),
         ({"kind": "ssh"}, "hosts"),
+        ({"kind": "ssh", "hosts": ["one", "two"], "workers": 2}, "workers must be 1"),
+        ({"kind": "ssh", "hosts": ["one", "two"], "gpus": 2}, "gpus must be at most workers"),
         ({"workers": 0}, "workers"),
         ({"kind": "magic"}, "kind"),
         ({"wokers": 1}, "wokers"),
