@@ -174,7 +174,7 @@ def _local_cluster(settings: Cluster, folder: str, loop: Any) -> Any:
                 "nthreads": settings.threads,
                 "local_directory": folder,
                 "dashboard": False,
-                "memory_limit": _memory_limit(settings),
+                "memory_limit": settings.worker_bytes,
                 "silence_logs": logging.ERROR,
                 "preload": [_PRELOAD],
                 "preload_nanny": [ENDINGS],
@@ -196,12 +196,6 @@ def _gpu_of(place: int, settings: Cluster) -> dict[str, Any]:
         return {"env": {"CUDA_VISIBLE_DEVICES": ""}}
     device = visible[place % len(visible)] if visible else str(place)
     return {"resources": {"GPU": 1}, "env": {"CUDA_VISIBLE_DEVICES": device}}
-
-
-def _memory_limit(settings: Cluster) -> int:
-    import psutil
-
-    return settings.memory or int(psutil.virtual_memory().total / settings.most_workers)
 
 
 def _scheduler_options(settings: Cluster) -> dict[str, Any]:

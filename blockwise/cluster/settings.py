@@ -206,6 +206,15 @@ class Cluster(Settings):
         return self.workers.min if isinstance(self.workers, WorkerRange) else self.workers
 
     @property
+    def worker_bytes(self) -> int:
+        """Memory of a worker: as given, else an equal share of this machine's."""
+        import psutil
+
+        if self.memory is not None:
+            return self.memory
+        return int(psutil.virtual_memory().total / (1 if self.in_process else self.most_workers))
+
+    @property
     def is_local(self) -> bool:
         """Whether all workers are on this machine, so that SQLite will do."""
         if self.address is None:

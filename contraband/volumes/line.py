@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from blockwise.grid import Voxels
 from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, check_affinities
-from blockwise.stages.agglomerate.stage import Agglomerate
+from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.correct import Correct
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
@@ -22,6 +23,11 @@ from blockwise.stages.segment import Segment
 from contraband.volumes.correct.pairs import pairs_of, read_corrections
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
+
+JOINED_WORKER_BYTES = 4_000_000_000
+"""What a worker of a scheduler that others started is taken to have."""
+MOST_GRAPH_BYTES_A_VOXEL = 40
+"""Of the merging: eight times what is usual."""
 
 
 def stages(settings: VolumeSettings) -> list[Stage]:
@@ -145,9 +151,20 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             target=Output(settings.output).dendrogram,
             shape=shape,
             block=block,
-            settings=settings.agglomerate,
+            settings=_merging(settings, shape),
         ),
     ]
+
+
+def _merging(settings: VolumeSettings, shape: Voxels) -> AgglomerateSettings:
+    """How fragments are merged, with a limit of memory in place of `auto`; none where no graph could need it."""
+    chosen, cluster = settings.agglomerate, settings.cluster
+    if chosen.memory != "auto":
+        return chosen
+    told = cluster.address is None or cluster.memory is not None
+    limit = (cluster.worker_bytes if told else JOINED_WORKER_BYTES) // (2 * cluster.threads)
+    needed = MOST_GRAPH_BYTES_A_VOXEL * math.prod(shape)
+    return chosen.model_copy(update={"memory": limit if needed > limit else None})
 
 
 def _corrections(settings: VolumeSettings, shape: Voxels) -> list[Stage]:

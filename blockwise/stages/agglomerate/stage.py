@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 import zarr
@@ -28,9 +29,11 @@ from blockwise.store.base import Store
 class AgglomerateSettings(MergeRules):
     """How fragments are merged."""
 
-    memory: Memory | None = None
+    memory: Memory | Literal["auto"] | None = "auto"
     """A graph that needs more, such as "8GB", is solved in boxes side by side; the result is the same. A box may take
-    this much, on top of what its process takes anyway; a worker has as many at a time as threads. null: never."""
+    this much, on top of what its process takes anyway; a worker has as many at a time as threads. auto: half of a
+    worker's memory (of 4 GB at a scheduler's address, if cluster.memory does not say), shared by its threads. null:
+    never."""
 
 
 class Agglomerate(Stage):
@@ -66,14 +69,14 @@ class Agglomerate(Stage):
             )
 
     def substages(self, store: Store) -> Iterable[Stage]:
-        limit = self.settings.memory
+        limit = self.limit_bytes
         if limit is None or self.block is None or self.settings.statistic.of_waterz:
             return ()
         common = {"full": self.full(), "rules": self.settings, "shape": self.shape, "block": self.block}
         return boxes.substages(common, limit, store)
 
     def process(self, block: Block, store: Store) -> None:
-        if self.settings.memory is not None and boxes.is_solved(store):
+        if self.limit_bytes is not None and boxes.is_solved(store):
             write_dendrogram(self.target, boxes.dendrogram(store))
             return
         names = components(unique_pairs(store.rows(JOINS)))
@@ -87,6 +90,11 @@ class Agglomerate(Stage):
 
     def finish(self, store: Store) -> None:
         Shelf(store).clear()
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """What the graph may take in one process, if that is told; who lays out the line says what `auto` is."""
+        return None if self.settings.memory == "auto" else self.settings.memory
 
     def full(self) -> int:
         """The stored affinity that scores 1."""

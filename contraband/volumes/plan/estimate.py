@@ -24,7 +24,8 @@ GRAPH_BYTES_A_VOXEL = 5
 
 
 def outlook(line: Sequence[Stage]) -> list[dict[str, Any]]:
-    """A row a stage: blocks, block shape, context, bytes read and written, files, memory of a worker."""
+    """A row a stage: blocks, block shape, context, bytes read and written, files, memory of a worker; of agglomerate
+    also into how many boxes its graph is cut, at the usual number of edges."""
     return [_outlook_row(stage) for stage in line]
 
 
@@ -49,14 +50,23 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         "bytes_read_raw": int((around * inflation + inside) * voxels),
         "bytes_written_raw": written * voxels,
         "worker_memory_bytes": LIBRARIES_BYTES + _working_bytes(stage, read_voxels),
+        **_boxes(stage, voxels),
     }
+
+
+def _boxes(stage: Stage, voxels: int) -> dict[str, int]:
+    """Into how many boxes the graph of the merging is cut, which are halved until they fit; nothing of other stages."""
+    if not isinstance(stage, Agglomerate):
+        return {}
+    whole, limit = GRAPH_BYTES_A_VOXEL * voxels, stage.limit_bytes
+    return {"boxes": 1 if limit is None else 2 ** max(0, math.ceil(math.log2(whole / limit)))}
 
 
 def _working_bytes(stage: Stage, read_voxels: int) -> int:
     """Memory for one block; of the merging, for the whole graph or as much as it may take."""
     if not isinstance(stage, Agglomerate):
         return BYTES_A_VOXEL * read_voxels
-    whole, limit = GRAPH_BYTES_A_VOXEL * read_voxels, stage.settings.memory
+    whole, limit = GRAPH_BYTES_A_VOXEL * read_voxels, stage.limit_bytes
     return whole if limit is None else min(whole, limit)
 
 
@@ -100,6 +110,9 @@ def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             f"{row['worker_memory_bytes'] / 1e6:,.0f}",
         )
     console.print(table)
+    for row in rows:
+        if row.get("boxes", 1) > 1:
+            console.print(f"{row['stage']}: about {row['boxes']:,} boxes, side by side, of a size that fits")
 
 
 def print_forecast(console: Console, forecast: Forecast) -> None:

@@ -177,7 +177,7 @@ class Trial:
         if isinstance(stage, Agglomerate):
             graph = GROWTH * sum(rows.nbytes for table in (EDGES, HISTOGRAMS) for _, rows in self.store.each(table))
             whole = graph * prod(self.grid.volume) // measured.written_voxels
-            limit = stage.settings.memory
+            limit = stage.limit_bytes
             measured.peak_rss_bytes += max(0, (whole if limit is None else min(whole, limit)) - graph)
 
     def slots(self, stage: Stage, slots: int) -> int:

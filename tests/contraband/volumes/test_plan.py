@@ -7,15 +7,22 @@ from pathlib import Path
 
 import pytest
 import yaml
+import zarr
 
+import contraband as cb
+from blockwise.arrays.volume import Volume
 from blockwise.cluster.settings import Cluster
 from blockwise.executor.base import Outcome
 from blockwise.grid import Block, Grid, unpack
+from blockwise.stages.agglomerate.stage import Agglomerate
 from blockwise.stages.segment import Segment
 from contraband.cli import call
+from contraband.volumes.line import stages
+from contraband.volumes.plan.estimate import outlook
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate, line_through
 from contraband.volumes.plan.probe import here
-from tests.support.volumes import cells, store_volume
+from contraband.volumes.settings import VolumeSettings
+from tests.support.volumes import cells, digest, store_volume
 
 SHAPE, BLOCK = (12, 20, 48), (12, 20, 16)
 STAGES = ["fragments", "edges", "agglomerate", "segment/0.5", "evaluate"]
@@ -177,3 +184,39 @@ def test_probed_blocks_are_different_and_of_full_size() -> None:
     assert all(z < 2 and x < 10 for z, _, x in map(unpack, chosen))
     assert len(chosen_blocks(grid, 50, [1])) == 20
     assert chosen_blocks(Grid("edges", (5, 5, 5), (5, 5, 5)), 3, [7]) == [0]
+
+
+@pytest.mark.parametrize(
+    ("cluster", "shape", "memory", "boxes"),
+    [
+        ({"kind": "local", "workers": 2, "memory": "1GB"}, (64, 64, 64), None, 1),
+        ({"kind": "local", "workers": 2, "memory": "1GB"}, (512, 1024, 1024), 500_000_000, 8),
+        ({"kind": "local", "workers": 2, "memory": "1GB", "threads": 4}, (512, 1024, 1024), 125_000_000, 32),
+        ({"address": "tcp://elsewhere:8786"}, (512, 1024, 1024), 2_000_000_000, 2),
+    ],
+)
+def test_the_graph_gets_half_of_a_worker(in_tmp: Path, cluster: dict, shape: tuple, memory: int | None, boxes: int):
+    """Shared by its threads; no limit where no graph of the volume could need it."""
+    root = zarr.open_group("vol.zarr", mode="w")
+    given = root.create_array("affinities", shape=(3, *shape), dtype="uint8", chunks=(3, 64, 64, 64))
+    given.attrs["offsets"] = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
+    content = {"affinities": "vol.zarr/affinities", "output": "out.zarr", "cluster": cluster}
+    settings = VolumeSettings.parse(content, "test")
+    (stage,) = [stage for stage in stages(settings) if isinstance(stage, Agglomerate)]
+    assert stage.limit_bytes == memory
+    (row,) = [row for row in outlook([stage]) if row["stage"] == "agglomerate"]
+    assert row["boxes"] == boxes
+
+
+def test_a_limit_by_itself_changes_no_byte(volume: Path) -> None:
+    """A worker with next to no memory solves the graph in boxes, without being told to."""
+    written = {}
+    content = yaml.safe_load((volume / "vol.yaml").read_text())
+    for name, memory in (("whole", None), ("boxes", "200kB")):
+        content |= {"output": f"{name}.zarr", "cluster": {"kind": "none", "memory": memory}}
+        settings = VolumeSettings.parse(content, "test")
+        (stage,) = [stage for stage in stages(settings) if isinstance(stage, Agglomerate)]
+        assert (stage.limit_bytes is None) == (memory is None)
+        cb.run(settings, progress=False)
+        written[name] = digest(Volume(path=volume / f"{name}.zarr" / "segments" / "0.5"))
+    assert written["whole"] == written["boxes"]
