@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from blockwise.errors import BadInput
 from contraband.samples.augment import Shape3
 from contraband.samples.base import Pair
 from contraband.samples.points import (
     Points,
     check_present,
+    each_as_often,
     generate_class_points,
     generate_points,
     read_points,
@@ -88,18 +87,9 @@ def points_about(settings: SegSettings) -> list[Points]:
         volume = reader.labels((0, 0, 0), reader.shape)
         if settings.teaches == "classes":
             check_present(volume, pair.labels.where)
-        numbers, places = np.unique(volume[volume >= 0], return_counts=True)
-        if not len(numbers):
+        if not (volume >= 0).any():
             raise BadInput(pair.labels.where, "holds no labelled voxel", todo="label some, or check seg.unknown")
-        most = max(1, DRAWN_ABOUT // len(numbers))
-        random = np.random.default_rng(np.random.SeedSequence([settings.seed, 0x61626F75]))
-        chosen = []
-        for number, count in zip(numbers[:DRAWN_ABOUT], places, strict=False):
-            candidates = np.flatnonzero(volume == number)
-            chosen.append(np.sort(random.choice(candidates, min(most, int(count)), replace=False)))
-        flat = np.concatenate(chosen)
-        positions = np.stack(np.unravel_index(flat, volume.shape), axis=1).astype(np.int64)
-        found.append(Points(positions, volume.ravel()[flat]))
+        found.append(each_as_often(volume, DRAWN_ABOUT, settings.seed))
     return found
 
 

@@ -102,8 +102,6 @@ class Params(Settings):
                 settings.check_model(model)
             if self.pipeline == "sparse_sh" and settings.baseline:
                 raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
-            if self.pipeline == "standard" and settings.folds:
-                raise ValueError("folds hold out labelled points, and the pipeline standard is trained on volumes")
             if self.pipeline == "sparse_sh" and settings.joint is not None:
                 raise ValueError("joint trains an encoder on raw, and the pipeline sparse_sh reads stored embeddings")
         return self

@@ -1,6 +1,7 @@
 """Labels dealt out to folds: points one by one, labelled volumes in pieces.
 
-Neighbours are alike: a voxel that is left out tells nothing if the one beside it was learnt.
+Neighbours are alike: a voxel that is left out tells nothing if the one beside it was learnt. Nor does one object tell
+how others are told, so where objects are known none of them is in two folds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 
 from blockwise.errors import BadInput
 
@@ -52,6 +54,8 @@ class PartedVolume:
     """(z, y, x): in which fold a voxel is left out; -1 elsewhere."""
     is_flat: bool
     """Whether sections stand alone."""
+    pieces: int
+    """How many were dealt out."""
 
     def left_out(self, number: int) -> Chosen:
         """What a fold leaves out; never all labels of a class."""
@@ -79,16 +83,31 @@ class PartedVolume:
         return far
 
 
-def part_volume(classes: NDArray[np.integer[Any]], folds: int, seed: int, is_flat: bool, where: object) -> PartedVolume:
+def part_volume(
+    classes: NDArray[np.integer[Any]],
+    folds: int,
+    seed: int,
+    is_flat: bool,
+    where: object,
+    objects: NDArray[np.integer[Any]] | None = None,
+) -> PartedVolume:
     """The labels of (z, y, x) classes, below 0 none, in folds: by connected blobs, of which large ones are cut.
 
     is_flat: sections stand alone, so a blob has one section. Every class is dealt out as evenly as pieces allow.
-    BadInput if there are fewer labelled voxels than folds.
+    objects: (z, y, x), above 0 the object that a labelled voxel is of; none of them is cut.
+    BadInput if there are too few pieces or objects for every fold to leave something out.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     blob = _blobs(classes >= 0, is_flat)
     piece = _pieces(classes, blob, folds)
+    if objects is not None:
+        there = len(np.unique(objects[objects > 0]))
+        if there < folds:
+            what = "has fewer objects than folds, and no object is cut"
+            todo = "label more objects, or have fewer folds"
+            raise BadInput(where, what, got=there, wanted=f"at least {folds}", todo=todo)
+        piece = _with_whole_objects(piece, classes, blob, objects, folds)
     present, kind = np.unique(classes[piece > 0], return_inverse=True)
     count = int(piece.max(initial=0))
     if count < folds:
@@ -101,7 +120,10 @@ def part_volume(classes: NDArray[np.integer[Any]], folds: int, seed: int, is_fla
     fold_of = np.full(count + 1, -1, np.int8)
     for number, (_, left) in enumerate(dealing.split(kinds, kinds, groups)):
         fold_of[1 + np.unique(groups[left])] = number
-    return PartedVolume(classes, blob, fold_of[piece], is_flat)
+    parted = PartedVolume(classes, blob, fold_of[piece], is_flat, count)
+    if not all(parted.left_out(number).any() for number in range(folds)):
+        raise BadInput(where, "has a fold that leaves nothing out", todo="label more places, or have fewer folds")
+    return parted
 
 
 def _blobs(known: Chosen, is_flat: bool) -> NDArray[np.int64]:
@@ -131,6 +153,69 @@ def _pieces(classes: NDArray[np.integer[Any]], blob: NDArray[np.int64], folds: i
             total += 1
             result[box][place][mine[place] >= 0] = total
     return result
+
+
+def _with_whole_objects(
+    piece: NDArray[np.int64],
+    classes: NDArray[np.integer[Any]],
+    blob: NDArray[np.int64],
+    objects: NDArray[np.integer[Any]],
+    folds: int,
+) -> NDArray[np.int64]:
+    """Pieces, numbered again: objects with what is labelled about them, near ones together up to a fold's even share.
+
+    Blobs that hold no object are parted as they were.
+    """
+    home = _nearest_object(blob, objects)
+    owned = home > 0
+    names, row = np.unique(home[owned], return_inverse=True)
+    kinds, kind = np.unique(classes[owned], return_inverse=True)
+    counts = np.bincount(row * len(kinds) + kind, minlength=len(names) * len(kinds)).reshape(len(names), len(kinds))
+    most = np.maximum(1, np.array([(classes == one).sum() for one in kinds]) / folds)
+    of_object = np.bincount(row)
+    places = np.stack([np.bincount(row, weights=axis) / of_object for axis in np.nonzero(owned)], axis=1)
+
+    # an object may be in several blobs, which then are one
+    size = len(names) + int(blob.max()) + 1
+    links = sparse.coo_matrix((np.ones(len(row), bool), (row, len(names) + blob[owned])), shape=(size, size))
+    joined = connected_components(links, directed=False)[1][: len(names)]
+
+    number_of = np.zeros(len(names), np.int64)
+    total = 0
+    for one in np.unique(joined):
+        for rows in _near_together(np.flatnonzero(joined == one), places, counts, most):
+            total += 1
+            number_of[rows] = total
+    others = ~owned & (piece > 0)
+    result = np.zeros_like(piece)
+    result[owned] = number_of[row]
+    result[others] = total + 1 + np.unique(piece[others], return_inverse=True)[1]
+    return result
+
+
+def _nearest_object(blob: NDArray[np.int64], objects: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Of every labelled voxel the nearest object in its blob; 0 where the blob has none."""
+    result = np.zeros(blob.shape, np.int64)
+    for number, box in enumerate(ndimage.find_objects(blob), start=1):
+        mine = blob[box] == number
+        there = np.where(mine, objects[box], 0)
+        if (there > 0).any():
+            place = ndimage.distance_transform_edt(there <= 0, return_distances=False, return_indices=True)
+            result[box][mine] = there[tuple(place)][mine]
+    return result
+
+
+def _near_together(
+    rows: NDArray[np.int64], places: NDArray[np.float64], counts: NDArray[np.int64], most: NDArray[np.float64]
+) -> Iterator[NDArray[np.int64]]:
+    """Objects halved where they are spread the most, until none of the parts has more than `most` of each class."""
+    if len(rows) == 1 or (counts[rows].sum(0) <= most).all():
+        yield rows
+        return
+    axis = int(np.argmax(np.ptp(places[rows], axis=0)))
+    ordered = rows[np.argsort(places[rows, axis], kind="stable")]
+    for half in (ordered[: len(rows) // 2], ordered[len(rows) // 2 :]):
+        yield from _near_together(half, places, counts, most)
 
 
 def _cut(classes: NDArray[np.integer[Any]], most: NDArray[np.float64]) -> Iterator[tuple[slice, ...]]:

@@ -17,9 +17,9 @@ from contraband.experiments.building import (
     seg_task,
 )
 from contraband.experiments.folders import Experiment
-from contraband.experiments.folds import FoldedTraining, shifted
+from contraband.experiments.folds import FoldedTraining, parted_labels, shifted
 from contraband.experiments.grid import Training, heads
-from contraband.experiments.labels import labelled_points, seg_pairs
+from contraband.experiments.labels import seg_pairs
 from contraband.experiments.params import Combination, Params, named_settings, settings_hash
 from contraband.models.hardware import choose_hardware
 from contraband.training.loop import train
@@ -106,7 +106,8 @@ def _train_one_seg(
     folder = training.folder(experiment)
     if not settings.folds:
         return train(make_task(), settings, folder, header, hardware, progress)
-    choice = FoldedTraining(make_task, labelled_points(settings), settings, folder, header, hardware).choose(progress)
+    folds = parted_labels(params, settings, folder)
+    choice = FoldedTraining(make_task, folds, settings, folder, header, hardware).choose(progress)
     # the steps up to there are those of the folds: what changes over a training is spread over all that were planned
     stopped = {"num_iterations": choice.step, "schedule_steps": settings.planned_steps}
     later = shifted(progress, settings.folds * settings.num_iterations, settings)

@@ -23,12 +23,12 @@ from blockwise.executor.ondask.pool import Pool
 from contraband.experiments.building import contrastive_task, seg_task
 from contraband.experiments.child import end_with_parent
 from contraband.experiments.folders import Experiment
-from contraband.experiments.folds import split
+from contraband.experiments.folds import parted_labels
 from contraband.experiments.grid import Training, encoders, heads, state_of
-from contraband.experiments.labels import labelled_points
 from contraband.experiments.params import Params, load_params
 from contraband.experiments.train import train_one
 from contraband.experiments.validate import embed, validate
+from contraband.models.folder import RunFolder
 from contraband.training.state import StepProgress
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class Everything:
             for settings in self.params.seg if self.params.pipeline != "sparse_sh" else ():
                 seg_task(self.params, combination.model, settings, True, None, None)
                 if settings.folds:
-                    split(labelled_points(settings), settings)
+                    parted_labels(self.params, settings, RunFolder(self.experiment.path))
             if combination.contrastive is None and not all(seg.baseline for seg in self.params.seg):
                 raise BadInput(self.experiment.param_dict, "heads without an encoder", todo="add a contrastive section")
 

@@ -131,6 +131,20 @@ def generate_class_points(classes: NDArray[np.int64], count: int, seed: int = 0,
     return Points(positions, classes.ravel()[flat])
 
 
+def each_as_often(volume: NDArray[np.int64], count: int, seed: int) -> Points:
+    """About `count` labelled voxels of (z, y, x) labels, each label as often where it has so many; below 0 is none."""
+    numbers, places = np.unique(volume[volume >= 0], return_counts=True)
+    most = max(1, count // len(numbers))
+    random = np.random.default_rng(np.random.SeedSequence([seed, 0x61626F75]))
+    chosen = []
+    for number, there in zip(numbers[:count], places, strict=False):
+        candidates = np.flatnonzero(volume == number)
+        chosen.append(np.sort(random.choice(candidates, min(most, int(there)), replace=False)))
+    flat = np.concatenate(chosen)
+    positions = np.stack(np.unravel_index(flat, volume.shape), axis=1).astype(np.int64)
+    return Points(positions, volume.ravel()[flat])
+
+
 def write_points(points: Points, path: Path) -> None:
     """Write `z,y,x,label` rows."""
     path.parent.mkdir(parents=True, exist_ok=True)

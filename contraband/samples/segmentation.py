@@ -7,6 +7,7 @@ made from them on the device (`contraband.training.targets`), whichever side aug
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import gunpowder as gp
@@ -18,7 +19,7 @@ from contraband.samples.augment import Shape3
 from contraband.samples.base import LABELS, PLACE, RAW, Drawing, Samples, chained, float_tensor, volume_branch
 from contraband.samples.nodes import Augment, Normalise, Redraw, around, centred
 from contraband.samples.points import Points
-from contraband.samples.sources import PointSource
+from contraband.samples.sources import PointSource, ZarrVolume
 
 NEAR = gp.GraphKey("NEAR")
 
@@ -44,6 +45,13 @@ class SegmentationSamples(Samples):
         self.min_labelled = min_labelled
         self.about = about
         self.counts_background = counts_background
+
+    def learn_from(self, labels: Sequence[ZarrVolume], about: Sequence[Points]) -> None:
+        """In all samples that are yet to come, have other labels of the same volumes."""
+        pairs = [replace(pair, labels=one) for pair, one in zip(self.drawing.pairs, labels, strict=True)]
+        self.drawing = replace(self.drawing, pairs=pairs)
+        self.about = None if self.about is None else about
+        self._pipeline = None
 
     def pipeline(self) -> Any:
         """Source, place, normalisation, augmentation."""

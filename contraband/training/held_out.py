@@ -1,12 +1,12 @@
-"""Labelled points that a training does not see, and how well it does on them.
+"""Labels that a training does not see, and how well it does on them.
 
-Shape letters: N points, C channels, K targets.
+Shape letters: S samples, N points of each, C channels, K targets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -16,15 +16,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.data import Dataset
 
+from blockwise.errors import BadInput
 from contraband.models.hardware import Hardware
-from contraband.samples.points import Points
+from contraband.samples.augment import Shape3
+from contraband.samples.points import Points, each_as_often
+from contraband.samples.segmentation import SegmentationSamples
+from contraband.samples.sources import VolumeReader, ZarrVolume
 from contraband.samples.sparse import EmbeddedPoints, SparseSamples, labels_around, raw_around
 from contraband.training.joint import JointTask
 from contraband.training.lessons import Lesson
-from contraband.training.tasks import Batch, EmbeddingTask, Pictures, SparseTask, Task, spatial
+from contraband.training.tasks import Batch, DenseTask, EmbeddingTask, Pictures, SparseTask, Task, spatial
 
 AT_ONCE = 16
-"""Points whose surroundings go through the network at once."""
+"""Samples that go through the network at once."""
+TOLD = 64
+"""Voxels of a sample that are told where part of a volume is held out: as many of each label."""
 
 
 class HeldOut(Protocol):
@@ -36,16 +42,16 @@ class HeldOut(Protocol):
 
 @dataclass(frozen=True)
 class HeldOutSamples:
-    """Raw around points, each in the middle of the network's output, neither moved nor lit otherwise."""
+    """Raw about labelled voxels that the network's output holds, neither moved nor lit otherwise."""
 
     raw: Tensor
-    """(N, C, Z, Y, X)."""
-    point: Tensor
-    """(3,): the middle of the output."""
+    """(S, C, Z, Y, X)."""
+    points: Tensor
+    """(S, N, 3): voxels of the network's output."""
     targets: Tensor
-    """(N, K)."""
+    """(S, N, K)."""
     known: Tensor
-    """(N, K)."""
+    """(S, N, K)."""
     lesson: Lesson
     dims: int
 
@@ -54,10 +60,9 @@ class HeldOutSamples:
         logits = []
         for begin in range(0, len(self.raw), AT_ONCE):
             raw = spatial(self.raw[begin : begin + AT_ONCE].to(device), self.dims)
-            points = self.point[3 - self.dims :].to(device).expand(len(raw), 1, -1)
+            points = self.points[begin : begin + AT_ONCE, :, 3 - self.dims :].to(device)
             logits.append(functional_call(network, dict(weights), (raw, points)))
-        targets, known = self.targets[:, None].to(device), self.known[:, None].to(device)
-        return self.lesson.loss(torch.cat(logits), targets, known, 2)
+        return self.lesson.loss(torch.cat(logits), self.targets.to(device), self.known.to(device), 2)
 
 
 @dataclass(frozen=True)
@@ -75,11 +80,25 @@ class HeldOutEmbeddings:
         return self.lesson.loss(functional_call(network.get_submodule("head"), head, (features,)), targets, known, 1)
 
 
-class FoldTask:
-    """A task without some of its points; every so many steps the loss on those is told."""
+@dataclass(frozen=True)
+class LeftOut:
+    """What a fold leaves out of one labelled volume."""
 
-    def __init__(self, task: Task, rows: NDArray[np.int64], every: int) -> None:
-        """rows: of the points to be held out. Takes them out of the samples of the task."""
+    labels: ZarrVolume
+    """What is still there to be learnt."""
+    about: Points
+    """Some of it, about which patches are drawn."""
+    held: ZarrVolume
+    """What is left out, and nothing else."""
+    centres: Points
+    """Some of it, about which the network is asked."""
+
+
+class FoldTask:
+    """A task without some of its labels; every so many steps the loss on those is told."""
+
+    def __init__(self, task: Task, rows: NDArray[np.int64] | Sequence[LeftOut], every: int) -> None:
+        """rows: of the points to be held out, or what of each volume. Takes it out of the samples of the task."""
         self.task = task
         self.every = every
         self.held_out = hold_out(task, rows)
@@ -91,7 +110,7 @@ class FoldTask:
 
     @property
     def samples(self) -> Dataset[Batch]:
-        """Those of the task, which hold none of the points."""
+        """Those of the task, which hold none of the labels held out."""
         return self.task.samples
 
     def loss(self, batch: Batch) -> Tensor:
@@ -104,15 +123,19 @@ class FoldTask:
 
     @torch.no_grad()
     def held_out_loss(self, weights: Mapping[str, Tensor], hardware: Hardware) -> float:
-        """The loss of these weights on the points held out."""
+        """The loss of these weights on what is held out."""
         with hardware.autocast():
             return float(self.held_out.loss(self.network, weights, hardware.device))
 
 
-def hold_out(task: Task, rows: NDArray[np.int64]) -> HeldOut:
-    """Take points out of the samples of a task on points, and keep what is needed to judge it by them."""
+def hold_out(task: Task, rows: NDArray[np.int64] | Sequence[LeftOut]) -> HeldOut:
+    """Take labels out of the samples of a task, and keep what is needed to judge it by them."""
     if isinstance(task, JointTask):
         return hold_out(task.labelled, rows)
+    if isinstance(task, DenseTask):
+        assert not isinstance(rows, np.ndarray)  # volumes have no rows
+        return _hold_out_of_volumes(task, rows)
+    assert isinstance(rows, np.ndarray)
     if isinstance(task, EmbeddingTask):
         assert isinstance(task.samples, EmbeddedPoints)
         return HeldOutEmbeddings(task.samples.take_out(rows), task.lesson)
@@ -121,8 +144,42 @@ def hold_out(task: Task, rows: NDArray[np.int64]) -> HeldOut:
     points = task.samples.take_out(rows)
     drawing = task.samples.drawing
     targets, known = _targets(task, task.samples, points)
-    middle = torch.tensor([extent // 2 for extent in drawing.output_shape])
-    return HeldOutSamples(raw_around(drawing, points), middle, targets, known, task.lesson, task.network.base.dims)
+    middle = torch.tensor([extent // 2 for extent in drawing.output_shape]).expand(len(points), 1, 3)
+    raw = raw_around(drawing, points)
+    return HeldOutSamples(raw, middle, targets[:, None], known[:, None], task.lesson, task.network.base.dims)
+
+
+def _hold_out_of_volumes(task: DenseTask, left: Sequence[LeftOut]) -> HeldOutSamples:
+    assert isinstance(task.samples, SegmentationSamples)
+    drawing = task.samples.drawing
+    raw, told = [], []
+    for pair, one in zip(drawing.pairs, left, strict=True):
+        raw.append(raw_around(replace(drawing, pairs=[pair]), one.centres))
+        reader = VolumeReader(one.held)
+        told += [_told(task, reader, place, drawing.output_shape) for place in one.centres.positions]
+    points, targets, known = (torch.stack(values) for values in zip(*told, strict=True))
+    if not known.any():
+        what = "has a fold of which nothing can be told: the voxels beside its labels have none"
+        raise BadInput(left[0].held.where, what, todo="label larger places, or teach classes")
+    task.samples.learn_from([one.labels for one in left], [one.about for one in left])
+    return HeldOutSamples(torch.cat(raw), points, targets, known, task.lesson, task.network.base.dims)
+
+
+def _told(
+    task: DenseTask, held: VolumeReader, place: NDArray[np.int64], output: Shape3
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Some voxels (N, 3) of an output about a place, their targets and which are known (N, K)."""
+    assert task.lesson.of_volume is not None  # volumes teach more than what a voxel itself is labelled
+    reach = _reach(task.label_shape, output)
+    begin = place - np.array(output) // 2
+    labels = held.labels(tuple(begin - reach), tuple(begin + output + reach))
+    inside = tuple(slice(edge, edge + extent) for edge, extent in zip(reach, output, strict=True))
+    chosen = torch.from_numpy(each_as_often(labels[inside], TOLD, 0).positions)
+    points = torch.cat([chosen, chosen.new_zeros(TOLD - len(chosen), 3)])  # the rest is padding
+    valid = torch.arange(TOLD) < len(chosen)
+    both = task.lesson.of_volume(torch.from_numpy(labels)[None])
+    targets, known = (values[0][(slice(None), *points.T)].T for values in both)
+    return points, targets, known & valid[:, None]
 
 
 def _targets(task: SparseTask, samples: SparseSamples, points: Points) -> tuple[Tensor, Tensor]:
@@ -131,7 +188,12 @@ def _targets(task: SparseTask, samples: SparseSamples, points: Points) -> tuple[
     if task.lesson.of_volume is None or labels is None:
         targets = task.lesson.of_points(torch.from_numpy(points.labels))
         return targets, torch.ones_like(targets, dtype=torch.bool)
-    sides = zip(task.label_shape, task.output_shape, strict=True)
-    z, y, x = ((label - output) // 2 for label, output in sides)
-    targets, known = task.lesson.of_volume(labels_around(labels, points, (z, y, x)))
+    reach = _reach(task.label_shape, task.output_shape)
+    targets, known = task.lesson.of_volume(labels_around(labels, points, reach))
     return targets.flatten(1), known.flatten(1)
+
+
+def _reach(label_shape: Shape3, output_shape: Shape3) -> Shape3:
+    """Voxels of labels needed beyond the output on each side."""
+    z, y, x = ((label - output) // 2 for label, output in zip(label_shape, output_shape, strict=True))
+    return z, y, x

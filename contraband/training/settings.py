@@ -228,10 +228,11 @@ class SegSettings(TrainSettings):
     """Denoising of labelled and unlabelled samples in the same steps; left out: labels alone."""
 
     folds: NonNegativeInt = 0
-    """Stop where cross-validation over so many folds of the labelled points says; 0: after `num_iterations`."""
+    """Stop where cross-validation over so many folds of the labels says, points one by one and volumes by connected
+    pieces with whole objects; 0: after `num_iterations`."""
 
     held_out_every: PositiveInt | None = None
-    """Steps between two looks at the held-out points; left out: a fiftieth of `num_iterations`."""
+    """Steps between two looks at the held-out labels; left out: a fiftieth of `num_iterations`."""
 
     thresholds: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.5,)
     """Agglomeration thresholds to score in validation."""

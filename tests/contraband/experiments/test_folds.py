@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from scipy import ndimage
 
 from blockwise.errors import BadInput
 from contraband import interface
 from contraband.cli import call
 from contraband.experiments.building import seg_task
-from contraband.experiments.folds import read_choice, split
+from contraband.experiments.folds import parted_labels, read_choice, split
 from contraband.experiments.grid import Training, grid_rows, state_of
 from contraband.experiments.labels import labelled_points
 from contraband.experiments.params import load_params
@@ -161,6 +162,91 @@ def test_the_held_out_loss_is_that_of_the_points(tmp_path, dims, target):
     assert found == pytest.approx(float(wanted.detach()), rel=1e-5)
 
 
+@pytest.mark.parametrize(("dims", "target"), [(2, "classes"), (3, "affinity")])
+def test_a_training_on_label_volumes_stops_by_pieces(tmp_path, dims, target):
+    """Connected pieces are held out in turn, as many as are told; then it trains on all labels up to the step."""
+    data = {"train": {"raw": "raw", "gt": "classes" if target == "classes" else "labels"}}
+    some = SEG | {"folds": 2, "sparse_target": target, "dataset": data, "baseline": True}
+    experiment, params = tiny_experiment(tmp_path, dims, "standard", **some)
+    class_volume(tmp_path)
+    (path,) = train_seg(params, experiment, 0)
+    choice = read_choice(experiment.seg(0, 0))
+    assert choice is not None
+    assert (choice.steps, len(choice.losses)) == ([3, 6, 9], 2)
+    assert path == experiment.seg(0, 0).checkpoint(choice.step)
+    assert choice.pieces > 2
+    assert f"labels of 2 folds ({choice.pieces} connected pieces, no object in two folds) have" in choice.in_words()
+    assert load_checkpoint(path)["folds"]["pieces"] == choice.pieces
+    assert not experiment.seg(0, 0).folds.exists()
+
+
+@pytest.mark.parametrize(("dims", "name"), [(2, "classes"), (3, "all classes"), (3, "labels")])
+def test_no_object_is_both_learnt_and_held_out(tmp_path, dims, name):
+    """Of scribbles, a dense box of classes or of objects, a fold learns what is left; each label is held out once."""
+    data = {"train": {"raw": "raw", "gt": name}}
+    some = SEG | {"dataset": data, "baseline": True, "sparse_target": "affinity" if name == "labels" else "classes"}
+    experiment, params = tiny_experiment(tmp_path, dims, "standard", **some)
+    class_volume(tmp_path)
+    labels = zarr.open_group(str(tmp_path / "data.zarr"))[name][:].astype(int)
+    objects = labels if name == "labels" else ndimage.label(labels == 1)[0]
+    folds = parted_labels(params, params.seg[0], experiment.seg(0, 0))
+    seen = np.zeros(labels.shape, int)
+    for number in range(3):
+        (left,) = folds.left_out(number)
+        kept, held = left.labels.open()[:], left.held.open()[:]
+        assert ((kept == labels) | (kept == -1)).all()
+        assert ((held == labels) | (held == -1)).all()
+        learnt = set(objects[(kept >= 0) & (objects > 0)].tolist())
+        told = set(objects[(held >= 0) & (objects > 0)].tolist())
+        assert learnt
+        assert told
+        assert not learnt & told
+        seen += held >= 0
+    assert (seen[labels >= 0] == 1).all()
+
+
+def at(labels, place) -> int:
+    """The label of a voxel; -1 outside of the volume."""
+    return int(labels[tuple(place)]) if min(place) >= 0 else -1
+
+
+@pytest.mark.parametrize(("dims", "name"), [(2, "classes"), (3, "labels")])
+def test_the_held_out_loss_of_a_volume_is_that_of_the_voxels_left_out(tmp_path, dims, name):
+    """Voxels of the network's outputs about what is left out; the samples hold what is left to learn alone."""
+    some = {"dataset": {"train": {"raw": "raw", "gt": name}}, "baseline": True, "draw": "labelled"}
+    some["sparse_target"] = "affinity" if name == "labels" else "classes"
+    experiment, params = tiny_experiment(tmp_path, dims, "standard", **SEG | some)
+    class_volume(tmp_path)
+    task = seg_task(params, params.model[0], params.seg[0], True, None, None)
+    (left,) = parted_labels(params, params.seg[0], experiment.seg(0, 0)).left_out(0)
+    fold = FoldTask(task, [left], 1)
+    for item in range(4):
+        drawn = set(fold.samples[item]["labels"].numpy().ravel().tolist())
+        assert drawn <= {-1, *np.unique(left.labels.open()[:]).tolist()}
+        assert drawn != {-1}
+    held = left.held.open()[:]
+    output = np.array((1,) * (3 - dims) + tuple(task.network.base.output_shape(params.model[0].in_shape)))
+    raw = fold.held_out.raw
+    logits = task.network(raw if dims == 3 else raw[:, :, 0]).reshape(len(raw), -1, *output)
+    said, targets = [], []
+    for row, centre in enumerate(left.centres.positions):
+        told = fold.held_out.points[row][fold.held_out.known[row].any(1)]
+        assert len(told)
+        for point in told.numpy():
+            place = centre - output // 2 + point
+            assert held[tuple(place)] >= 0
+            said.append(logits[(row, slice(None), *point)])
+            if name == "classes":
+                targets.append([held[tuple(place)]])
+                continue
+            others = [at(held, place + np.array(offset)) for offset in params.seg[0].offsets_for(3)]
+            targets.append([-1 if one < 0 else int(one == held[tuple(place)] > 0) for one in others])
+    targets = torch.tensor(targets)[None]
+    wanted = task.lesson.loss(torch.stack(said)[None], targets if dims == 2 else targets.float(), targets >= 0, 2)
+    found = fold.held_out_loss(dict(task.network.named_parameters()), choose_hardware("loader", "float32"))
+    assert found == pytest.approx(float(wanted.detach()), rel=1e-4)
+
+
 def test_a_head_on_embeddings_stops_by_folds_too(tmp_path):
     """Where the held-out points' embeddings say."""
     experiment, params = folded(tmp_path, 2, "sparse_sh", lr=0.03, num_iterations=30, held_out_every=5)
@@ -178,7 +264,7 @@ def test_a_head_on_embeddings_stops_by_folds_too(tmp_path):
 
 FAULTS = {
     "one": ({"folds": 1}, None, "folds is 1, and with one fold all points are held out"),
-    "dense": ({"folds": 2}, "standard", "folds hold out labelled points, and the pipeline standard is trained on vol"),
+    "dense": ({"folds": 3}, "standard", "has fewer objects than folds, and no object is cut; got 1, wanted at least 3"),
     "many": ({"folds": 13}, None, "seg.folds: more folds than labelled voxels; got 13, wanted up to 12"),
     "single": ({"folds": 2}, "single", "seg.folds: only one labelled voxel is boundary; got 1, wanted 2 or more"),
 }
@@ -194,6 +280,11 @@ def test_folds_that_cannot_be_are_refused(tmp_path, name):
         (tmp_path / "p.csv").write_text("\n".join(lines[:10]) + "\n")
     text = experiment.param_dict.read_text().replace('"folds": [3]', f'"folds": [{change["folds"]}]')
     experiment.param_dict.write_text(text.replace("baseline_sparse_sh", "standard") if special == "standard" else text)
+    if special == "standard":
+        labels = zarr.open_group(str(tmp_path / "data.zarr"))["labels"]
+        nearly_nothing = np.full(labels.shape, 65535, np.uint16)
+        nearly_nothing[20, 20, 20:22] = 1, 2
+        labels[:] = nearly_nothing
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(BadInput, match=wanted) as caught:
         interface.train(experiment.path, "seg")

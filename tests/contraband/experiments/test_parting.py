@@ -74,3 +74,41 @@ def test_fewer_pieces_than_folds_are_refused():
     classes[0, 2, 2] = 1
     with pytest.raises(BadInput, match="has fewer pieces of labels than folds; got 1, wanted at least 2"):
         part_volume(classes, 2, 0, True, "labels")
+
+
+def test_objects_are_dealt_out_whole():
+    """In a dense box of touching objects, with fibres through all of it, none is cut, and every fold has some."""
+    objects = np.zeros((12, 40, 40), np.int64)
+    objects[:, 2:30:4, :] = np.arange(1, 8)[:, None]
+    objects[:, 31:] = np.arange(8, 18).repeat(4)
+    classes = np.minimum(objects, 1)
+    parted = part_volume(classes, 3, 0, False, "labels", objects)
+    left = [set(objects[parted.left_out(number) & (objects > 0)].tolist()) for number in range(3)]
+    assert sorted(number for some in left for number in some) == list(range(1, 18))
+    for number in range(3):
+        assert left[number]
+        assert not left[number] & set(objects[parted.learnt(number)].tolist())
+        assert set(classes[parted.learnt(number)].tolist()) == set(classes[parted.left_out(number)].tolist()) == {0, 1}
+        apart = ndimage.distance_transform_edt(~parted.left_out(number))
+        assert apart[parted.learnt(number)].min() > GAP_VX
+
+
+def test_an_object_in_several_scribbles_is_left_out_with_all_of_them():
+    """Two strokes across one object go together; strokes without an object are dealt out too."""
+    objects = np.full((3, 20, 30), -1, np.int64)
+    for z, y, number in ((0, 2, 1), (2, 15, 1), (0, 10, 2), (1, 5, 3), (1, 15, 4)):
+        objects[z, y, 2:8] = number
+        objects[z, y, 8:12] = 0
+    objects[2, 2, 2:20] = 0
+    parted = part_volume(np.minimum(objects, 1), 2, 0, False, "labels", objects)
+    assert parted.pieces >= 5
+    assert (parted.fold[objects >= 0] >= 0).all()
+    assert len(set(parted.fold[0, 2, 2:12].tolist() + parted.fold[2, 15, 2:12].tolist())) == 1
+
+
+def test_fewer_objects_than_folds_are_refused():
+    """One object cannot be left out twice without being cut."""
+    objects = np.zeros((1, 20, 20), np.int64)
+    objects[0, 5:15, 5:15] = 1
+    with pytest.raises(BadInput, match="has fewer objects than folds, and no object is cut; got 1, wanted at least 2"):
+        part_volume(objects, 2, 0, True, "labels", objects)
