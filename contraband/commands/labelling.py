@@ -26,6 +26,13 @@ def label(
     encoder: Annotated[
         Path | None, typer.Option(help="Where embeddings come from: a checkpoint, or the folder of some.")
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Output that holds embeddings (`contraband embed`), which are read instead of computed where one "
+            "looks; default: the volume's own output, if it has some."
+        ),
+    ] = None,
     stretch: Annotated[
         Literal["section", "volume"] | None,
         typer.Option(help="Stretch raw between percentiles of each section, where exposure differs, or of the volume."),
@@ -50,6 +57,7 @@ def label(
     Example: contraband label vol.yaml
     """
     from blockwise.settings import override, read_yaml
+    from contraband.label.labelling import Places
     from contraband.label.labelling import label as serve
     from contraband.label.settings import LabelSettings
 
@@ -62,4 +70,4 @@ def label(
         from contraband.experiments.behind.background import behind
 
         begin = partial(behind, data, learning, params)
-    serve(settings_file, data, learning, points, (bind, port), begin)
+    serve(settings_file, data, learning, Places(points, embeddings), (bind, port), begin)

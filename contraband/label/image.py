@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from typing import Any
@@ -17,7 +17,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.models.normalise import Levels, Percentiles
-from contraband.quick.features import features_of
+from contraband.quick.features import Both, Features, features_of
 from contraband.quick.file import Recipe
 from contraband.volumes.brightness import array_levels, volume_levels
 from contraband.volumes.reflection import read_reflected, reflected
@@ -49,6 +49,9 @@ class FeatureImage:
         self._kept: OrderedDict[Voxels, NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
         self.threads = len(os.sched_getaffinity(0))
+        self.stored: Callable[[Roi], NDArray[np.float32]] | None = None
+        """Gives embeddings (F, z, y, x) of a region that need not be computed, for what is shown; heads learn from
+        computed ones, so that they are the same heads."""
 
     def features_at(self, voxel: Voxels) -> NDArray[np.float32]:
         """(F,) of one voxel."""
@@ -99,15 +102,27 @@ class FeatureImage:
             if found is not None:
                 self._kept.move_to_end(key)
         if found is None:
-            found = self._compute(Roi(begin, step).intersect(Roi((0, 0, 0), self.shape)))
+            found = self._shown(Roi(begin, step).intersect(Roi((0, 0, 0), self.shape)))
             with self._lock:
                 self._kept[key] = found
                 while sum(one.nbytes for one in self._kept.values()) > KEPT_BYTES and len(self._kept) > 1:
                     self._kept.popitem(last=False)
         return found[(slice(None), *(piece - begin).to_slices())]
 
+    def _shown(self, box: Roi) -> NDArray[np.float32]:
+        """(F, z, y, x) of a region that is looked at."""
+        if self.stored is None:
+            return self._compute(box)
+        embeddings = self.stored(box)
+        if not isinstance(self._features, Both):
+            return embeddings
+        return np.concatenate([self._within(self._features.first, box), embeddings])
+
     def _compute(self, box: Roi) -> NDArray[np.float32]:
-        around = Coordinate(self._features.halo)
-        whole = covering(box, self._features.stride)
-        found = self._features.within(self.raw(whole.grow(around, around), self._levels))
+        return self._within(self._features, box)
+
+    def _within(self, features: Features, box: Roi) -> NDArray[np.float32]:
+        around = Coordinate(features.halo)
+        whole = covering(box, features.stride)
+        found = features.within(self.raw(whole.grow(around, around), self._levels))
         return found[(slice(None), *(box - whole.begin).to_slices())]

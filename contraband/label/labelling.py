@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import typer
 import yaml
+from funlib.geometry import Roi
+from numpy.typing import NDArray
 
-from blockwise.arrays.volume import Volume
+from blockwise.arrays.volume import Volume, is_there
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text, write_whole
 from contraband.label.behind import Behind
@@ -19,10 +23,22 @@ from contraband.label.pairs import PairsRecord, pairs_beside
 from contraband.label.record import PointsRecord
 from contraband.label.session import LabelSession
 from contraband.label.settings import LabelSettings
+from contraband.label.stored import stored_embeddings
+from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, volume_shape
 from contraband.volumes.view.viewer import close_viewer, open_server
 
 CONTAINERS = (".zarr", ".n5")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a session finds what is there already."""
+
+    points: Path | None = None
+    """The CSV of points; None: beside the volume."""
+    embeddings: Path | None = None
+    """The output that holds embeddings; None: that of the volume, if it has some."""
 
 
 Begin = Callable[[LabelSession, Path], AbstractContextManager[Behind]]
@@ -33,24 +49,26 @@ def label(
     settings_file: Path,
     data: Mapping[str, Any],
     settings: LabelSettings,
-    points: Path | None,
+    places: Places,
     address: tuple[str, int],
     begin: Begin | None = None,
 ) -> None:
     """Serve a page on which a volume is labelled, until interrupted; then write what `contraband run` needs.
 
-    data: the plain content of the settings file. points: the CSV; None: beside the volume. address: host and port.
-    begin: begins a training behind the session. Raises BadInput before anything is written.
+    data: the plain content of the settings file. address: host and port. begin: begins a training behind the session.
+    Raises BadInput before anything is written.
     """
     volume = VolumeSettings.parse(data, settings_file)
     shape = volume_shape(volume.model_copy(update={"affinities": None}))
     raw = Volume(path=volume.volume.raw)  # type: ignore[arg-type]
     first = LabelSession(raw, volume, settings)  # refuses what is no image before there is a page
-    record = PointsRecord(points or points_beside(raw.path), shape)
+    stored = _stored(first, raw, volume, places.embeddings)
+    record = PointsRecord(places.points or points_beside(raw.path), shape)
     behind = begin(first, record.path) if begin else None
     with record, ExitStack() as stack:
         pairs = PairsRecord(pairs_beside(record.path), shape)
         session = LabelSession(raw, volume, settings, record, pairs)
+        session.image.stored = stored
 
         def write() -> str:
             return f"to segment the volume: contraband run {write_run(settings_file, data, session, record)}"
@@ -66,6 +84,28 @@ def label(
         typer.echo(f"points: {record.path if record.path.exists() else 'none'}")
         if session.is_ready:
             typer.echo(write())
+
+
+def _stored(
+    session: LabelSession, raw: Volume, volume: VolumeSettings, named: Path | None
+) -> Callable[[Roi], NDArray[np.float32]] | None:
+    """Embeddings that need not be computed, which is said; BadInput if those that are named cannot be used."""
+    if session.image.recipe.features == "gaussian":
+        if named is None:
+            return None
+        raise BadInput("--embeddings", "of which encoder?", todo="name it by --encoder, a checkpoint or a folder")
+    output = named or volume.output
+    if named is None and not is_there(Output(output).embeddings.path):
+        return None
+    try:
+        found = stored_embeddings(output, raw, session.image)
+    except BadInput as error:
+        if named is not None:
+            raise
+        typer.echo(f"embeddings are computed where one looks: {error}")
+        return None
+    typer.echo(f"embeddings are read from {output}")
+    return found
 
 
 def stem_of(points: Path) -> str:

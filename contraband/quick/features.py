@@ -73,6 +73,7 @@ class Both(Features):
         self.count = first.count + second.count
         self.halo = as_voxels(map(max, first.halo, second.halo))
         self.stride = as_voxels(int(np.lcm(*pair)) for pair in zip(first.stride, second.stride, strict=True))
+        self.first = first
         self._each = (first, second)
 
     def within(self, raw: NDArray[np.generic]) -> Values:

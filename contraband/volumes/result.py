@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +176,13 @@ class Result:
     def report(self) -> list[dict[str, Any]]:
         """A row for each stage that has run: what `contraband.run` gives, of the latest run of each."""
         return as_rows(read_json(self._output.report)["stages"])
+
+    def made_by(self, stage: str) -> Mapping[str, Any]:
+        """What the result of a finished stage depends on, as plain data: settings, code version, inputs.
+
+        Keys are those of `contraband status` about what is stale: `embed.weights`, `input 0 (raw)`.
+        """
+        return self._finished(stage).ingredients
 
     def blocks_done(self) -> dict[str, int]:
         """How many blocks of each stage are done, by the name of the stage."""
