@@ -20,6 +20,7 @@ from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.features import Both, Features, features_of
 from contraband.quick.file import Recipe
 from contraband.volumes.brightness import array_levels, volume_levels
+from contraband.volumes.channels import shown
 from contraband.volumes.reflection import read_reflected, reflected
 from contraband.volumes.tiles import covering
 
@@ -32,15 +33,20 @@ KEPT_BYTES = 2 << 30
 class FeatureImage:
     """An image and its features: every voxel has those that a run will compute for it."""
 
-    def __init__(self, raw: Volume | NDArray[Any], recipe: Recipe) -> None:
-        """raw: (z, y, x), on disk or in memory. Raises BadInput if it is no image."""
+    def __init__(self, raw: Volume | NDArray[Any], recipe: Recipe, channels: tuple[int, ...] = ()) -> None:
+        """raw: ([channel,] z, y, x), on disk or in memory. Raises BadInput if it is no image.
+
+        channels: those that are shown, as many as the recipe has; none where raw has no channel axis.
+        """
         self._raw = raw
         self.recipe = recipe
+        self.channels = channels
         shape, kind = (raw.shape, raw.dtype) if isinstance(raw, np.ndarray) else (info(raw).shape, info(raw).dtype)
-        if len(shape) != 3 or kind.kind not in "buif" or not all(shape):
+        if len(shape) != (4 if channels else 3) or kind.kind not in "buif" or not all(shape):
             where = "raw" if isinstance(raw, np.ndarray) else raw.path
-            raise BadInput(where, "is no image", got=f"{tuple(shape)} {kind}", wanted="(z, y, x) numbers")
-        self.shape: Voxels = as_voxels(shape)
+            wanted = "([channel,] z, y, x) numbers"
+            raise BadInput(where, "is no image", got=f"{tuple(shape)} {kind}", wanted=wanted)
+        self.shape: Voxels = as_voxels(shape[-3:])
         self._levels = self.measured(recipe.percentiles)
         self._features = features_of(recipe)
         self.count = self._features.count
@@ -63,11 +69,12 @@ class FeatureImage:
         return self._compute(box)
 
     def raw(self, hull: Roi, levels: Levels | None) -> NDArray[Any]:
-        """(z, y, x) of a region, mirrored beyond the image; stretched, if there are levels."""
+        """([channel,] z, y, x) of a region, mirrored beyond the image; stretched, if there are levels."""
         if isinstance(self._raw, np.ndarray):
-            raw = self._raw[np.ix_(*reflected(hull, self.shape))]
+            raw = self._raw[(..., *np.ix_(*reflected(hull, self.shape)))]
         else:
             raw = read_reflected(self._raw, hull, self.shape)
+        raw = shown(raw, self.channels)
         return raw if levels is None else levels.apply(raw, reflected(hull, self.shape)[0])
 
     def measured(self, percentiles: Percentiles | None) -> Levels | None:
@@ -75,8 +82,8 @@ class FeatureImage:
         if percentiles is None:
             return None
         if isinstance(self._raw, np.ndarray):
-            return array_levels(self._raw, percentiles)
-        return volume_levels(self._raw, percentiles)
+            return array_levels(shown(self._raw, self.channels), percentiles)
+        return volume_levels(self._raw, percentiles, self.channels)
 
     def tiles(self, box: Roi) -> list[Roi]:
         """The tiles that a region touches, cut off at its edges, those nearest to its middle first."""

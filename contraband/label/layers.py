@@ -130,8 +130,13 @@ class Marks(Drawn):
         return result
 
 
-def prepare(viewer: Any, raw: Volume, prediction: Shown, segments: Shown, marks: Marks) -> None:
-    """Show raw, prediction, segments and points in a viewer, and lay out its panels: XY is large."""
+def prepare(
+    viewer: Any, raw: Volume, prediction: Shown, segments: Shown, marks: Marks, channels: Sequence[int] = ()
+) -> None:
+    """Show raw, prediction, segments and points in a viewer, and lay out its panels: XY is large.
+
+    channels: those of raw that the session sees; none where raw has no channel axis.
+    """
     import neuroglancer
 
     from contraband.volumes.view.source import PieceSource, first_voxel
@@ -141,7 +146,7 @@ def prepare(viewer: Any, raw: Volume, prediction: Shown, segments: Shown, marks:
         layer.source = PieceSource(layer, found, is_image=layer is prediction)
     colours = {number + 1: colour for number, colour in enumerate(COLOURS)}
     layers = {
-        "raw": image_layer("raw", raw, stored_volume(raw, is_image=True)),
+        "raw": image_layer("raw", raw, stored_volume(raw, is_image=True), channels),
         "prediction": neuroglancer.ImageLayer(source=prediction.source, shader=SHADER, opacity=0.35),
         "segments": neuroglancer.SegmentationLayer(source=segments.source, selected_alpha=0.4),
         "points": neuroglancer.SegmentationLayer(source=marks.source, selected_alpha=1, segment_colors=colours),

@@ -74,7 +74,7 @@ class LabelPage:
         self._prediction = Shown((len(CLASSES), *session.shape), "uint8")
         self._segments = Shown(session.shape, "uint64")
         self._marks = Marks(session.shape)
-        prepare(viewer, raw, self._prediction, self._segments, self._marks)
+        prepare(viewer, raw, self._prediction, self._segments, self._marks, session.image.channels)
         self._bind_keys()
         viewer.shared_state.add_changed_callback(lambda: self._events.put(("look", None)))
         self._draw_points()

@@ -27,6 +27,7 @@ from contraband.quick.file import save_head
 from contraband.quick.fitting import HeadKind, fit
 from contraband.quick.head import QuickHead
 from contraband.quick.predictor import quantised
+from contraband.volumes.channels import shown_channels
 from contraband.volumes.settings import VolumeSettings
 
 BACKGROUND = 0.5
@@ -70,9 +71,10 @@ class LabelSession:
         """
         chosen = settings or LabelSettings()
         shape = raw.shape if isinstance(raw, np.ndarray) else info(raw).shape
-        is_flat = volume.fragments.per_section or (len(shape) == 3 and shape[0] == 1)
+        is_flat = volume.fragments.per_section or (len(shape) in (3, 4) and shape[-3] == 1)
         dims = 2 if is_flat else 3
-        self.image = FeatureImage(raw, recipe_of(raw, dims, chosen))
+        channels = shown_channels(shape, volume.volume.channels)
+        self.image = FeatureImage(raw, recipe_of(raw, dims, chosen, max(1, len(channels))), channels)
         self.kind: HeadKind = chosen.head
         self._seed = chosen.seed
         self._volume = volume

@@ -38,17 +38,26 @@ class LabelSettings(Settings):
     seed: int = 0
 
 
-def recipe_of(raw: Volume | NDArray[Any], dims: int, settings: LabelSettings) -> Recipe:
-    """What the head will be shown: in 3D, kernels as long in the world along z as along x, where that is known."""
+def recipe_of(raw: Volume | NDArray[Any], dims: int, settings: LabelSettings, channels: int = 1) -> Recipe:
+    """What the head will be shown: in 3D, kernels as long in the world along z as along x, where that is known.
+
+    channels: of raw, each of which has features of its own.
+    """
     z_scale = 1.0
     if dims == 3 and not isinstance(raw, np.ndarray):
         size = info(raw).voxel_size
         z_scale = min(4.0, size[2] / size[0])
     features = GaussianFeatures(scales=settings.scales or SCALES[dims], z_scale=z_scale)
     percentiles = Percentiles(per=settings.stretch) if settings.stretch else None
-    recipe = Recipe(dims=2 if dims == 2 else 3, gaussian=features, percentiles=percentiles, offsets=NEAREST[3 - dims :])
+    recipe = Recipe(
+        dims=2 if dims == 2 else 3,
+        channels=channels,
+        gaussian=features,
+        percentiles=percentiles,
+        offsets=NEAREST[3 - dims :],
+    )
     if settings.features == "gaussian":
         return recipe
-    weights, wanted = told_by(settings.encoder, dims)
+    weights, wanted = told_by(settings.encoder, dims, channels)
     given = {"features": settings.features, "encoder": settings.encoder, "weights": weights}
     return recipe.model_copy(update=given | ({} if settings.stretch else {"percentiles": wanted}))

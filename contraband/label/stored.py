@@ -41,15 +41,18 @@ def stored_embeddings(output: Path, raw: Volume, image: FeatureImage) -> Callabl
     of_raw = next((value for key, value in made.items() if key.startswith("input 0 ")), None)
     if of_raw != identity(raw):
         raise BadInput(output, f"holds embeddings of other raw than {raw.path}, or it has changed since", todo=AGAIN)
-    if (otherwise := _otherwise(told)) is not None:
+    if (otherwise := _otherwise(told, image.channels)) is not None:
         raise BadInput(output, f"holds embeddings that were computed otherwise, {otherwise}", todo=AGAIN)
     _compare(volume, image, output)
     return lambda box: read(volume, box).astype(np.float32)
 
 
-def _otherwise(told: Mapping[str, Any]) -> str | None:
+def _otherwise(told: Mapping[str, Any], channels: tuple[int, ...]) -> str | None:
     """What a run did to embeddings that is not done where one looks."""
-    found = sorted({key.split(".")[0] for key in told} & (AS_EVER.keys() - {"levels"}))
+    seen = told.get("raw_channels", [])
+    if tuple(seen) != channels:
+        return f"of the channels {seen} instead of {list(channels)}"
+    found = sorted({key.split(".")[0] for key in told} & (AS_EVER.keys() - {"levels", "raw_channels"}))
     return f"with {', '.join(found)}" if found else None
 
 

@@ -37,20 +37,22 @@ class Features(ABC):
 
     @abstractmethod
     def within(self, raw: NDArray[np.generic]) -> Values:
-        """(F, z, y, x) of a region; raw (z, y, x) is the region and its halo on each side."""
+        """(F, z, y, x) of a region; raw ([channel,] z, y, x) is the region and its halo on each side."""
 
 
 class Gaussian(Features):
-    """Those of `GaussianFeatures`, for regions of any place and shape."""
+    """Those of `GaussianFeatures`, one channel after the other, for regions of any place and shape."""
 
-    def __init__(self, gaussian: GaussianFeatures, dims: int) -> None:
-        self.count = gaussian.count(dims)
+    def __init__(self, gaussian: GaussianFeatures, dims: int, channels: int = 1) -> None:
+        self.count = gaussian.count(dims) * channels
         self.halo = gaussian.halo(dims)
         self._gaussian = gaussian
         self._dims = dims
 
     def within(self, raw: NDArray[np.generic]) -> Values:
-        return self._gaussian.within(raw, self._dims)
+        if raw.ndim == 3:
+            return self._gaussian.within(raw, self._dims)
+        return np.concatenate([self._gaussian.within(channel, self._dims) for channel in raw])
 
 
 class Embeddings(Features):
@@ -85,10 +87,10 @@ class Both(Features):
 
 def features_of(recipe: Recipe) -> Features:
     """What a recipe asks for; BadInput if its encoder is not there, is another one, or does not fit."""
-    gaussian = Gaussian(recipe.gaussian, recipe.dims)
+    gaussian = Gaussian(recipe.gaussian, recipe.dims, recipe.channels)
     if recipe.features == "gaussian":
         return gaussian
-    predictor = encoder(recipe.encoder, recipe.dims)
+    predictor = encoder(recipe.encoder, recipe.dims, recipe.channels)
     if recipe.weights is not None and predictor.fingerprint != recipe.weights:
         todo = "bring back the encoder, or label with the new one"
         raise BadInput(recipe.encoder, "is not the encoder that the head has learnt with", todo=todo)
@@ -98,13 +100,13 @@ def features_of(recipe: Recipe) -> Features:
     return embeddings if recipe.features == "embeddings" else Both(gaussian, embeddings)
 
 
-def told_by(path: Path | None, dims: int) -> tuple[str, Percentiles | None]:
+def told_by(path: Path | None, dims: int, channels: int = 1) -> tuple[str, Percentiles | None]:
     """The weights of an encoder, as a sha256, and how raw is stretched for it."""
-    predictor = encoder(path, dims)
+    predictor = encoder(path, dims, channels)
     return predictor.fingerprint, predictor.percentiles
 
 
-def encoder(path: Path | None, dims: int) -> Predictor:
+def encoder(path: Path | None, dims: int, channels: int = 1) -> Predictor:
     """The encoder of a checkpoint, at as many levels as it was trained with; BadInput if there is none that fits."""
     from contraband.models.checkpoints import latest_checkpoint, load_checkpoint
     from contraband.models.predictor import load_predictor
@@ -118,6 +120,8 @@ def encoder(path: Path | None, dims: int) -> Predictor:
         raise BadInput(newest, "its network does not fit", got=f"{found}D", wanted=f"{dims}D")
     levels = int(content["head"].get("levels", 1))
     predictor = load_predictor(newest, "embeddings", device="cpu", levels=levels)
-    if predictor.in_channels != 1:
-        raise BadInput(newest, "its network wants several channels", got=predictor.in_channels, wanted=1)
+    if predictor.in_channels != channels:
+        todo = "choose as many by volume.channels" if predictor.in_channels < channels else "train on as many"
+        got = predictor.in_channels
+        raise BadInput(newest, "its network sees another number of channels", got=got, wanted=channels, todo=todo)
     return predictor

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import PositiveInt
 
 from blockwise.errors import BadInput
 from blockwise.fields import Place
@@ -34,6 +35,8 @@ class Recipe(Settings):
 
     dims: Literal[2, 3]
     """2: each section is seen by itself."""
+    channels: PositiveInt = 1
+    """Channels of raw that it is shown, each with features of its own."""
     features: FeatureKind = "gaussian"
     """Gaussian ones, embeddings of an encoder, or both."""
     gaussian: GaussianFeatures = GaussianFeatures()
@@ -48,11 +51,12 @@ class Recipe(Settings):
     """Affinities with these neighbours, in voxels along z, y, x."""
 
     def told(self, *, with_place: bool = True) -> dict[str, Any]:
-        """Plain data, without keys of embeddings where there are none: files of heads stay as they were.
+        """Plain data, without keys of embeddings or channels where there are none: files of heads stay as they were.
 
         with_place: also where the encoder lies, which changes nothing of what is predicted.
         """
         unused = {"features", "encoder", "weights"} if self.features == "gaussian" else set()
+        unused |= {"channels"} if self.channels == 1 else set()
         return self.model_dump(mode="json", exclude=unused | (set() if with_place else {"encoder"}))
 
 
@@ -81,7 +85,7 @@ def load_head(path: Path) -> tuple[QuickHead, Recipe]:
     except Exception as error:  # a broken file fails in many ways: zip, header, JSON, shapes
         raise BadInput(path, f"is not a quick head ({type(error).__name__})") from None
     if recipe.features == "gaussian":
-        check_features(path, head, recipe.gaussian.count(recipe.dims))
+        check_features(path, head, recipe.gaussian.count(recipe.dims) * recipe.channels)
     return head, recipe
 
 

@@ -107,6 +107,6 @@ def gaussian(scale: float) -> Values:
 
 
 def shrunk(values: Values, margin: Voxels) -> Values:
-    """A view without the margin on each side."""
-    z, y, x = (slice(side, size - side) for side, size in zip(margin, values.shape, strict=True))
-    return values[z, y, x]
+    """A view of ([C,] z, y, x) without the margin on each side."""
+    z, y, x = (slice(side, size - side) for side, size in zip(margin, values.shape[-3:], strict=True))
+    return values[..., z, y, x]

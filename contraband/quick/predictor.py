@@ -25,7 +25,6 @@ class QuickPredictor:
 
     kind = "affinities"
     has_foreground = False
-    in_channels = 1
     norm_factor = None
 
     def __init__(self, head: QuickHead, recipe: Recipe) -> None:
@@ -38,6 +37,8 @@ class QuickPredictor:
         self._reach = as_voxels(-(-reach // step) * step for reach, step in steps)
         self.context: Voxels = as_voxels(map(sum, zip(self._features.halo, self._reach, strict=True)))
         """Voxels needed around a tile: those of the features, for the voxel itself and its neighbours."""
+        self.in_channels = recipe.channels
+        """Channels of raw that it sees."""
         self.features = self._features.count
         """Features that the recipe gives of a voxel."""
         self.percentiles = recipe.percentiles
@@ -52,7 +53,7 @@ class QuickPredictor:
         return as_voxels(max(size // step, 1) * step for size, step in zip(shape, self._features.stride, strict=True))
 
     def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
-        """Affinities in [0, 1], float32 (K, z, y, x), of raw (z, y, x) with the context on each side."""
+        """Affinities in [0, 1], float32 (K, z, y, x), of raw ([channel,] z, y, x) with the context around."""
         inside = self._head.of_volume(self._features.within(raw))[INSIDE]
         return np.stack([shrunk(one, self._reach) for one in affinities_of(inside, self._recipe.offsets)])
 

@@ -19,15 +19,28 @@ def chosen_channels(volume: Source, wanted: int | None) -> tuple[int, ...]:
     """
     raw: Path = volume.raw  # type: ignore[assignment]
     count = info(Volume(path=raw)).channels
-    chosen = volume.channels or tuple(range(count or 1))
-    if max(chosen) >= (count or 1):
-        there = "no channel axis" if count is None else f"channels 0 to {count - 1}"
-        raise BadInput("volume.channels", f"{raw} has {there}", got=list(chosen), wanted=f"below {count or 1}")
+    chosen = channels_among(count, volume.channels, raw)
     if wanted is not None and len(chosen) != wanted:
         todo = "choose as many by volume.channels" if (count or 1) >= wanted else "train on as many, or import more"
         got = f"{len(chosen)} of raw" if count else "raw without a channel axis"
         raise BadInput("volume.channels", "are not as many as the network sees", got=got, wanted=wanted, todo=todo)
     return chosen if count is not None else ()
+
+
+def channels_among(count: int | None, wanted: Sequence[int] | None, raw: object) -> tuple[int, ...]:
+    """Those of raw that are wanted, or all; raises BadInput for one that is not there. count: None without an axis."""
+    chosen = tuple(wanted or range(count or 1))
+    if max(chosen) >= (count or 1):
+        there = "no channel axis" if count is None else f"channels 0 to {count - 1}"
+        raise BadInput("volume.channels", f"{raw} has {there}", got=list(chosen), wanted=f"below {count or 1}")
+    return chosen
+
+
+def shown_channels(shape: Sequence[int], wanted: Sequence[int] | None) -> tuple[int, ...]:
+    """The same for raw of this shape, as ([channel,] z, y, x): none where it has no channel axis."""
+    count = shape[0] if len(shape) == 4 else None
+    chosen = channels_among(count, wanted, "raw")
+    return () if count is None else chosen
 
 
 def shown(raw: np.ndarray, channels: Sequence[int], is_mean: bool = False) -> np.ndarray:

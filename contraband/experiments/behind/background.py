@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from blockwise.arrays.volume import Volume, info
+from blockwise.errors import BadInput
 from blockwise.files.whole import write_json
 from contraband.experiments.behind.params import checked, default_params, params_of
 from contraband.experiments.behind.rounds import RoundsPlan, read_report
@@ -118,8 +120,14 @@ def behind(
     data: the content of the VOLUME.yaml. own: sections of a param_dict.json; None: those that fit most.
     """
     dims = session.image.recipe.dims
-    params = params_of(own) if own else default_params(dims, session.shape, settings.stretch)
+    channels = session.image.channels
+    params = params_of(own) if own else default_params(dims, session.shape, settings.stretch, max(1, len(channels)))
     folder = points.with_name(f"{stem_of(points)}.training")
     plan = RoundsPlan(volume=data, label=settings, points=points, params=params, folder=folder)
+    every = tuple(range(info(Volume(path=plan.raw)).channels or 0))
+    if channels != every:
+        what = "--train trains on all channels of raw in their order"
+        todo = "leave out volume.channels, or import those channels alone"
+        raise BadInput("volume.channels", what, got=list(channels), wanted=list(every), todo=todo)
     checked(params, plan.raw, own or "--train", dims)
     return Background(plan)

@@ -38,7 +38,7 @@ AUGMENTED: Plain = {
 }
 
 
-def default_params(dims: int, shape: Voxels, stretch: Literal["section", "volume"] | None) -> Plain:
+def default_params(dims: int, shape: Voxels, stretch: Literal["section", "volume"] | None, channels: int = 1) -> Plain:
     """Sections of a param_dict.json for a volume of this shape: a contrastive start, then labels with joint denoising.
 
     These are the settings of the study on nuclei with fewer steps, and a smaller network in 3D.
@@ -67,7 +67,8 @@ def default_params(dims: int, shape: Voxels, stretch: Literal["section", "volume
         "batch_size": [4 if dims == 2 else 2],
         "ema_decay": [0.95],
     }
-    return {"model": [_fitting(MODELS[dims], shape[3 - dims :])], "contrastive": common | contrast, "seg": common | seg}
+    model = MODELS[dims] | ({"in_channels": channels} if channels > 1 else {})
+    return {"model": [_fitting(model, shape[3 - dims :])], "contrastive": common | contrast, "seg": common | seg}
 
 
 def params_of(file: Path) -> Plain:

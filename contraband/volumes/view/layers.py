@@ -72,8 +72,11 @@ def chosen_layer(names: list[str], threshold: float) -> str | None:
     return next((one for one in (*preferred, "affinities") if one in names), None)
 
 
-def image_layer(name: str, volume: Volume, source: Any) -> Any:
-    """How an image is shown: raw stretched between percentiles, the first three affinities as colours."""
+def image_layer(name: str, volume: Volume, source: Any, channels: Sequence[int] = ()) -> Any:
+    """How an image is shown: raw stretched between percentiles, the first three affinities as colours.
+
+    channels: those of raw that are shown, of which up to three have a colour; none for the first ones.
+    """
     import neuroglancer
 
     found = info(volume)
@@ -82,12 +85,20 @@ def image_layer(name: str, volume: Volume, source: Any) -> Any:
     if name == "affinities":
         return neuroglancer.ImageLayer(source=source)
     low, high = contrast(volume)
-    if found.channels is not None and found.channels > 1:
-        shader = COLOURS_OF_RAW if found.channels == 2 else THREE_COLOURS_OF_RAW
-        controls = {name: {"range": [low, high]} for name in ("first", "second", "third")[: found.channels]}
-        return neuroglancer.ImageLayer(source=source, shader=shader, shader_controls=controls)
-    controls = {"normalized": {"range": [low, high]}}
-    return neuroglancer.ImageLayer(source=source, shader=STRETCHED, shader_controls=controls)
+    coloured = (channels or tuple(range(found.channels or 1)))[:3]
+    names = ("first", "second", "third")[: len(coloured)] if len(coloured) > 1 else ("normalized",)
+    controls = {one: {"range": [low, high]} for one in names}
+    return neuroglancer.ImageLayer(source=source, shader=_shader(names, coloured), shader_controls=controls)
+
+
+def _shader(names: Sequence[str], channels: Sequence[int]) -> str:
+    """How these channels are shown, by the names of their ranges."""
+    if len(channels) == 1:
+        return STRETCHED if channels[0] == 0 else STRETCHED.replace("zed\n", f"zed(channel={channels[0]})\n", 1)
+    shader = COLOURS_OF_RAW if len(channels) == 2 else THREE_COLOURS_OF_RAW
+    for place, (name, channel) in enumerate(zip(names, channels, strict=True)):
+        shader = shader.replace(f"{name}(channel={place})", f"{name}(channel={channel})")
+    return shader
 
 
 def side_by_side(names: Sequence[str]) -> Any:
