@@ -44,6 +44,8 @@ class Predictor:
         self._engine: Engine | None = None
         self._base: UNet = self._network.base
         self._flat = (0,) * (3 - settings.dims)
+        self.is_flat = settings.dims == 2
+        """Whether each section is predicted by itself."""
         self.in_channels = settings.in_channels
         self.context: Shape3 = _three(self._flat, (lost // 2 for lost in self._base.context))
         """Voxels lost on each side."""

@@ -6,6 +6,7 @@ It is predicted tile by tile (`tiles.py`), so that the blocks do not matter. Til
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from blockwise.arrays.volume import Volume, check_whole_shards, create, info, op
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
+from contraband.models.averaging.turns import Augment
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
@@ -37,6 +39,7 @@ AS_EVER = {
     "skip_constant": False,
     "classical": None,
     "raw_channels": [],
+    "augment": "none",
 }
 """What is as it was before there was a choice is not told, so that what was stored then is kept."""
 
@@ -79,6 +82,8 @@ class Predict(Overlapping):
     """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
     levels: int = 1
     """Decoder levels that embeddings consist of."""
+    augment: Augment = "none"
+    """Orientations of a tile of which the mean is stored."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""
     mask: Volume | None = None
@@ -198,14 +203,22 @@ class Predict(Overlapping):
     @property
     def _choice(self) -> PredictorChoice:
         return PredictorChoice(
-            self.output, self.device, self.precision, self.levels, self.network, self.engine, self.classical
+            self.output,
+            self.device,
+            self.precision,
+            self.levels,
+            self.network,
+            self.engine,
+            self.classical,
+            self.augment,
         )
 
     def _try_network(self) -> str:
         """What a trial of the network says; raises BadInput if it cannot be used as it is meant to be."""
         from contraband.models.foreign.trial import try_network
 
-        predictor: Any = cached_predictor(self.checkpoint, self.is_head, self.weights, self._choice)
+        as_it_is = replace(self._choice, augment="none")
+        predictor: Any = cached_predictor(self.checkpoint, self.is_head, self.weights, as_it_is)
         return try_network(predictor, self.tile)
 
     @property

@@ -34,7 +34,14 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     predictor = load_predicting(
         checkpoint,
         is_head,
-        PredictorChoice(model.stored, here, levels=model.levels, network=use, classical=model.classical),
+        PredictorChoice(
+            model.stored,
+            here,
+            levels=model.levels,
+            network=use,
+            classical=model.classical,
+            augment=model.augment,
+        ),
     )
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
@@ -62,6 +69,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
         levels=model.levels,
+        augment=model.augment,
         raw_channels=channels,
         foreground=foreground,
         mask=mask,

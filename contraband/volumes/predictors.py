@@ -2,57 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from blockwise.errors import BadInput
-from blockwise.grid import Voxels
+from contraband.models.averaging.base import Predicting
+from contraband.models.averaging.turns import Augment
 from contraband.models.foreign.settings import NetworkUse
-from contraband.models.normalise import Percentiles
 from contraband.quick.classical_settings import Classical
-
-
-class Predicting(Protocol):
-    """What the stage needs. All shapes are (z, y, x) in voxels."""
-
-    kind: Any
-    """affinities or embeddings."""
-    channels: Any
-    in_channels: Any
-    """How many channels of raw it is shown."""
-    context: Voxels
-    """Voxels of raw needed around a tile on each side."""
-    fingerprint: str
-
-    @property
-    def offsets(self) -> list[list[int]]:
-        """The neighbour that each affinity channel joins a voxel with; none for embeddings."""
-
-    @property
-    def has_foreground(self) -> bool:
-        """Whether the last channel says how sure it is that a voxel is foreground."""
-
-    @property
-    def percentiles(self) -> Percentiles | None:
-        """How raw is stretched before it is shown."""
-
-    @property
-    def norm_factor(self) -> float | None:
-        """What raw is multiplied by before it is shown; None: by nothing that is known."""
-
-    def fit_output(self, shape: Sequence[int]) -> Voxels:
-        """The tile for which it can be asked that is most like this."""
-
-    def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """(C, z, y, x) float32 of a tile, without the context that raw has around it."""
-
-    def quantised(self, raw: np.ndarray) -> np.ndarray:
-        """Affinities as uint8."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +30,8 @@ class PredictorChoice:
     """What computes a checkpoint: torch or openvino."""
     classical: Classical | None = None
     """Rules, instead of a file."""
+    augment: Augment = "none"
+    """Orientations of which the mean is taken: none, flips or rotations."""
 
 
 def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -> Predicting:
@@ -84,6 +45,13 @@ def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -
         from contraband.quick.predictor import load_quick_predictor
 
         return load_quick_predictor(path, choice.kind)
+    from contraband.models.averaging.augmented import oriented
+
+    return oriented(_load_network(path, choice), choice.augment)
+
+
+def _load_network(path: Path, choice: PredictorChoice) -> Any:
+    """One network, asked about a tile as it is."""
     if choice.network is not None:
         from contraband.models.foreign.predictor import load_foreign_predictor
 

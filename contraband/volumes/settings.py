@@ -20,6 +20,7 @@ from blockwise.stages.edges import EdgeSettings
 from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import FragmentSettings
 from blockwise.stages.segment import SegmentSettings
+from contraband.models.averaging.turns import Augment
 from contraband.models.foreign.settings import NetworkInput, Offset, Says
 from contraband.quick.classical_settings import Classical
 
@@ -79,6 +80,9 @@ class Model(Settings):
     output: Says = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there. A network file may also say `boundary` or
     `foreground+boundary`, one channel each, of which affinities are made: the smaller certainty of two voxels."""
+    augment: Augment = "none"
+    """A network's affinities become the mean over mirror images of a tile: `flips` along each of its axes (4 images in
+    2D, 8 in 3D), `rotations` these with y and x swapped as well (8 and 16). As many times the work."""
     levels: Positive = 1
     """Decoder levels that embeddings consist of, the finest first; coarser ones are repeated to the voxels of raw."""
     skip_masked: bool = True
@@ -102,6 +106,8 @@ class Model(Settings):
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
         if self.classical is not None and self.output == "embeddings":
             raise ValueError("rules without labels (classical) have no embeddings; name a checkpoint")
+        if self.augment != "none" and (self.output == "embeddings" or given[0] not in ("checkpoint", "network")):
+            raise ValueError(f"augment: {self.augment} is for affinities of a checkpoint or a network file")
         return self
 
     @property

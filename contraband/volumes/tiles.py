@@ -16,8 +16,8 @@ from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.volume import Volume, as_shard, info
 from blockwise.errors import BadInput
 from blockwise.grid import Grid, Voxels, as_voxels
+from contraband.models.averaging.base import Predicting
 from contraband.volumes.brightness import array_levels
-from contraband.volumes.predictors import Predicting
 from contraband.volumes.reflection import reflected
 from contraband.volumes.settings import Blocks
 

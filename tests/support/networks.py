@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,4 +71,34 @@ def openvino_file(path: Path, source: Path) -> Path:
     """An ONNX file as the two files of OpenVINO."""
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     openvino.save_model(library().read_model(source), path, compress_to_fp16=False)
+    return path
+
+
+class Differences(torch.nn.Module):
+    """Affinities that turn with the image: how alike two voxels are; brightness after them, if foreground is wanted."""
+
+    def __init__(self, offsets: Sequence[Sequence[int]], dims: int = 3, has_foreground: bool = False) -> None:
+        super().__init__()
+        self.offsets = [offset[3 - dims :] for offset in offsets]
+        self.context = [max(abs(offset[axis]) for offset in self.offsets) for axis in range(dims)]
+        self.has_foreground = has_foreground
+
+    def forward(self, raw: torch.Tensor) -> torch.Tensor:
+        """(B, K, ...) of raw (B, 1, ...) from 0 to 255, without the context."""
+        here = self._moved(raw, [0] * len(self.context))
+        found = [1 - (here - self._moved(raw, offset)).abs() / 255 for offset in self.offsets]
+        return torch.cat([*found, *([here / 255] if self.has_foreground else [])], dim=1)
+
+    def _moved(self, raw: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
+        for axis, (step, lost) in enumerate(zip(offset, self.context, strict=True), start=2):
+            raw = raw.narrow(axis, lost + step, raw.shape[axis] - 2 * lost)
+        return raw
+
+
+def differences_file(path: Path, network: Differences) -> Path:
+    """The same as `torch.export` writes it, for tiles of any shape and any number of sections."""
+    dims = len(network.context)
+    example = torch.zeros(5 if dims == 2 else 1, 1, *(11, 15, 19)[3 - dims :])
+    free = {axis: torch.export.Dim.DYNAMIC for axis in range(2 if dims == 3 else 0, dims + 2) if axis != 1}
+    torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=(free,)), path)
     return path

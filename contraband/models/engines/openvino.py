@@ -22,6 +22,10 @@ CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
 """What it calls them among the capabilities of a processor."""
 
 
+MOST_SHAPES = 2
+"""So many are kept compiled: that of tiles, and that of tiles with y and x swapped."""
+
+
 class OpenVinoEngine:
     """A network in OpenVINO, compiled for each shape that it is asked for; there is one as long as tiles are alike."""
 
@@ -34,7 +38,8 @@ class OpenVinoEngine:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, C', ...) float32 of a batch (B, C, ...); raises BadInput for a shape that the network does not take."""
         if batch.shape not in self._compiled:
-            self._compiled = {batch.shape: self._compile(batch.shape)}
+            last = list(self._compiled.items())[-(MOST_SHAPES - 1) :]
+            self._compiled = dict([*last, (batch.shape, self._compile(batch.shape))])
         found = self._compiled[batch.shape](np.ascontiguousarray(batch))
         # Copied, as the engine writes the next result into the same memory.
         return np.array(found[0], np.float32)

@@ -34,6 +34,8 @@ class ForeignPredictor:
         self.kind = "embeddings" if use.says == "embeddings" else "affinities"
         """affinities or embeddings."""
         self.stride: Voxels = use.stride
+        self.is_flat = "z" not in use.input.axes
+        """Whether each section is predicted by itself."""
         self.percentiles = use.input.normalise.percentiles
         """How raw has to be stretched before it is given to this; None where it is taken as it is stored."""
         self.offsets: list[list[int]] = [] if self.kind == "embeddings" else [list(one) for one in use.offsets]
@@ -89,10 +91,9 @@ class ForeignPredictor:
         how = self._use.input.normalise
         values = raw.astype(np.float32) * np.float32(how.factor) + np.float32(how.shift)
         axes = self._use.input.axes
-        is_flat = "z" not in axes
         # sections are a batch for a 2D network
-        batch = values[:, None] if is_flat else values[None, None]
-        have = "bcyx" if is_flat else ORDER
+        batch = values[:, None] if self.is_flat else values[None, None]
+        have = "bcyx" if self.is_flat else ORDER
         for axis in (one for one in have if one not in axes):
             batch = batch.squeeze(have.index(axis))
             have = have.replace(axis, "")

@@ -1,0 +1,1 @@
+"""Predictions that are means over orientations of a network."""

@@ -1,0 +1,71 @@
+"""What is averaged: a network that says affinities, and how its values are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blockwise.grid import Voxels
+from contraband.models.normalise import Percentiles
+
+
+class Predicting(Protocol):
+    """What the stage that predicts needs. All shapes are (z, y, x) in voxels."""
+
+    kind: Any
+    """affinities or embeddings."""
+    channels: Any
+    in_channels: Any
+    """How many channels of raw it is shown."""
+    context: Voxels
+    """Voxels of raw needed around a tile on each side."""
+    fingerprint: str
+
+    @property
+    def offsets(self) -> list[list[int]]:
+        """The neighbour that each affinity channel joins a voxel with; none for embeddings."""
+
+    @property
+    def has_foreground(self) -> bool:
+        """Whether the last channel says how sure it is that a voxel is foreground."""
+
+    @property
+    def percentiles(self) -> Percentiles | None:
+        """How raw is stretched before it is shown."""
+
+    @property
+    def norm_factor(self) -> float | None:
+        """What raw is multiplied by before it is shown; None: by nothing that is known."""
+
+    def fit_output(self, shape: Sequence[int]) -> Voxels:
+        """The tile for which it can be asked that is most like this."""
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """(C, z, y, x) float32 of a tile, without the context that raw has around it."""
+
+    def quantised(self, raw: np.ndarray) -> np.ndarray:
+        """Affinities as uint8."""
+
+
+class Averageable(Predicting, Protocol):
+    """A network that can be asked about more than a tile."""
+
+    stride: Voxels
+    """Tiles at multiples of this, of whole multiples, have the values of the volume."""
+    is_flat: bool
+    """Whether each section is predicted by itself."""
+
+
+def as_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Values in [0, 1] as uint8, 255 for 1, rounded to the nearest, as those of one network are stored."""
+    scaled = np.clip(values, 0, 1) * np.float32(255)
+    return np.rint(scaled, out=scaled).astype(np.uint8)
+
+
+def inner(values: NDArray[Any], begin: Sequence[int], shape: Sequence[int]) -> NDArray[Any]:
+    """A box along the last three axes."""
+    places = tuple(slice(first, first + size) for first, size in zip(begin, shape, strict=True))
+    return values[(..., *places)]
