@@ -77,6 +77,21 @@ Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
 """Where a file or folder is: relative to the working folder, with ~ and ${NAME}."""
 
 
+def _one_or_several(value: object) -> object:
+    named = value if isinstance(value, list | tuple) else [value]
+    if not named or not all(isinstance(one, str | Path) for one in named):
+        raise ValueError("is neither a path nor a list of paths")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _each_fit_for_a_file(paths: Path | tuple[Path, ...]) -> Path | tuple[Path, ...]:
+    return tuple(map(_fit_for_a_file, paths)) if isinstance(paths, tuple) else _fit_for_a_file(paths)
+
+
+Places = Annotated[Path | tuple[Path, ...], BeforeValidator(_one_or_several), AfterValidator(_each_fit_for_a_file)]
+"""One place, or several that are meant together."""
+
+
 PlaceText = Annotated[str, AfterValidator(lambda text: str(_fit_for_a_file(Path(text))))]
 """A place, as text."""
 

@@ -98,7 +98,7 @@ def _sorted_out(
     foreground = settings.fragments.foreground
     given: list[Path | None] = [*settings.volume.paths, settings.affinities]
     given += [foreground.volume] if foreground else []
-    given += [settings.model.checkpoint, settings.model.head, settings.model.network] if settings.model else []
+    given += [*settings.model.checkpoints, settings.model.head, settings.model.network] if settings.model else []
     inputs = [path.resolve() for path in given if path is not None]
     made: list[Path] = []
     others: list[Path] = []

@@ -69,6 +69,8 @@ def absolute(stage: Stage) -> Stage:
             places[name] = Volume(path=value.path.absolute())
         elif isinstance(value, Path):
             places[name] = value.absolute()
+        elif isinstance(value, tuple) and value and all(isinstance(one, Path) for one in value):
+            places[name] = tuple(one.absolute() for one in value)
     return stage.model_copy(update=places)
 
 

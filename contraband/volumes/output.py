@@ -50,6 +50,11 @@ class Output:
         return self.array("foreground")
 
     @property
+    def disagreement(self) -> Volume:
+        """What predict also writes, if it is wanted of several checkpoints."""
+        return self.array("disagreement")
+
+    @property
     def fragments(self) -> Volume:
         """Fragment numbers: provisional until the first `segment`."""
         return self.array("fragments")
@@ -128,7 +133,7 @@ class Output:
 
     def may_predict(self, path: Path) -> bool:
         """Whether a prediction has that name."""
-        return path in (self.affinities.path, self.embeddings.path, self.foreground.path)
+        return path in (self.affinities.path, self.embeddings.path, self.foreground.path, self.disagreement.path)
 
     def told_by_predictions(self) -> dict[str, dict[str, Any]]:
         """What the arrays of `predict` and `embed` tell of how they were made, by the word of the stage."""

@@ -51,6 +51,8 @@ class Predict(Overlapping):
     target: Volume
     checkpoint: Path | None
     """Of a network, or the file of a quick head or of a network that was made elsewhere; None where rules predict."""
+    further: tuple[Path, ...] = ()
+    """Further checkpoints, of which the mean is stored with the first."""
     is_head: bool = False
     """Whether it is a quick head."""
     network: NetworkUse | None = None
@@ -73,7 +75,9 @@ class Predict(Overlapping):
     channels: int
     offsets: tuple[Voxels, ...] = ()
     foreground: Volume | None = None
-    """Where the last channel goes if the network also predicts foreground; `channels` is without it."""
+    """Where the channel after the affinities goes if the network also predicts foreground; `channels` is without it."""
+    disagreement: Volume | None = None
+    """Where the last channel goes if it is stored how far several checkpoints are apart; `channels` is without it."""
     percentiles: Percentiles | None = None
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     raw_channels: tuple[int, ...] = ()
@@ -107,18 +111,25 @@ class Predict(Overlapping):
         return (self.raw, self.mask) if self.mask else (self.raw,)
 
     def outputs(self) -> tuple[Volume, ...]:
-        return (self.target, self.foreground) if self.foreground else (self.target,)
+        return (self.target, *self.beside())
+
+    def beside(self) -> tuple[Volume, ...]:
+        """Volumes of one channel that get what comes after the channels of the target, in this order."""
+        return tuple(volume for volume in (self.foreground, self.disagreement) if volume is not None)
 
     def parameters(self) -> dict[str, object]:
         aside = {
             "checkpoint",
+            "further",
             "is_head",
             "foreground",
+            "disagreement",
             "norm_factor",
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
         }
         found = {key: value for key, value in super().parameters().items() if key not in aside}
+        found |= {"disagreement": True} if self.disagreement else {}
         return {key: value for key, value in found.items() if key not in AS_EVER or value != AS_EVER[key]}
 
     def resources(self) -> dict[str, float]:
@@ -156,8 +167,8 @@ class Predict(Overlapping):
             like=info(self.raw),
             attributes=attributes,
         )
-        if self.foreground is not None:
-            create(self.foreground, self.shape, dtype, self.block, like=info(self.raw))
+        for volume in self.beside():
+            create(volume, self.shape, dtype, self.block, like=info(self.raw))
         levels = None
         if self.percentiles is not None:
             levels = volume_levels(self.raw, self.percentiles, self.raw_channels)
@@ -190,15 +201,18 @@ class Predict(Overlapping):
         return Loaded(chosen, raw, around.begin)
 
     def predict(self, roi: Roi, loaded: Loaded) -> np.ndarray:
-        """(C, z, y, x) of a region as it is stored; the foreground is the last channel. loaded: from `read_raw`."""
+        """(C, z, y, x) of a region as it is stored, what goes to volumes beside the target last.
+
+        loaded: from `read_raw`.
+        """
         predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, self._choice)
         return predict_tiles(predictor, roi, loaded.tiles, loaded.take, self.skip_constant)
 
     def save(self, block: Block, computed: np.ndarray) -> None:
-        """Write it to the target, and the foreground to its own."""
+        """Write it to the target, and what comes after its channels to volumes of their own."""
         write(self.target, block.write_roi, computed[: self.channels])
-        if self.foreground is not None:
-            write(self.foreground, block.write_roi, computed[-1])
+        for volume, values in zip(self.beside(), computed[self.channels :], strict=True):
+            write(volume, block.write_roi, values)
 
     @property
     def _choice(self) -> PredictorChoice:
@@ -211,6 +225,8 @@ class Predict(Overlapping):
             self.engine,
             self.classical,
             self.augment,
+            self.further,
+            self.disagreement is not None,
         )
 
     def _try_network(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from blockwise.arrays.placement import covering
 from blockwise.arrays.volume import Volume
@@ -29,31 +30,31 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
-    checkpoint = _newest(model.checkpoint) if model.checkpoint else model.head or model.network
+    checkpoint, *others = [_newest(one) for one in model.checkpoints] or [model.head or model.network]
     here = "cpu" if on_gpu else device
+    how: dict[str, Any] = {
+        "levels": model.levels,
+        "network": use,
+        "classical": model.classical,
+        "augment": model.augment,
+        "further": tuple(others),
+    }
     predictor = load_predicting(
         checkpoint,
         is_head,
-        PredictorChoice(
-            model.stored,
-            here,
-            levels=model.levels,
-            network=use,
-            classical=model.classical,
-            augment=model.augment,
-        ),
+        PredictorChoice(model.stored, here, disagreement=model.disagreement, **how),
     )
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
-    foreground = Output(settings.output).foreground if predictor.has_foreground else None
+    output = Output(settings.output)
+    foreground = output.foreground if predictor.has_foreground else None
+    disagreement = output.disagreement if model.disagreement else None
     mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
     return Predict(
         raw=Volume(path=raw),
-        target=Output(settings.output).array(model.stored),
+        target=output.array(model.stored),
         checkpoint=checkpoint,
         is_head=is_head,
-        network=use,
-        classical=model.classical,
         weights=predictor.fingerprint,
         output=model.stored,
         device=device,
@@ -63,19 +64,19 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         block=block,
         tile=predictor.fit_output(model.tile or block),
         context=predictor.context,
-        channels=predictor.channels - predictor.has_foreground,
+        channels=predictor.channels - predictor.has_foreground - model.disagreement,
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
         needs_gpu=on_gpu,
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
-        levels=model.levels,
-        augment=model.augment,
         raw_channels=channels,
         foreground=foreground,
+        disagreement=disagreement,
         mask=mask,
         mask_placed=covering(mask, Volume(path=raw)) if mask else None,
         mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,
         skip_constant=model.skip_constant,
+        **how,
     )
 
 

@@ -32,6 +32,10 @@ class PredictorChoice:
     """Rules, instead of a file."""
     augment: Augment = "none"
     """Orientations of which the mean is taken: none, flips or rotations."""
+    further: tuple[Path, ...] = ()
+    """Further checkpoints, of which the mean is taken with the first."""
+    disagreement: bool = False
+    """Whether it is told how far checkpoints are apart."""
 
 
 def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -> Predicting:
@@ -47,7 +51,12 @@ def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -
         return load_quick_predictor(path, choice.kind)
     from contraband.models.averaging.augmented import oriented
 
-    return oriented(_load_network(path, choice), choice.augment)
+    networks = [oriented(_load_network(one, choice), choice.augment) for one in (path, *choice.further)]
+    if len(networks) == 1:
+        return networks[0]
+    from contraband.models.averaging.ensemble import Ensemble
+
+    return Ensemble(networks, choice.disagreement)
 
 
 def _load_network(path: Path, choice: PredictorChoice) -> Any:

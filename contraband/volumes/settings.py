@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Count, Place, Positive, with_variables
+from blockwise.fields import Count, Place, Places, Positive, with_variables
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -48,8 +48,12 @@ class Source(Settings):
 class Model(Settings):
     """What predicts: a network of a training or made elsewhere, a quick head, or rules that need no labels."""
 
-    checkpoint: Place | None = None
-    """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken."""
+    checkpoint: Places | None = None
+    """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken. A list of them stores
+    the mean of their affinities."""
+    disagreement: bool = False
+    """Of several checkpoints: `disagreement` beside the affinities says how far they are apart, (z, y, x) uint8: the
+    largest standard deviation of an affinity of the voxel, 255 for the most there is, 0.5."""
     head: Place | None = None
     """Instead: the file of a quick head, as `contraband label` writes it. It needs neither torch nor a GPU."""
     network: Place | None = None
@@ -108,7 +112,18 @@ class Model(Settings):
             raise ValueError("rules without labels (classical) have no embeddings; name a checkpoint")
         if self.augment != "none" and (self.output == "embeddings" or given[0] not in ("checkpoint", "network")):
             raise ValueError(f"augment: {self.augment} is for affinities of a checkpoint or a network file")
+        if self.output == "embeddings" and len(self.checkpoints) > 1:
+            raise ValueError("embeddings of several checkpoints have no mean; name one")
+        if self.disagreement and len(self.checkpoints) < 2:
+            raise ValueError(f"disagreement needs two checkpoints or more, got {len(self.checkpoints)}")
         return self
+
+    @property
+    def checkpoints(self) -> tuple[Path, ...]:
+        """All that are named."""
+        if self.checkpoint is None:
+            return ()
+        return self.checkpoint if isinstance(self.checkpoint, tuple) else (self.checkpoint,)
 
     @property
     def stored(self) -> Literal["affinities", "embeddings"]:

@@ -1,1 +1,1 @@
-"""Predictions that are means over orientations of a network."""
+"""Predictions that are means: over orientations of a network, over networks."""

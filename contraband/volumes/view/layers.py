@@ -14,7 +14,7 @@ from contraband.volumes.view.numbers import LiveNumbers
 from contraband.volumes.view.pieces import StoredPieces
 from contraband.volumes.view.sampling import contrast
 
-IMAGES = ("raw", "affinities")
+IMAGES = ("raw", "affinities", "disagreement")
 TRUTH = "labels"
 LIVE = "segments"
 """The layer of segments whose threshold can be moved."""
@@ -52,7 +52,12 @@ def find_layers(output: Path, sources: Mapping[str, Path]) -> dict[str, Volume]:
     The truth is last: it is compared with, and never taken for a result.
     """
     made = Output(output)
-    own = [made.affinities.path, made.fragments.path, *(segments.path for segments in made.all_segments())]
+    own = [
+        made.affinities.path,
+        made.disagreement.path,
+        made.fragments.path,
+        *(segments.path for segments in made.all_segments()),
+    ]
     named = {
         "raw": sources.get("raw"),
         "affinities": sources.get("affinities"),

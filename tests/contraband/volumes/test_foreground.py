@@ -26,10 +26,10 @@ SHAPE = (16, 20, 24)
 OFFSETS = [[-1, 0, 0], [0, -1, 0], [0, 0, -1]]
 
 
-def untrained(path: Path, out_channels: int) -> Path:
+def untrained(path: Path, out_channels: int, seed: int = 3, **model: Any) -> Path:
     """The checkpoint of a network with as many output channels, whose values spread widely."""
-    torch.manual_seed(3)
-    settings = ModelSettings.parse(MODELS[3], "test")
+    torch.manual_seed(seed)
+    settings = ModelSettings.parse({**MODELS[3], **model}, "test")
     weights = SegmentationNet(settings, "Simple", out_channels).state_dict()
     last = max(name for name in weights if name.startswith("head.") and name.endswith("weight"))
     weights[last] *= 40
