@@ -79,11 +79,15 @@ class Predictor:
         """Extents of raw needed for an output tile."""
         return _three((), (n + 2 * c for n, c in zip(output, self.context, strict=True)))
 
-    def compute_in_openvino(self) -> None:
-        """Let OpenVINO compute the network from now on, in float32 on the CPU; the values differ by rounding."""
-        from contraband.models.engines.openvino import convert_torch
+    def compute_in_openvino(self, folder: Path | None = None) -> None:
+        """Let OpenVINO compute the network from now on, in float32 on the CPU; the values differ by rounding.
 
-        self._engine = convert_torch(_Whole(self._network, self._forward).eval())
+        folder: of converted networks, where other processes find it; None: it is converted for this one alone.
+        """
+        from contraband.models.engines.openvino import NetworkFolder, convert_torch
+
+        kept = NetworkFolder(folder, self.fingerprint) if folder is not None else None
+        self._engine = convert_torch(_Whole(self._network, self._forward).eval(), kept)
 
     def __call__(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Affinities in [0, 1] or embeddings, float32 (C, z, y, x), of raw (z, y, x) or (channel, z, y, x).

@@ -110,6 +110,11 @@ class Output:
         return self.path / ".viewer"
 
     @property
+    def networks(self) -> Path:
+        """Networks that OpenVINO has converted, a folder for each network, tile and version."""
+        return self.path / "networks"
+
+    @property
     def logs(self) -> Path:
         """What was logged within blocks, by stage."""
         return self.path / "logs"
@@ -128,7 +133,7 @@ class Output:
             return _is_number(path.name)
         notes = (self.dashboard, self.viewer)
         arrays = (self.fragments, self.dendrogram, self.corrected)
-        sure = (*(array.path for array in arrays), self.evaluation, self.report, self.logs, *notes)
+        sure = (*(array.path for array in arrays), self.evaluation, self.report, self.logs, self.networks, *notes)
         return path in sure or path.name.endswith(PARTIAL)
 
     def may_predict(self, path: Path) -> bool:

@@ -66,6 +66,8 @@ class Predict(Overlapping):
     precision: str
     engine: str = "torch"
     """What computes a checkpoint: torch or openvino."""
+    networks: Path | None = None
+    """Folder of networks converted for OpenVINO: each is made by the first process that needs it."""
     shape: Voxels
     block: Voxels
     tile: Voxels
@@ -124,6 +126,7 @@ class Predict(Overlapping):
             "is_head",
             "foreground",
             "disagreement",
+            "networks",
             "norm_factor",
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
@@ -153,6 +156,8 @@ class Predict(Overlapping):
     def notes(self) -> Iterator[str]:
         if self.network is not None:
             yield f"{self.checkpoint}: {self._try_network()}"
+        if self.networks is not None:
+            yield f"{self.checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {self.networks}"
         if self.percentiles is None and self.norm_factor is not None:
             yield from brightness_remarks(self.raw, self.norm_factor)
 
@@ -227,6 +232,7 @@ class Predict(Overlapping):
             self.augment,
             self.further,
             self.disagreement is not None,
+            self.networks,
         )
 
     def _try_network(self) -> str:

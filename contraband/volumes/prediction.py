@@ -72,6 +72,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         raw_channels=channels,
         foreground=foreground,
         disagreement=disagreement,
+        networks=output.networks if engine == "openvino" else None,
         mask=mask,
         mask_placed=covering(mask, Volume(path=raw)) if mask else None,
         mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,

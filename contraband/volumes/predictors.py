@@ -36,6 +36,8 @@ class PredictorChoice:
     """Further checkpoints, of which the mean is taken with the first."""
     disagreement: bool = False
     """Whether it is told how far checkpoints are apart."""
+    networks: Path | None = None
+    """Folder in which networks are kept that OpenVINO has converted."""
 
 
 def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -> Predicting:
@@ -67,7 +69,10 @@ def _load_network(path: Path, choice: PredictorChoice) -> Any:
         return load_foreign_predictor(path, choice.network, choice.device)
     from contraband.models.predictor import load_predictor
 
-    return load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
+    predictor = load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
+    if choice.engine == "openvino" and choice.networks is not None:
+        predictor.compute_in_openvino(choice.networks)
+    return predictor
 
 
 @lru_cache(maxsize=2)

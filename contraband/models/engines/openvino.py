@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput, one_line
 from contraband.models.engines.base import check_installed
+from contraband.models.engines.kept import made_once
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 """What OpenVINO calls the precisions when it is asked for them."""
@@ -22,6 +25,8 @@ CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
 """What it calls them among the capabilities of a processor."""
 
 
+KEPT = "network.xml"
+"""The file of a kept network that is read; its weights lie beside it."""
 MOST_SHAPES = 2
 """So many are kept compiled: that of tiles, and that of tiles with y and x swapped."""
 
@@ -85,18 +90,47 @@ def read_openvino(path: Path, precision: str) -> OpenVinoEngine:
     return OpenVinoEngine(make, precision)
 
 
-def convert_torch(module: Any) -> OpenVinoEngine:
-    """A torch module in OpenVINO and float32; it is converted for the first tile, which takes seconds."""
+@dataclass(frozen=True)
+class NetworkFolder:
+    """Where a network is kept once it is converted."""
+
+    folder: Path
+    digest: str
+    """What the network is known by."""
+
+    def place(self, shape: Sequence[int]) -> Path:
+        """Of the network for batches of a shape, as this version of OpenVINO converts it."""
+        sizes = "x".join(map(str, shape))
+        return self.folder / f"{self.digest[:16]}-{sizes}-openvino-{version('openvino')}"
+
+
+def convert_torch(module: Any, kept: NetworkFolder | None = None) -> OpenVinoEngine:
+    """A torch module in OpenVINO and float32; it is converted for the first tile, which takes seconds.
+
+    kept: where it is kept, and read from if it is there already; None: nowhere.
+    """
 
     def make(shape: Sequence[int]) -> Any:
-        import openvino
-        import torch
+        if kept is None:
+            return _converted(module, shape)
 
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of torch, on how OpenVINO asks it
-            return openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
+        def save(folder: Path) -> None:
+            import openvino
+
+            openvino.save_model(_converted(module, shape), folder / KEPT, compress_to_fp16=False)
+
+        return library().read_model(made_once(kept.place(shape), save) / KEPT)
 
     return OpenVinoEngine(make, "float32")
+
+
+def _converted(module: Any, shape: Sequence[int]) -> Any:
+    import openvino
+    import torch
+
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, on how OpenVINO asks it
+        return openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
 
 
 def check_precision(precision: str, where: object) -> None:

@@ -64,6 +64,29 @@ def test_values_differ_by_rounding(tmp_path: Path) -> None:
     assert 0 < np.abs(one(raw) - other(raw)).max() < 1e-4
 
 
+def test_a_converted_network_is_kept_and_read(tmp_path: Path) -> None:
+    """One folder for the one tile; what is read from it says the same, and later runs compute by it."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from contraband.volumes.predictors import cached_predictor
+
+    chosen = with_engine(predicted(tmp_path, "x", 3), "a", engine="openvino")
+    cached_predictor.cache_clear()
+    found = whole(affinities(chosen))
+    (kept,) = [path for path in (chosen.output / "networks").iterdir() if path.is_dir()]
+    checkpoint = tmp_path / "3.pt"
+    alone = load_predictor(checkpoint, "affinities", "cpu", engine="openvino")
+    again = load_predictor(checkpoint, "affinities", "cpu", engine="openvino")
+    again.compute_in_openvino(chosen.output / "networks")
+    raw = np.random.default_rng(1).integers(0, 256, alone.input_shape((8, 8, 8))).astype(np.uint8)
+    assert np.abs(alone(raw) - again(raw)).max() < 1e-6
+    assert found.std() > 10
+    (kept / "network.xml").write_text("no network")
+    broken = load_predictor(checkpoint, "affinities", "cpu", engine="openvino")
+    broken.compute_in_openvino(chosen.output / "networks")
+    with pytest.raises(BadInput, match="OpenVINO does not take it"):
+        broken(raw)
+
+
 DROPPED = """
 import faulthandler, gc, signal, threading
 import numpy as np
