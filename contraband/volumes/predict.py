@@ -20,6 +20,7 @@ from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.averaging.turns import Augment
+from contraband.models.engines.choice import EngineChoice
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
@@ -66,6 +67,8 @@ class Predict(Overlapping):
     precision: str
     engine: str = "torch"
     """What computes a checkpoint: torch or openvino."""
+    engine_choice: EngineChoice | None = None
+    """Why that engine, if it was left open."""
     networks: Path | None = None
     """Folder of networks converted for OpenVINO: each is made by the first process that needs it."""
     shape: Voxels
@@ -127,6 +130,7 @@ class Predict(Overlapping):
             "foreground",
             "disagreement",
             "networks",
+            "engine_choice",
             "norm_factor",
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
@@ -156,6 +160,8 @@ class Predict(Overlapping):
     def notes(self) -> Iterator[str]:
         if self.network is not None:
             yield f"{self.checkpoint}: {self._try_network()}"
+        if self.engine_choice is not None:
+            yield f"{self.checkpoint}: engine auto is {self.engine}: {self.engine_choice.why}"
         if self.networks is not None:
             yield f"{self.checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {self.networks}"
         if self.percentiles is None and self.norm_factor is not None:
@@ -174,6 +180,7 @@ class Predict(Overlapping):
         )
         for volume in self.beside():
             create(volume, self.shape, dtype, self.block, like=info(self.raw))
+        self._keep_choice()
         levels = None
         if self.percentiles is not None:
             levels = volume_levels(self.raw, self.percentiles, self.raw_channels)
@@ -183,6 +190,14 @@ class Predict(Overlapping):
             open_array(self.target, "r+").attrs["levels"] = levels.as_lists()
         if (wanted := self._wanted) is not None:
             open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
+
+    def _keep_choice(self) -> None:
+        """Store which engine was chosen, and why, for further runs and the report."""
+        attributes = open_array(self.target, "r+").attrs
+        if self.engine_choice is not None:
+            attributes["engine"] = self.engine_choice.model_dump(mode="json")
+        elif "engine" in attributes:
+            del attributes["engine"]
 
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.placement import covering
-from blockwise.arrays.volume import Volume
+from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.engines.base import check_installed
+from contraband.models.engines.base import check_installed, is_installed
+from contraband.models.engines.choice import EngineChoice, measure
 from contraband.models.foreign.settings import NEAREST, NetworkUse
 from contraband.volumes.channels import chosen_channels
 from contraband.volumes.output import Output
@@ -26,7 +27,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     model: Model = settings.model  # type: ignore[assignment]
     is_head = model.head is not None
     use = network_use(model)
-    engine = _engine_of_checkpoint(model)
+    choice = _chosen_engine(settings, model, block)
+    engine = _engine_of_checkpoint(model, choice)
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
@@ -60,6 +62,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         device=device,
         precision="float32" if is_small or engine != "torch" else use.precision if use else model.precision,
         engine=engine,
+        engine_choice=choice,
         shape=shape,
         block=block,
         tile=predictor.fit_output(model.tile or block),
@@ -106,8 +109,43 @@ def network_use(model: Model) -> NetworkUse | None:
     )
 
 
-def _engine_of_checkpoint(model: Model) -> str:
-    """What computes a checkpoint; raises BadInput if it does not do so as it is told."""
+def _chosen_engine(settings: VolumeSettings, model: Model, block: Voxels) -> EngineChoice | None:
+    """What `engine: auto` means for a checkpoint, as it is stored with the prediction, else measured; None if told."""
+    if model.engine != "auto" or not model.checkpoints:
+        return None
+    checkpoint = _newest(model.checkpoints[0])
+    predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels))
+    tile = predictor.fit_output(model.tile or block)
+    measured = f"{predictor.fingerprint} {list(tile)}"
+    target = Output(settings.output).array(model.stored)
+    stored = info(target).attributes.get("engine") if is_there(target.path) else None
+    if kept := EngineChoice.kept(stored, measured):
+        return kept
+    if why := _why_torch(settings, model):
+        return EngineChoice(engine="torch", why=why, measured=measured)
+    engine, why = measure(checkpoint, model.stored, model.levels, model.precision, tile)
+    return EngineChoice(engine=engine, why=why, measured=measured)
+
+
+def _why_torch(settings: VolumeSettings, model: Model) -> str:
+    """Why there is nothing to be measured; empty if there is."""
+    from contraband.models.hardware import choose_device
+
+    if settings.cluster.gpus > 0 or choose_device(model.device).type == "cuda":
+        return "a GPU computes it"
+    if model.precision == "bfloat16":
+        return "OpenVINO computes a checkpoint in float32 only"
+    return "" if is_installed("openvino") else "OpenVINO is not installed"
+
+
+def _engine_of_checkpoint(model: Model, choice: EngineChoice | None) -> str:
+    """What computes a checkpoint; raises BadInput if it does not do so as it is told.
+
+    choice: what `engine: auto` means.
+    """
+    if choice is not None:
+        check_installed(choice.engine, "model.engine")
+        return choice.engine
     if model.checkpoint is None or model.engine in (None, "torch"):
         return "torch"
     if model.precision not in ("auto", "float32"):

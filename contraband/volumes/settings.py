@@ -69,9 +69,11 @@ class Model(Settings):
     offsets: tuple[Offset, ...] | None = None
     """Of a network file: the neighbour (z, y, x) that each affinity joins a voxel with; null: the voxel before, along
     each axis."""
-    engine: Literal["torch", "openvino", "onnxruntime"] | None = None
+    engine: Literal["torch", "openvino", "onnxruntime", "auto"] | None = None
     """The program that computes the network; null: torch for a checkpoint and `.pt2`, else OpenVINO, else onnxruntime.
-    On a CPU `openvino` is faster for a checkpoint too; affinities differ by rounding."""
+    On a CPU `openvino` is faster for a checkpoint too; affinities differ by rounding. `auto` for a checkpoint: OpenVINO
+    on a CPU where it is installed, its values differ by at most 1e-3 and it is faster, measured on a tile once and
+    stored with the prediction; else torch."""
     classical: Classical | None = None
     """Instead: rules that need no labels, as `contraband start` finds them in an image. They need no torch either."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -104,7 +106,7 @@ class Model(Settings):
             keys = ("context", "stride", "input", "offsets")
             told = [key for key in keys if getattr(self, key) != type(self).model_fields[key].default]
             told += [] if self.output in ("affinities", "embeddings") else [f"output: {self.output}"]
-            computed_by = (None, "torch", "openvino") if given == ["checkpoint"] else (None, "torch")
+            computed_by = (None, "torch", "openvino", "auto") if given == ["checkpoint"] else (None, "torch")
             told += [] if self.engine in computed_by else [f"engine: {self.engine}"]
             if told:
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")

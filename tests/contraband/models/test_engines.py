@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import contraband as cb
-from blockwise.arrays.volume import Volume
+from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.engine.fingerprint import fingerprint
 from blockwise.errors import BadInput, Stale
 from contraband.models.predictor import load_predictor
@@ -120,6 +121,46 @@ def test_the_engine_is_part_of_what_a_prediction_is_remembered_by(tmp_path: Path
     affinities(plain)
     with pytest.raises(Stale, match=r"engine was unset, is now .openvino"):
         affinities(with_engine(plain, "a", engine="openvino"))
+
+
+def test_auto_is_measured_once_and_stored_with_the_prediction(tmp_path: Path) -> None:
+    """The report says which engine it was and why; later runs take what is stored, whatever they would measure."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    chosen = with_engine(predicted(tmp_path, "x", 3), "a", engine="auto")
+    made = affinities(chosen)
+    engine = stages(chosen)[0].engine
+    reported = json.loads((chosen.output / "report.json").read_text())["stages"]["predict"]["engine"]
+    assert reported == info(made).attributes["engine"]
+    assert reported["engine"] == engine
+    assert "a tile takes" in reported["why"]
+    told = with_engine(predicted(tmp_path, "x", 3), "b", engine=engine)
+    assert digest(affinities(told)) == digest(made)
+    other = {"torch": "openvino", "openvino": "torch"}[engine]
+    open_array(made, "r+").attrs["engine"] = {**reported, "engine": other}
+    assert stages(chosen)[0].engine == other
+    assert stages(with_engine(chosen, "a", tile=[8, 8, 16]))[0].engine_choice.measured != reported["measured"]
+    assert "engine" not in info(affinities(with_engine(chosen, "c", engine="torch"))).attributes
+
+
+def test_auto_is_torch_where_values_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By more than is allowed, however fast OpenVINO is; here nothing is allowed."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from contraband.models.engines import choice
+
+    checkpoint = untrained(tmp_path / "net.pt", len(OFFSETS))
+    monkeypatch.setattr(choice, "ALIKE", 0.0)
+    choice.measure.cache_clear()
+    engine, why = choice.measure(checkpoint, "affinities", 1, "float32", (8, 8, 8))
+    choice.measure.cache_clear()
+    assert engine == "torch"
+    assert "values differ by" in why
+
+
+def test_auto_is_torch_where_openvino_does_not_do_it(tmp_path: Path) -> None:
+    """Nothing is measured then, and OpenVINO need not be here."""
+    stage = stages(with_engine(predicted(tmp_path, "x", 3), "a", engine="auto", precision="bfloat16"))[0]
+    assert stage.engine == "torch"
+    assert stage.engine_choice.why == "OpenVINO computes a checkpoint in float32 only"
 
 
 @pytest.mark.parametrize(
