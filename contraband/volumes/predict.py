@@ -27,6 +27,7 @@ from contraband.quick.classical_settings import Classical
 from contraband.volumes.brightness import brightness_remarks, rules_levels, volume_levels
 from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor
+from contraband.volumes.processors import keep_processor
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
 
@@ -69,6 +70,10 @@ class Predict(Overlapping):
     """What computes a checkpoint: torch or openvino."""
     engine_choice: EngineChoice | None = None
     """Why that engine, if it was left open."""
+    processor: str | None = None
+    """The kind of processor that computes it; None where that is not known, or does not matter."""
+    other_processors: bool = False
+    """Whether finished blocks may be of another kind of processor."""
     networks: Path | None = None
     """Folder of networks converted for OpenVINO: each is made by the first process that needs it."""
     shape: Voxels
@@ -131,6 +136,8 @@ class Predict(Overlapping):
             "disagreement",
             "networks",
             "engine_choice",
+            "processor",
+            "other_processors",
             "norm_factor",
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
@@ -181,6 +188,9 @@ class Predict(Overlapping):
         for volume in self.beside():
             create(volume, self.shape, dtype, self.block, like=info(self.raw))
         self._keep_choice()
+        if self.processor is not None:
+            done = store.done_mask(self.name, self.grid())
+            keep_processor(self.target, self.processor, done, self.other_processors)
         levels = None
         if self.percentiles is not None:
             levels = volume_levels(self.raw, self.percentiles, self.raw_channels)

@@ -16,6 +16,7 @@ from contraband.volumes.channels import chosen_channels
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
 from contraband.volumes.predictors import PredictorChoice, load_predicting
+from contraband.volumes.processors import processor_of
 from contraband.volumes.settings import Model, VolumeSettings
 
 LEAST_NEAR = 16
@@ -51,7 +52,6 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     output = Output(settings.output)
     foreground = output.foreground if predictor.has_foreground else None
     disagreement = output.disagreement if model.disagreement else None
-    mask = Volume(path=settings.volume.mask) if settings.volume.mask and model.skip_masked else None
     return Predict(
         raw=Volume(path=raw),
         target=output.array(model.stored),
@@ -76,12 +76,22 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         foreground=foreground,
         disagreement=disagreement,
         networks=output.networks if engine == "openvino" else None,
-        mask=mask,
-        mask_placed=covering(mask, Volume(path=raw)) if mask else None,
-        mask_near=as_voxels(max(LEAST_NEAR, lost) for lost in predictor.context) if mask else None,
+        processor=None if is_small else processor_of(settings.cluster, use.engine if use else engine, device),
+        other_processors=model.other_processors,
+        **_masking(settings, predictor.context),
         skip_constant=model.skip_constant,
         **how,
     )
+
+
+def _masking(settings: VolumeSettings, context: Voxels) -> dict[str, Any]:
+    """The fields that say which tiles are not wanted."""
+    model, raw = settings.model, settings.volume.raw
+    if settings.volume.mask is None or model is None or raw is None or not model.skip_masked:
+        return {}
+    mask = Volume(path=settings.volume.mask)
+    near = as_voxels(max(LEAST_NEAR, lost) for lost in context)
+    return {"mask": mask, "mask_placed": covering(mask, Volume(path=raw)), "mask_near": near}
 
 
 def network_use(model: Model) -> NetworkUse | None:

@@ -83,6 +83,9 @@ class Model(Settings):
     that the prediction does not depend on the blocks."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor has it."""
+    other_processors: bool = False
+    """A run on this machine that goes on with a prediction is refused where finished blocks were computed by a
+    processor with other instruction sets (AVX2, AVX-512), as values differ by rounding; true: it goes on."""
     output: Says = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there. A network file may also say `boundary` or
     `foreground+boundary`, one channel each, of which affinities are made: the smaller certainty of two voxels."""
