@@ -39,6 +39,24 @@ def tiles(roi: Roi, tile: Voxels) -> Iterator[Roi]:
         yield Roi(whole.begin + Coordinate(index) * shape, shape)
 
 
+def work_per_voxel(grid: Grid, tile: Voxels, context: Voxels) -> dict[str, float]:
+    """Voxels for each voxel that is written: predicted, shown to the network, and read, without a mask.
+
+    A tile that blocks share is predicted for each of them; a network is shown the context of each tile, and a block
+    reads that around all of its tiles, as far as the volume goes.
+    """
+    predicted = shown = read = 1.0
+    for size, block, step, lost in zip(grid.volume, grid.block, tile, context, strict=True):
+        begins = np.arange(0, size, block)
+        firsts = begins // step * step
+        lasts = -(-np.minimum(begins + block, size) // step) * step
+        covered = float((lasts - firsts).sum())
+        predicted *= covered / size
+        shown *= covered / size * (step + 2 * lost) / step
+        read *= float((np.minimum(lasts + lost, size) - np.maximum(firsts - lost, 0)).sum()) / size
+    return {"predicted_per_voxel": predicted, "shown_per_voxel": shown, "read_per_voxel": read}
+
+
 @dataclass(frozen=True)
 class Mask:
     """Where voxels are wanted: in tiles that have a voxel of the mask in them or near them."""

@@ -14,6 +14,7 @@ from blockwise.engine.preflight import stage_word
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
 from contraband.volumes.plan.forecast import Forecast
+from contraband.volumes.tiles import work_per_voxel
 
 LIBRARIES_BYTES = 230_000_000
 """What a worker takes before it does anything."""
@@ -37,6 +38,8 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         min(step + low + high, size)
         for step, low, high, size in zip(grid.block, grid.context_low, grid.context_high, grid.volume, strict=True)
     )
+    tile, context = getattr(stage, "tile", None), getattr(stage, "context", None)
+    work = {} if tile is None or context is None else {"tile": list(tile), **work_per_voxel(grid, tile, context)}
     written = sum(_bytes_a_voxel(stage, target.path.name) for target in stage.outputs())
     around, inside = _bytes_read(stage)
     return {
@@ -51,6 +54,7 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         "bytes_written_raw": written * voxels,
         "worker_memory_bytes": LIBRARIES_BYTES + _working_bytes(stage, read_voxels),
         **_boxes(stage, voxels),
+        **work,
     }
 
 
@@ -113,6 +117,12 @@ def print_outlook(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         if row.get("boxes", 1) > 1:
             console.print(f"{row['stage']}: about {row['boxes']:,} boxes, side by side, of a size that fits")
+        if "tile" in row:
+            console.print(
+                f"{row['stage']}: tiles of {'x'.join(map(str, row['tile']))}; for each voxel written "
+                f"{row['predicted_per_voxel']:.2f} are predicted, {row['shown_per_voxel']:.2f} shown to the network, "
+                f"{row['read_per_voxel']:.2f} read"
+            )
 
 
 def print_forecast(console: Console, forecast: Forecast) -> None:

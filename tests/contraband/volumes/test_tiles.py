@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from funlib.geometry import Coordinate, Roi
 
 import contraband as cb
 from blockwise.arrays.volume import Volume
 from blockwise.engine.fingerprint import fingerprint
 from blockwise.errors import Stale
-from blockwise.grid import Voxels
+from blockwise.grid import Grid, Voxels
 from contraband.volumes import tiles as tiling
 from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
@@ -120,3 +121,20 @@ def test_another_mask_makes_a_prediction_stale(scene: Path) -> None:
     store_volume(scene / "other", np.ones(SHAPE, np.uint8))
     with pytest.raises(Stale, match=r"input 1 \(other\) changed"):
         cb.run(settings(scene, "a", "other"), progress=False)
+
+
+@pytest.mark.parametrize("tile", [(8, 8, 8), (4, 10, 16), (24, 40, 48), (5, 7, 30)])
+def test_work_is_that_of_all_blocks_counted_one_by_one(tile: Voxels) -> None:
+    """Tiles that hang over blocks or the volume too, and what is around them."""
+    context: Voxels = (2, 3, 4)
+    grid = Grid("predict", SHAPE, (8, 16, 20), context, context)
+    whole_volume = Roi((0, 0, 0), SHAPE)
+    predicted = shown = read = 0
+    for block in grid.blocks():
+        chosen = list(tiling.tiles(block.write_roi, tile))
+        predicted += sum(one.size for one in chosen)
+        shown += sum(one.grow(Coordinate(context), Coordinate(context)).size for one in chosen)
+        read += tiling.hull(chosen, context).intersect(whole_volume).size
+    found = tiling.work_per_voxel(grid, tile, context)
+    counted = {"predicted_per_voxel": predicted, "shown_per_voxel": shown, "read_per_voxel": read}
+    assert found == pytest.approx({key: count / whole_volume.size for key, count in counted.items()})
