@@ -33,14 +33,15 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
-    checkpoint, *others = [_newest(one) for one in model.checkpoints] or [model.head or model.network]
+    named: list[Path | None] = [_newest(one) for one in model.checkpoints]
+    checkpoint, *others = named or [model.head or model.network]
     here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
         "levels": model.levels,
         "network": use,
         "classical": model.classical,
         "augment": model.augment,
-        "further": tuple(others),
+        "further": tuple(one for one in others if one is not None),
     }
     predictor = load_predicting(
         checkpoint,

@@ -16,6 +16,7 @@ CALLED_BY_OTHERS = {
     "blockwise.engine.run.run_stages": "interface: who has stages of their own begins here",
     "blockwise.executor.ondask.preload.dask_setup": "Dask calls it by this name in every worker",
     "blockwise.executor.ondask.endings.dask_setup": "and in every nanny",
+    "blockwise.executor.ondask.alone.dask_setup": "and this one in a scheduler that was started over SSH",
     "blockwise.executor.ondask.remaining.dask_setup": "and this one in every worker that is a job",
 }
 

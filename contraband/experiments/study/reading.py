@@ -20,19 +20,25 @@ from contraband.experiments.study.study import BUSY, Study
 def read_test(study: Study, again: bool, incomplete: bool, progress: Progress) -> int:
     """Score all rows on the test part, once; how many were scored.
 
-    BadInput if it was read before, unless `again`, or if rows are missing, unless `incomplete`: the report tells both.
+    A reading that was cut off goes on. BadInput if there was one, unless `again`, or if rows are missing, unless
+    `incomplete`: the report tells all three.
     """
     with only_one(study.output / ".lock", study.output, BUSY):
         made = study.rows.read()
         wanted = [row for row in wanted_rows(study.settings) if row in made]
         missing = len(wanted_rows(study.settings)) - len(wanted)
-        before = readings(study)
-        _may_read(study, before, missing, again, incomplete)
-        # Noted before it is done: a reading that is cut off is one.
-        now = time.strftime("%Y-%m-%d %H:%M:%S")
-        write_json(study.readings, [*before, {"at": now, "rows": len(wanted), "missing": missing}])
         scored = study.tests.read()
         new = [row for row in wanted if row not in scored]
+        before = readings(study)
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        if before and new and len(wanted) == before[-1]["rows"] and not again:
+            # What was cut off goes on as the same reading, and the report says so.
+            before[-1].setdefault("gone_on", []).append(now)
+            write_json(study.readings, before)
+        else:
+            _may_read(study, before, missing, again, incomplete)
+            # Noted before it is done: a reading that is cut off is one.
+            write_json(study.readings, [*before, {"at": now, "rows": len(wanted), "missing": missing}])
         for done, row in enumerate(new, start=1):
             study.tests.append(row, {"settings": study.fingerprint(row), **_test(study, row)})
             progress("test", done, len(new), f"{row.arm}, {row.data}, k {row.k}, draw {row.draw}")

@@ -79,7 +79,8 @@ class _Report:
         read = readings(self.study)
         for number, one in enumerate(read, start=1):
             lacks = f", while {one['missing']} rows were missing" if one["missing"] else ""
-            yield f"\nThe test data were read at {one['at']} (reading {number} of {len(read)}){lacks}."
+            went = "; cut off, and gone on with at " + ", ".join(one["gone_on"]) if "gone_on" in one else ""
+            yield f"\nThe test data were read at {one['at']} (reading {number} of {len(read)}{went}){lacks}."
         if len(read) > 1:
             yield "\n**The test data were read more than once.**"
         if self.study.claimed.exists():

@@ -67,5 +67,5 @@ def as_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def inner(values: NDArray[Any], begin: Sequence[int], shape: Sequence[int]) -> NDArray[Any]:
     """A box along the last three axes."""
-    places = tuple(slice(first, first + size) for first, size in zip(begin, shape, strict=True))
-    return values[(..., *places)]
+    z, y, x = (slice(first, first + size) for first, size in zip(begin, shape, strict=True))
+    return values[..., z, y, x]

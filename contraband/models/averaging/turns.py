@@ -45,7 +45,7 @@ class Turn:
         return values.swapaxes(-1, -2) if self.swapped else values
 
     def _flip(self, values: NDArray[Any]) -> NDArray[Any]:
-        return np.flip(values, [axis - 3 for axis in range(3) if self.mirrored[axis]])
+        return np.flip(values, tuple(axis - 3 for axis in range(3) if self.mirrored[axis]))
 
 
 @dataclass(frozen=True)

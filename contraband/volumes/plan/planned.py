@@ -23,8 +23,8 @@ class PlannedRun:
     settings: VolumeSettings = field(repr=False)
     stages: list[dict[str, Any]]
     """A row for each stage: `blocks`, `block_shape` and `context` in voxels, `files`, `bytes_read_raw` and
-    `bytes_written_raw` (before compression), `worker_memory_bytes`; of agglomerate also `boxes`; of a prediction `tile`,
-    and voxels for each one that is written: `predicted_per_voxel`, `shown_per_voxel` and `read_per_voxel`."""
+    `bytes_written_raw` (before compression), `worker_memory_bytes`; of agglomerate also `boxes`; of a prediction
+    `tile`, and voxels for each one that is written: `predicted_per_voxel`, `shown_per_voxel` and `read_per_voxel`."""
 
     def probe(self) -> Forecast:
         """What the run will cost, from a few blocks that are processed now, in a folder that is gone afterwards.

@@ -215,6 +215,12 @@ def test_test_data_are_read_once(in_tmp, capsys):
     assert call(["study", "study.yaml", "--test"]) == 2
     assert "was read before" in capsys.readouterr().err.replace("were", "was")
     assert "more than once" not in page()
+    Path("out/study/test.csv").write_bytes(before[: before.rindex(b"\n", 0, -1) + 1])  # as if it had been cut off
+    assert call(["study", "study.yaml", "--test"]) == 0
+    assert Path("out/study/test.csv").read_text().count("\n") == before.count(b"\n")
+    assert "cut off, and gone on with at" in page()
+    assert "more than once" not in page()
+    before = Path("out/study/test.csv").read_bytes()
     assert call(["study", "study.yaml", "--test", "--again"]) == 0
     assert "**The test data were read more than once.**" in page()
     assert Path("out/study/test.csv").read_bytes() == before
