@@ -88,7 +88,10 @@ def examine(
             if not is_same:
                 clear.add(stage.name)
             if is_same or not growth.covers(stage, info, made):
-                _check_kept(stage, old, info, store)
+                # Where a stage has come into the line, all that follows it is stale, and is made again with it.
+                come = (job.stage.name for job in jobs if job.stage.name not in known)
+                begin = next((name for name in come if depends(stage, name)), stage.name)
+                _check_kept(stage, old, info, store, begin)
         jobs.append(Job(stage, info.grid, info, is_same and old is not None and old.finished))
         digests[stage.name] = digest
         made |= set(info.outputs)
@@ -187,7 +190,7 @@ def _finished(before: Iterable[Stage], known: Mapping[str, StageInfo]) -> dict[s
             raise BadInput(stage.name, "is not finished", todo=f"start with --from {stage_word(stage.name)}")
         digest, ingredients = fingerprint(stage, _upstream(stage, digests, old, {}), made)
         if digest != old.fingerprint:
-            raise _stale(stage.name, old, ingredients)
+            raise _stale(stage.name, old, ingredients, stage.name)
         digests[stage.name] = digest
         made |= set(_outputs(stage))
     return digests
@@ -235,13 +238,13 @@ def _made_from(info: StageInfo) -> list[str]:
     return [key.removeprefix("upstream ") for key in info.ingredients if key.startswith("upstream ")]
 
 
-def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> None:
-    """Raise unless the finished blocks of a stage can be kept."""
+def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store, begin: str) -> None:
+    """Raise unless the finished blocks of a stage can be kept. begin: with what to redo if settings have changed."""
     done = store.totals(stage.name).done
     if not done:
         return
     if old.fingerprint != new.fingerprint:
-        raise _stale(stage.name, old, new.ingredients)
+        raise _stale(stage.name, old, new.ingredients, begin)
     gone = missing(stage, old)
     if gone:
         raise BadInput(
@@ -258,9 +261,9 @@ def _check_kept(stage: Stage, old: StageInfo, new: StageInfo, store: Store) -> N
         )
 
 
-def _stale(name: str, old: StageInfo, ingredients: Mapping[str, Any]) -> Stale:
+def _stale(name: str, old: StageInfo, ingredients: Mapping[str, Any], begin: str) -> Stale:
     return Stale(
         name,
         f"its finished blocks were made from something else: {explain(old.ingredients, ingredients)}",
-        todo=f"use --redo {stage_word(name)} to redo it and everything after it, or change it back",
+        todo=f"use --redo {stage_word(begin)} to redo it and everything after it, or change it back",
     )

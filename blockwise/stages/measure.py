@@ -144,12 +144,13 @@ def _added(store: Store, table: Table, keys: Sequence[str], numbers: Callable[[n
 
 
 def _renumbered(rows: np.ndarray, keys: Sequence[str], numbers: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The rows under the numbers of objects; faces within one object are left out."""
+    """The rows under the numbers of objects; those of background and faces within one object are left out."""
     rows = rows.copy()
     if keys[0] == "fragment":
         rows["fragment"] = numbers(rows["fragment"])
-        return rows
+        objects: np.ndarray = rows[rows["fragment"] > 0]
+        return objects
     first, second = numbers(rows["u"]), numbers(rows["v"])
     rows["u"], rows["v"] = np.minimum(first, second), np.maximum(first, second)
-    across: np.ndarray = rows[first != second]
+    across: np.ndarray = rows[(first != second) & (rows["u"] > 0)]
     return across

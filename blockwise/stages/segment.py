@@ -14,8 +14,8 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Fraction
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import cut
+from blockwise.kernels.graph.rules import SmallRules
 from blockwise.kernels.tables import relabel
-from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
@@ -25,7 +25,7 @@ from blockwise.store.base import Store, mask_of
 SegmentNumbers = Literal["fragment", "compact"]
 
 
-class SegmentSettings(Settings):
+class SegmentSettings(SmallRules):
     """Which segmentations are written."""
 
     thresholds: tuple[Fraction, ...] = (0.5,)
@@ -48,7 +48,7 @@ class Segment(Stage):
     Several thresholds are several stages, so that a further one only relabels.
     """
 
-    needs = ("fragments", "edges", "agglomerate", "correct")
+    needs = ("fragments", "edges", "agglomerate", "correct", "absorb")
 
     fragments: Volume
     target: Volume
@@ -139,8 +139,9 @@ def _rows_of(names: np.ndarray, fragment: np.ndarray, segment: np.ndarray) -> np
 
 
 def compact(segment: np.ndarray) -> np.ndarray:
-    """The segments, (n,) uint64 without background, as 1, 2, ... in their order."""
-    return np.unique(segment, return_inverse=True)[1].astype(np.uint64) + np.uint64(1)
+    """The segments, (n,) uint64, as 1, 2, ... in their order; 0, background, stays 0."""
+    numbers, place = np.unique(segment, return_inverse=True)
+    return place.astype(np.uint64) + np.uint64(0 not in numbers[:1])
 
 
 def finalise(fragments: Volume, block: Block, store: Store) -> np.ndarray:

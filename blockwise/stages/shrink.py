@@ -33,7 +33,7 @@ class Renumbering(Settings):
     def keep(self) -> None:
         """Write them there."""
         segments = np.unique(cut(read_dendrogram(self.dendrogram), self.threshold))
-        write_whole(self.file, partial(np.save, arr=segments))
+        write_whole(self.file, partial(np.save, arr=segments[segments > 0]))
 
 
 class Shrink(Stage):

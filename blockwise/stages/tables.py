@@ -23,6 +23,8 @@ BITS = np.dtype([("bits", "u1")])
 """Eight voxels of a face: does the link go on?"""
 NAME = np.dtype([("provisional", "<u8"), ("fragment", "<u8")])
 """A provisional number and the final one."""
+VOXELS = np.dtype([("fragment", "<u8"), ("voxels", "<u8")])
+"""A fragment and how many voxels of it lie in the block."""
 SEGMENT = np.dtype([("fragment", "<u8"), ("segment", "<u8")])
 """A fragment and its segment."""
 MAKING = np.dtype("S64")
@@ -46,7 +48,7 @@ COUNTED = Table("counted after renaming", MAKING, "fragments")
 """edges -> growth: under key 0, the fragments that had final numbers when edges were counted."""
 
 EDGES = Table("edges", EDGE, "edges")
-"""edges -> agglomerate, evaluate, audit: a pair of touching fragments, the sum of their affinities, how many."""
+"""edges -> agglomerate, absorb, evaluate, audit: two touching fragments, the sum of their affinities, how many."""
 HISTOGRAMS = Table("histograms", HISTOGRAM, "edges")
 """edges -> agglomerate, audit: the same affinities in bins, if the statistic needs them."""
 JOINS = Table("joins", PAIR, "edges")
@@ -55,7 +57,10 @@ NODES = Table("nodes", NODE, "edges")
 """edges -> agglomerate: the fragments in the block."""
 
 NAMES = Table("names", NAME, "agglomerate")
-"""agglomerate -> segment, evaluate, growth, audit: what the fragments in the block are called for good."""
+"""agglomerate -> absorb, segment, evaluate, growth, audit: what the fragments in the block are called for good."""
+
+FRAGMENT_VOXELS = Table("voxels", VOXELS, "absorb")
+"""absorb -> absorb (finish): the voxels of each fragment, by the number that it has on disk."""
 
 SKELETON_NODES = Table("skeleton nodes", PLACED, "evaluate")
 """evaluate (prepare) -> evaluate: the nodes in the block."""

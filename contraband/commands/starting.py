@@ -142,7 +142,7 @@ def _print_end(places: Places) -> None:
     from contraband.volumes.result import open_output
 
     threshold = 0.5
-    objects = len(np.unique(cut(open_output(places.output).dendrogram, threshold)))
+    objects = np.count_nonzero(np.unique(cut(open_output(places.output).dendrogram, threshold)))
     typer.echo(f"{objects} objects at threshold {threshold:g}; {places.picture} shows the middle section")
     typer.echo("no scores: how good this is nobody can say without some true objects (volume.labels)")
     typer.echo("next:")

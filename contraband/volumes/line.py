@@ -15,12 +15,11 @@ from blockwise.settings import likely
 from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
-from blockwise.stages.correct import Correct
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
-from contraband.volumes.correct.pairs import pairs_of, read_corrections
+from contraband.volumes.dendrograms import absorption, corrections, tree_of
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
 
@@ -40,7 +39,8 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
-    line = [*first, *_region_graph(settings, shape, block, first), *_corrections(settings, shape)]
+    line = [*first, *_region_graph(settings, shape, block, first)]
+    line += corrections(settings, affinity_volume(settings), shape, block) + absorption(settings, shape, block)
     line += _segments(settings, shape)
     if settings.volume.labels or settings.volume.skeletons:
         line.append(_evaluation(settings, shape, block))
@@ -79,17 +79,12 @@ def affinity_volume(settings: VolumeSettings) -> Volume:
     return Volume(path=settings.affinities) if settings.affinities else Output(settings.output).affinities
 
 
-def graph_ends(settings: VolumeSettings) -> str:
-    """The word of the stage that makes the dendrogram that segments are cut from."""
-    return "correct" if Output(settings.output).corrections.exists() else "agglomerate"
-
-
 def segment_stage(settings: VolumeSettings, shape: Voxels, threshold: float) -> Segment:
     """The relabelling for one threshold."""
     return Segment(
         fragments=Output(settings.output).fragments,
         target=Output(settings.output).segments(threshold),
-        dendrogram=Output(settings.output).tree,
+        dendrogram=tree_of(settings),
         shape=shape,
         block=_clip(settings.blocks.shape, shape),
         threshold=threshold,
@@ -169,27 +164,6 @@ def _merging(settings: VolumeSettings, shape: Voxels) -> AgglomerateSettings:
     return chosen.model_copy(update={"memory": limit if needed > limit else None})
 
 
-def _corrections(settings: VolumeSettings, shape: Voxels) -> list[Stage]:
-    """The stage that applies the corrections of somebody who has looked at the result, if there are any."""
-    output = Output(settings.output)
-    if not output.corrections.exists():
-        return []
-    corrections = read_corrections(output.corrections, shape)
-    return [
-        Correct(
-            affinities=affinity_volume(settings),
-            fragments=output.fragments,
-            dendrogram=output.dendrogram,
-            target=output.corrected,
-            shape=shape,
-            block=_clip(settings.blocks.shape, shape),
-            settings=settings.agglomerate,
-            together=pairs_of(corrections, "join"),
-            apart=pairs_of(corrections, "split"),
-        )
-    ]
-
-
 def _foreground(settings: VolumeSettings, first: list[Stage]) -> tuple[Volume | None, Placement | None]:
     """The foreground given or predicted, if one is wanted, and where it lies; raises BadInput if there is none.
 
@@ -267,7 +241,7 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
     return Evaluate(
         fragments=Output(settings.output).fragments,
         labels=labels,
-        dendrogram=Output(settings.output).tree,
+        dendrogram=tree_of(settings),
         skeletons=settings.volume.skeletons,
         space=_segmented(settings) if settings.volume.skeletons else None,
         target=Output(settings.output).evaluation,

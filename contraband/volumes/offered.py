@@ -10,8 +10,9 @@ from blockwise.engine.options import Progress, RunOptions
 from contraband.progress import shown
 from contraband.volumes.correct.apply import apply, check_corrections
 from contraband.volumes.correct.pairs import gathered
+from contraband.volumes.dendrograms import graph_ends
 from contraband.volumes.export.objects import check_table, write_objects
-from contraband.volumes.line import graph_ends, select, stages
+from contraband.volumes.line import select, stages
 from contraband.volumes.report import as_rows, by_stage
 from contraband.volumes.result import Result
 from contraband.volumes.run import execute

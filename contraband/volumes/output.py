@@ -70,13 +70,18 @@ class Output:
         return self.array("corrected")
 
     @property
+    def absorbed(self) -> Volume:
+        """The same as `tree`, without small segments."""
+        return self.array("absorbed")
+
+    @property
     def corrections(self) -> Path:
         """Pairs that must or must not be one object: beside the output, as somebody's work outlives it."""
         return self.path.with_suffix(".corrections.csv")
 
     @property
     def tree(self) -> Volume:
-        """The dendrogram that segments are cut from: the corrected one if there are corrections."""
+        """The dendrogram of all merges: the corrected one if there are corrections."""
         return self.corrected if self.corrections.exists() else self.dendrogram
 
     def segments(self, threshold: float) -> Volume:
@@ -132,7 +137,7 @@ class Output:
         if path.parent.name == "segments":
             return _is_number(path.name)
         notes = (self.dashboard, self.viewer)
-        arrays = (self.fragments, self.dendrogram, self.corrected)
+        arrays = (self.fragments, self.dendrogram, self.corrected, self.absorbed)
         sure = (*(array.path for array in arrays), self.evaluation, self.report, self.logs, self.networks, *notes)
         return path in sure or path.name.endswith(PARTIAL)
 

@@ -17,6 +17,7 @@ from blockwise.grid import Block, Grid, as_voxels, pack
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram, cut
 from blockwise.kernels.tables import relabel
+from blockwise.stages.absorb import Absorb
 from blockwise.stages.agglomerate.region_graph import RegionGraph
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.segment import named
@@ -41,7 +42,7 @@ class Result:
     """
 
     def __init__(self, settings: VolumeSettings) -> None:
-        """settings: those of the run; only `output` and `store` are used."""
+        """settings: those of the run; only `output`, `store` and `segment.min_voxels` are used."""
         self.path = settings.output
         """The zarr group of the run."""
         self._settings = settings
@@ -134,8 +135,9 @@ class Result:
     def dendrogram(self) -> Dendrogram:
         """All merges, in memory: `fragment`, `parent` (n,) uint64 and `score` (n,) float64 in [0, 1].
 
-        With the corrections, if there are any. Each fragment, ascending, the fragment whose cluster took it (a root is
-        its own parent), and the score of that merge (0 for a root). Needs `agglomerate` to be finished.
+        With the corrections, if there are any, and without small segments if `segment.min_voxels` is set. Each
+        fragment, ascending, the fragment whose cluster took it (a root is its own parent), and the score of that merge
+        (0 for a root). Needs `agglomerate` to be finished.
 
         Example:
             tree = result.dendrogram
@@ -147,7 +149,16 @@ class Result:
     def tree(self) -> Volume:
         """The group of the arrays of `dendrogram`, with corrections if there are any; needs that to be finished."""
         self._finished("agglomerate", *(["correct"] if self._output.corrections.exists() else []))
-        return self._output.tree
+        if not self._is_absorbed():
+            return self._output.tree
+        self._finished(Absorb.name)
+        return self._output.absorbed
+
+    def _is_absorbed(self) -> bool:
+        """Whether segments are cut without small ones: the settings say so, or those that are there are."""
+        if self._settings.segment.min_voxels:
+            return True
+        return any(f"upstream {Absorb.name}" in stage.ingredients for stage in self._stages().values())
 
     @property
     def evaluation(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Dendrogram:
     """
 
     fragment: np.ndarray
-    """(n,) uint64, ascending."""
+    """(n,) uint64, ascending. 0, background, is among them if fragments were merged with it."""
 
     parent: np.ndarray
     """(n,) uint64, the fragment whose cluster took this one's; a root is its own parent."""
@@ -113,7 +113,7 @@ def check_edges(edges: np.ndarray, full: int) -> None:
 
 
 def cut(dendrogram: Dendrogram, threshold: float) -> np.ndarray:
-    """The segment of each fragment, (n,) uint64: the smallest fragment it is merged with above `threshold`.
+    """The segment of each fragment, (n,) uint64: the smallest fragment it is merged with above `threshold`; 0 is none.
 
     Raises BadInput if the threshold is not in [0, 1].
     """
@@ -122,6 +122,16 @@ def cut(dendrogram: Dendrogram, threshold: float) -> np.ndarray:
     parent = np.searchsorted(dendrogram.fragment, dendrogram.parent)
     segment: np.ndarray = dendrogram.fragment[_climb(parent, dendrogram.score, threshold)]
     return segment
+
+
+def in_order(dendrogram: Dendrogram) -> np.ndarray:
+    """Rows of the fragments that are merged into another, best score first, of equal scores the last row first.
+
+    So both clusters of every merge still have the names that the dendrogram gives them.
+    """
+    rows = np.flatnonzero(dendrogram.parent != dendrogram.fragment)[::-1]
+    ordered: np.ndarray = rows[np.argsort(-dendrogram.score[rows], kind="stable")]
+    return ordered
 
 
 @compiled

@@ -1,13 +1,13 @@
-"""What merges follow: the statistic that tells what an edge is worth, and where they stop."""
+"""What merges follow: the statistic that tells what an edge is worth, where they stop, and what is too small."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from blockwise.fields import Fraction
+from blockwise.fields import Count, Fraction
 from blockwise.settings import Settings
 
 QUANTILES = (10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95)
@@ -59,3 +59,13 @@ class MergeRules(Settings):
     waterz itself, on a volume in one block."""
     stop: Fraction = 0.0
     """Edges worth at most this are not merged; no threshold may lie below it. 0 hides no threshold and costs little."""
+
+
+class SmallRules(Settings):
+    """What becomes of segments that are too small to be objects."""
+
+    min_voxels: Count = 0
+    """Segments with fewer voxels join, at every threshold below 1, the cluster that they would merge with at a lower
+    one, where the mean affinity between two fragments is largest (of equal ones, smallest numbers). 0: none do."""
+    isolated: Literal["background", "keep"] = "background"
+    """What becomes of segments with fewer voxels that would not merge with anything, down to `agglomerate.stop`."""

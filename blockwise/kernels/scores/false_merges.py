@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.graph.agglomeration import Dendrogram, in_order
 from blockwise.kernels.lookup import is_crowded, refill
 from blockwise.kernels.scores.tables import evaluated
 from blockwise.kernels.scores.walk import begin, merge_clusters, root
@@ -52,6 +52,7 @@ def first_false_merges(
     known = np.isin(rows.segment_ids, dendrogram.fragment)[rows.segment]
     node = np.searchsorted(dendrogram.fragment, rows.segment_ids)[rows.segment][known]
     merged = in_order(dendrogram)
+    merged = merged[dendrogram.parent[merged] > 0]  # background is no object
     if not (wanted and len(merged)):
         return []
     parent = np.searchsorted(dendrogram.fragment, dendrogram.parent[merged])
@@ -74,16 +75,6 @@ def first_false_merges(
         score = float(dendrogram.score[merged[merge]])
         merges.append(FalseMerge(score, clusters, truth, (voxels[0], voxels[1]), cost / total))
     return merges
-
-
-def in_order(dendrogram: Dendrogram) -> np.ndarray:
-    """Rows of the fragments that are merged into another, best score first, of equal scores the last row first.
-
-    So both clusters of every merge still have the names that the dendrogram gives them.
-    """
-    rows = np.flatnonzero(dendrogram.parent != dendrogram.fragment)[::-1]
-    ordered: np.ndarray = rows[np.argsort(-dendrogram.score[rows], kind="stable")]
-    return ordered
 
 
 def both_sides(dendrogram: Dendrogram, merges: Sequence[FalseMerge]) -> tuple[np.ndarray, np.ndarray]:

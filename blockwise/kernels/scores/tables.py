@@ -153,7 +153,7 @@ def sweep(
     truth_sizes = _total(rows.truth, rows.voxels, len(rows.truth_ids))
     ids = np.union1d(dendrogram.fragment, table["fragment"])
     present = np.isin(ids, table["fragment"][table["voxels"] > 0]).astype(np.uint8)
-    present[ids == 0] *= 2
+    present[ids == 0] = 2
     merged = np.flatnonzero(dendrogram.parent != dendrogram.fragment)
     merged = merged[np.argsort(-dendrogram.score[merged], kind="stable")]
     squares, logs, counts = walk(

@@ -72,7 +72,7 @@ class Evaluate(Stage):
     """Count the voxels that each fragment shares with each true object; score all thresholds at the end."""
 
     name = "evaluate"
-    needs = ("fragments", "edges", "agglomerate", "correct")
+    needs = ("fragments", "edges", "agglomerate", "correct", "absorb")
 
     fragments: Volume
     labels: Volume | None = None

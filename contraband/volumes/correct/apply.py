@@ -13,6 +13,7 @@ from blockwise.errors import BadInput
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.constraints import as_pairs, renamed_pairs
 from blockwise.stage import Stage
+from blockwise.stages.absorb import Absorb
 from blockwise.stages.correct import Correct
 from blockwise.stages.evaluate.stage import Evaluate
 from blockwise.stages.segment import Segment
@@ -25,7 +26,7 @@ from contraband.volumes.result import Result
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings, with_thresholds
 
-OURS = f"upstream {Correct.name}"
+OURS = {f"upstream {Correct.name}", f"upstream {Absorb.name}"}
 
 
 def check_corrections(settings: VolumeSettings, corrections: Sequence[Correction]) -> None:
@@ -65,13 +66,14 @@ def apply(settings: VolumeSettings, corrections: Sequence[Correction], options: 
     with opened_store(settings, find_belonging(settings).identity) as store:
         written = [info.name.partition("/")[2] for info in store.stages() if info.name.startswith("segment/")]
         # Before they are written, so that nobody takes the last dendrogram for theirs.
+        store.clear(Absorb.name)
         store.clear(Correct.name)
     write_corrections(output.corrections, corrections)
     everything = with_thresholds(settings, sorted({*settings.segment.thresholds, *map(float, written)}))
     line = stages(everything)
-    place = next((at for at, stage in enumerate(line) if isinstance(stage, Correct)), None)
-    if place is not None:
-        execute(settings, [line[place]], options, line[:place])
+    places = [at for at, stage in enumerate(line) if isinstance(stage, Correct | Absorb)]
+    if places:
+        execute(settings, [line[at] for at in places], options, line[: places[0]])
     with opened_store(settings, find_belonging(settings).identity) as store:
         _carry_over(line, store)
         # The thresholds that are scored follow from those of the settings.
@@ -105,4 +107,4 @@ def _carry_over(line: Sequence[Stage], store: Store) -> None:
 
 def _others(ingredients: object) -> dict[str, object]:
     """What a result depends on, but for corrections."""
-    return {key: value for key, value in dict(ingredients).items() if key != OURS}  # type: ignore[call-overload]
+    return {key: value for key, value in dict(ingredients).items() if key not in OURS}  # type: ignore[call-overload]

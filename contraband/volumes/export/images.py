@@ -19,6 +19,7 @@ from blockwise.kernels.graph.agglomeration import cut
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.shrink import Renumbering, Shrink
 from contraband.volumes.output import Output
+from contraband.volumes.result import Result
 from contraband.volumes.settings import VolumeSettings
 
 
@@ -91,10 +92,10 @@ def raw_image(settings: VolumeSettings) -> Image | None:
 
 def segment_image(settings: VolumeSettings, threshold: float, made: str, is_compact: bool) -> Image:
     """The stored segments at a threshold; is_compact: under the numbers 1 to n, whatever they have."""
-    output = Output(settings.output)
-    volume = output.segments(threshold)
+    volume = Output(settings.output).segments(threshold)
     name = f"segments_{threshold:g}"
     if not is_compact or settings.segment.numbers == "compact":
         return Image(name, volume, "majority", str(info(volume).dtype), made)
-    count = len(np.unique(cut(read_dendrogram(output.tree), threshold)))
-    return Image(name, volume, "majority", smallest_unsigned(count), made, output.tree, threshold)
+    tree = Result(settings).tree
+    count = np.count_nonzero(np.unique(cut(read_dendrogram(tree), threshold)))
+    return Image(name, volume, "majority", smallest_unsigned(int(count)), made, tree, threshold)

@@ -23,7 +23,8 @@ from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.measure import Measure, Measures, measures
 from blockwise.stages.segment import compact
 from contraband.volumes.belonging import find_belonging, opened_store
-from contraband.volumes.line import affinity_volume, graph_ends, select, stages
+from contraband.volumes.dendrograms import graph_ends, tree_of
+from contraband.volumes.line import affinity_volume, select, stages
 from contraband.volumes.output import Output
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings, volume_shape
@@ -54,7 +55,7 @@ def write_objects(settings: VolumeSettings, target: Path, threshold: float, opti
     except Stale:  # measured of another raw
         redone = RunOptions(redo="objects", progress=options.progress, announce=options.announce)
         execute(settings, [stage], redone, before)
-    tree = read_dendrogram(Output(settings.output).tree)
+    tree = read_dendrogram(tree_of(settings))
     segment = cut(tree, threshold)
     numbers = compact(segment) if settings.segment.numbers == "compact" else segment
     with opened_store(settings, find_belonging(settings).identity) as store:

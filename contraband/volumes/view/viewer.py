@@ -9,7 +9,6 @@ from typing import Any
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput, BlockwiseError
 from blockwise.stages.agglomerate.stage import read_ancestry_of
-from blockwise.stages.correct import Correct
 from contraband.volumes.correct.pairs import Correction, read_corrections
 from contraband.volumes.output import Output
 from contraband.volumes.result import Result
@@ -224,10 +223,12 @@ class RunViewer:
     def _follow_corrections(self) -> None:
         """Show what corrections make of the segments, once the dendrogram that they lead to is whole."""
         kept = self._corrections()
-        is_whole = not kept or self._done.get(Correct.name, 0) > 0
-        if self.live is None or kept == self._corrected or not is_whole:
+        if self.live is None or kept == self._corrected:
             return
-        ways = read_ancestry_of(Output(self.settings.output).tree)
+        try:
+            ways = read_ancestry_of(Result(self.settings).tree)
+        except BlockwiseError:  # not finished
+            return
         self._corrected = kept
         self._renumber(lambda live: live.follow(ways))
         for name in self._served:

@@ -36,7 +36,7 @@ CHANGED: dict[str, Any] = {
     },
     "edges": {"offsets": "nearest"},
     "agglomerate": {"statistic": "quantile_75", "stop": 0.25, "memory": "8GB"},
-    "segment": {"thresholds": [0.6, 0.4], "numbers": "compact"},
+    "segment": {"min_voxels": 60, "isolated": "keep", "thresholds": [0.6, 0.4], "numbers": "compact"},
     "evaluate": {
         "ignore": [0, 7],
         "min_voxels": 9,
