@@ -72,7 +72,7 @@ def examine(
     outside = {} if before is not None else _outside(stages, known)
     made = {path for stage in before or () for path in _outputs(stage)}
     made |= {path for info in outside.values() for path in info.outputs}
-    jobs = []
+    jobs: list[Job] = []
     clear = set(redone)
     growth = Growth(store, known, options.grown)
     for stage in stages:

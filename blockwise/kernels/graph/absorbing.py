@@ -44,8 +44,8 @@ def absorb(tree: Dendrogram, voxels: np.ndarray, edges: Iterable[np.ndarray], ru
     scores = np.append(level[merge], level)
     mean = np.append(chosen["sum"] / chosen["count"], np.full(len(rows), -1.0))
     order = np.lexsort((second, first, -mean, -scores))
-    made = _join(first[order], second[order], scores[order], voxels.astype(np.int64), rules.min_voxels)
-    return _with_background(tree.fragment, *made, total < rules.min_voxels, rules)
+    joined, score = _join(first[order], second[order], scores[order], voxels.astype(np.int64), rules.min_voxels)
+    return _with_background(tree.fragment, joined, score, total < rules.min_voxels, rules)
 
 
 def _with_background(
