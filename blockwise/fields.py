@@ -88,7 +88,7 @@ def _each_fit_for_a_file(paths: Path | tuple[Path, ...]) -> Path | tuple[Path, .
     return tuple(map(_fit_for_a_file, paths)) if isinstance(paths, tuple) else _fit_for_a_file(paths)
 
 
-Places = Annotated[Path | tuple[Path, ...], BeforeValidator(_one_or_several), AfterValidator(_each_fit_for_a_file)]
+SomePlaces = Annotated[Path | tuple[Path, ...], BeforeValidator(_one_or_several), AfterValidator(_each_fit_for_a_file)]
 """One place, or several that are meant together."""
 
 

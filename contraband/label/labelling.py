@@ -32,7 +32,7 @@ CONTAINERS = (".zarr", ".n5")
 
 
 @dataclass(frozen=True)
-class Places:
+class SessionFiles:
     """Where a session finds what is there already."""
 
     points: Path | None = None
@@ -49,7 +49,7 @@ def label(
     settings_file: Path,
     data: Mapping[str, Any],
     settings: LabelSettings,
-    places: Places,
+    places: SessionFiles,
     address: tuple[str, int],
     begin: Begin | None = None,
 ) -> None:

@@ -19,7 +19,7 @@ from blockwise.arrays.volume import Volume, check_whole_shards, create, info, op
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
-from contraband.models.averaging.turns import Augment
+from contraband.models.averaging.turns import Orientations
 from contraband.models.engines.choice import EngineChoice
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
@@ -96,7 +96,7 @@ class Predict(Overlapping):
     """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
     levels: int = 1
     """Decoder levels that embeddings consist of."""
-    augment: Augment = "none"
+    augment: Orientations = "none"
     """Orientations of a tile of which the mean is stored."""
     needs_gpu: bool = False
     """Run only on workers that have the Dask resource GPU."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from blockwise.errors import BadInput
 from contraband.models.averaging.base import Predicting
-from contraband.models.averaging.turns import Augment
+from contraband.models.averaging.turns import Orientations
 from contraband.models.foreign.settings import NetworkUse
 from contraband.quick.classical_settings import Classical
 
@@ -30,7 +30,7 @@ class PredictorChoice:
     """What computes a checkpoint: torch or openvino."""
     classical: Classical | None = None
     """Rules, instead of a file."""
-    augment: Augment = "none"
+    augment: Orientations = "none"
     """Orientations of which the mean is taken: none, flips or rotations."""
     further: tuple[Path, ...] = ()
     """Further checkpoints, of which the mean is taken with the first."""

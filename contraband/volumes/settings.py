@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Count, Place, Places, Positive, with_variables
+from blockwise.fields import Count, Place, Positive, SomePlaces, with_variables
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -20,7 +20,7 @@ from blockwise.stages.edges import EdgeSettings
 from blockwise.stages.evaluate.stage import EvaluateSettings
 from blockwise.stages.fragments import FragmentSettings
 from blockwise.stages.segment import SegmentSettings
-from contraband.models.averaging.turns import Augment
+from contraband.models.averaging.turns import Orientations
 from contraband.models.foreign.settings import NetworkInput, Offset, Says
 from contraband.quick.classical_settings import Classical
 
@@ -48,7 +48,7 @@ class Source(Settings):
 class Model(Settings):
     """What predicts: a network of a training or made elsewhere, a quick head, or rules that need no labels."""
 
-    checkpoint: Places | None = None
+    checkpoint: SomePlaces | None = None
     """A checkpoint of a training, or the folder of its checkpoints, of which the newest is taken. A list of them stores
     the mean of their affinities."""
     disagreement: bool = False
@@ -89,7 +89,7 @@ class Model(Settings):
     output: Says = "affinities"
     """`embeddings` stores the encoder's features (float16) and ends there. A network file may also say `boundary` or
     `foreground+boundary`, one channel each, of which affinities are made: the smaller certainty of two voxels."""
-    augment: Augment = "none"
+    augment: Orientations = "none"
     """A network's affinities become the mean over mirror images of a tile: `flips` along each of its axes (4 images in
     2D, 8 in 3D), `rotations` these with y and x swapped as well (8 and 16). As many times the work."""
     levels: Positive = 1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.models.averaging.base import Averageable, as_uint8, inner
-from contraband.models.averaging.turns import Augment, places_of, turns
+from contraband.models.averaging.turns import Orientations, places_of, turns
 
 
 class Augmented:
@@ -22,7 +22,7 @@ class Augmented:
 
     kind = "affinities"
 
-    def __init__(self, network: Averageable, augment: Augment) -> None:
+    def __init__(self, network: Averageable, augment: Orientations) -> None:
         """augment: flips or rotations. Raises BadInput for a network that they do not suit."""
         if network.kind != "affinities":
             raise BadInput("model.augment", "is for affinities", got=network.kind, todo="use augment: none")
@@ -98,6 +98,6 @@ class Augmented:
         return as_voxels(-(-n // step) * step for n, step in zip(voxels, self.stride, strict=True))
 
 
-def oriented(network: Averageable, augment: Augment) -> Averageable:
+def oriented(network: Averageable, augment: Orientations) -> Averageable:
     """The network itself, or the mean of its orientations."""
     return network if augment == "none" else Augmented(network, augment)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 
-Augment = Literal["none", "flips", "rotations"]
+Orientations = Literal["none", "flips", "rotations"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class ToldAt:
     """Voxels along z, y, x from the voxel that it belongs to to the one where it is said."""
 
 
-def turns(augment: Augment, is_flat: bool) -> Iterator[Turn]:
+def turns(augment: Orientations, is_flat: bool) -> Iterator[Turn]:
     """All of `flips` or `rotations`, always in the same order, the volume as it is first.
 
     is_flat: a network of sections is shown no section mirrored in z.

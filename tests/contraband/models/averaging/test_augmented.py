@@ -16,7 +16,7 @@ from blockwise.engine.fingerprint import fingerprint
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from contraband.models.averaging.augmented import oriented
-from contraband.models.averaging.turns import Augment, turns
+from contraband.models.averaging.turns import Orientations, turns
 from contraband.models.predictor import load_predictor
 from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
@@ -87,7 +87,7 @@ def test_orientations_do_not_depend_on_blocks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("augment", ["flips", "rotations"])
-def test_the_mean_is_that_of_whole_volumes_turned_one_by_one(tmp_path: Path, augment: Augment) -> None:
+def test_the_mean_is_that_of_whole_volumes_turned_one_by_one(tmp_path: Path, augment: Orientations) -> None:
     """A network does not turn with its image: what each image of the whole says is brought back and averaged."""
     torch.set_num_threads(1)
     plain = load_predictor(untrained(tmp_path / "net.pt", len(OFFSETS) + 1), "affinities", device="cpu")
