@@ -57,7 +57,7 @@ def label(
     Example: contraband label vol.yaml
     """
     from blockwise.settings import override, read_yaml
-    from contraband.label.labelling import SessionFiles
+    from contraband.label.labelling import GivenFiles
     from contraband.label.labelling import label as serve
     from contraband.label.settings import LabelSettings
 
@@ -70,4 +70,4 @@ def label(
         from contraband.experiments.behind.background import behind
 
         begin = partial(behind, data, learning, params)
-    serve(settings_file, data, learning, SessionFiles(points, embeddings), (bind, port), begin)
+    serve(settings_file, data, learning, GivenFiles(points, embeddings), (bind, port), begin)

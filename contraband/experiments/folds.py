@@ -82,7 +82,7 @@ class Choice:
         return f"labels of {count} folds ({self.pieces} connected pieces, no object in two folds)"
 
 
-class DealtLabels(Protocol):
+class PartedLabels(Protocol):
     """The labels of a training, parted."""
 
     def left_out(self, number: int) -> NDArray[np.int64] | list[LeftOut]:
@@ -99,7 +99,7 @@ class FoldedTraining:
 
     make_task: Callable[[], Task]
     """The same task on all labels, its network as at the beginning."""
-    folds: DealtLabels
+    folds: PartedLabels
     settings: SegSettings
     folder: RunFolder
     header: dict[str, Any]
@@ -195,7 +195,7 @@ def _stored(container: str, name: str, labels: NDArray[np.int64]) -> ZarrVolume:
     return ZarrVolume(container, name, holds_classes=True)
 
 
-def parted_labels(params: Params, settings: SegSettings, folder: RunFolder) -> DealtLabels:
+def parted_labels(params: Params, settings: SegSettings, folder: RunFolder) -> PartedLabels:
     """The labels of a training in folds; nothing is written yet. BadInput if they cannot be parted so."""
     if params.pipeline == "standard":
         return VolumeFolds(settings, folder)

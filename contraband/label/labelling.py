@@ -32,7 +32,7 @@ CONTAINERS = (".zarr", ".n5")
 
 
 @dataclass(frozen=True)
-class SessionFiles:
+class GivenFiles:
     """Where a session finds what is there already."""
 
     points: Path | None = None
@@ -49,7 +49,7 @@ def label(
     settings_file: Path,
     data: Mapping[str, Any],
     settings: LabelSettings,
-    places: SessionFiles,
+    given: GivenFiles,
     address: tuple[str, int],
     begin: Begin | None = None,
 ) -> None:
@@ -62,8 +62,8 @@ def label(
     shape = volume_shape(volume.model_copy(update={"affinities": None}))
     raw = Volume(path=volume.volume.raw)  # type: ignore[arg-type]
     first = LabelSession(raw, volume, settings)  # refuses what is no image before there is a page
-    stored = _stored(first, raw, volume, places.embeddings)
-    record = PointsRecord(places.points or points_beside(raw.path), shape)
+    stored = _stored(first, raw, volume, given.embeddings)
+    record = PointsRecord(given.points or points_beside(raw.path), shape)
     behind = begin(first, record.path) if begin else None
     with record, ExitStack() as stack:
         pairs = PairsRecord(pairs_beside(record.path), shape)

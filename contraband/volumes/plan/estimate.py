@@ -38,8 +38,6 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         min(step + low + high, size)
         for step, low, high, size in zip(grid.block, grid.context_low, grid.context_high, grid.volume, strict=True)
     )
-    tile, context = getattr(stage, "tile", None), getattr(stage, "context", None)
-    work = {} if tile is None or context is None else {"tile": list(tile), **work_per_voxel(grid, tile, context)}
     written = sum(_bytes_a_voxel(stage, target.path.name) for target in stage.outputs())
     around, inside = _bytes_read(stage)
     return {
@@ -54,7 +52,7 @@ def _outlook_row(stage: Stage) -> dict[str, Any]:
         "bytes_written_raw": written * voxels,
         "worker_memory_bytes": LIBRARIES_BYTES + _working_bytes(stage, read_voxels),
         **_boxes(stage, voxels),
-        **work,
+        **_work(stage),
     }
 
 
@@ -64,6 +62,15 @@ def _boxes(stage: Stage, voxels: int) -> dict[str, int]:
         return {}
     whole, limit = GRAPH_BYTES_A_VOXEL * voxels, stage.limit_bytes
     return {"boxes": 1 if limit is None else 2 ** max(0, math.ceil(math.log2(whole / limit)))}
+
+
+def _work(stage: Stage) -> dict[str, Any]:
+    """Of a prediction, what its tiles cost; nothing for other stages."""
+    tile = getattr(stage, "tile", None)
+    if tile is None:
+        return {}
+    grid = stage.grid()
+    return {"tile": list(tile), **work_per_voxel(grid, tile, grid.context_low)}
 
 
 def _working_bytes(stage: Stage, read_voxels: int) -> int:

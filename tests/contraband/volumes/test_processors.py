@@ -68,7 +68,7 @@ def test_a_prediction_of_another_processor_is_not_gone_on_with(tmp_path: Path) -
 def test_a_finished_prediction_is_used_anywhere(tmp_path: Path) -> None:
     """Nothing is computed, so nothing is mixed."""
     begun_elsewhere(chosen(tmp_path), left=0)
-    cb.run(chosen(tmp_path), last="fragments", progress=False)
+    cb.run(chosen(tmp_path), last="predict", progress=False)
     assert processors(chosen(tmp_path)) == [OTHER]
 
 
