@@ -171,9 +171,10 @@ def export(
     """Write segments, and raw, for other programs; what is missing of the run is made first.
 
     target: a new `....zarr` becomes an OME-Zarr image with pyramids, segments under `labels/`; a new `....tif` the
-    segments as one image; a new `....precomputed` a volume of Neuroglancer with meshes. thresholds: left out: those of
-    the settings. raw: whether it is written too. compact: segments are called 1 to n, in the smallest type; in TIFF
-    they always are. progress: as in `run`.
+    segments as one image; a new `....precomputed` a volume of Neuroglancer with meshes; a new folder, a name without an
+    ending, a TIFF for each image where raw was a folder of images. thresholds: left out: those of the settings. raw:
+    whether it is written too. compact: segments are called 1 to n, in the smallest type; in TIFF they always are.
+    progress: as in `run`.
 
     Returns the target, which is there once it is whole; an export that was interrupted goes on. Raises BadInput for
     what cannot be exported, and what `run` raises.

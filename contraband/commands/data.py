@@ -58,6 +58,7 @@ def import_volume(
     quantise: Annotated[bool, typer.Option("--quantise", help="Turn affinities from 0 to 1 into uint8.")] = False,
     boundaries: Annotated[bool, typer.Option("--boundaries", help="Turn boundaries into affinities.")] = False,
     offsets: Annotated[str | None, typer.Option(help="Affinity offsets, as in '-1,0,0 0,-1,0 0,0,-1'.")] = None,
+    pad: Annotated[bool, typer.Option("--pad", help="Pad images of a folder, of any size, to one stack.")] = False,
     block: Annotated[str | None, typer.Option(help="Voxels of a shard along z, y, x.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +67,7 @@ def import_volume(
     Example: contraband import scan.h5 data/vol.zarr/raw --name volumes/raw --voxel-size 10,10,10
     """
     plain = {"name": name, "series": series, "level": level, "axes": axes, "time": time, "units": units, "crop": crop}
-    flags = {"labels": labels, "quantise": quantise, "boundaries": boundaries}
+    flags = {"labels": labels, "quantise": quantise, "boundaries": boundaries, "pad": pad}
     numbers = _numbers(channel, voxel_size, offset, block, offsets)
     given: dict[str, Any] = {key: value for key, value in (plain | flags | numbers).items() if value is not None}
     made = interface.import_file(source, target, **given)

@@ -16,7 +16,7 @@ Thresholds = Annotated[list[float] | None, typer.Option("--threshold", help="Thr
 def export(
     settings_file: SettingsFile,
     target: Annotated[
-        Path, typer.Argument(help="New ....zarr (OME-Zarr), ....tif or ....precomputed.", callback=place)
+        Path, typer.Argument(help="New ....zarr (OME-Zarr), ....tif, ....precomputed, or folder.", callback=place)
     ],
     threshold: Thresholds = None,
     raw: Annotated[bool, typer.Option("--raw/--no-raw", help="With raw, where the format has room for it.")] = True,
@@ -28,6 +28,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write segments and raw for other programs: OME-Zarr with pyramids, TIFF, or Neuroglancer precomputed.
+
+    Of a folder of images that `start` began with, a folder gets a TIFF for each image, of its size.
 
     Example: contraband export configs/gala.yaml out/gala.ome.zarr --threshold 0.4
     """

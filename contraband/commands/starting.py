@@ -57,7 +57,7 @@ def start(
     from contraband.volumes.start.source import opened
 
     with opened(image, options) as found:
-        places = Places.called(called or _name_of(image), found.in_place)
+        places = Places.called(called or _name_of(image), found.in_place, found.is_padded)
         places.check_free(is_imported=found.in_place is None)
         proposal = propose(found, kind, channels)  # type: ignore[arg-type]
     lines = _settings_lines(found, places, proposal)
@@ -67,7 +67,7 @@ def start(
         _print_dry(found, places)
     else:
         _make(image, found, places, lines)
-        _print_end(places)
+        _print_end(places, found)
     emit(as_json, _told(found, places, proposal))
 
 
@@ -88,6 +88,8 @@ def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str
     shape = " x ".join(map(str, found.shape))
     lines = [f"{image}", f"  size        {shape} {found.dtype}: {found.voxels / 1e6:.3g} million voxels"]
     lines += [f"  {what:<10}  {words}" for what, words in found.said.items()]
+    if found.images:
+        lines.append(f"  images      {_images_in_words(found)}")
     if proposal.channels is not None:
         taken = ", ".join(map(str, proposal.channels))
         how = ", averaged" if len(proposal.channels) > 1 else ""
@@ -97,6 +99,17 @@ def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str
     lines.append(f"  looked for  {seen} ({proposal.found.reason})")
     lines.append(f"  how         {flat}")
     return [*lines, *(f"  note        {one}" for one in found.remarks)]
+
+
+def _images_in_words(found: OpenedImage) -> str:
+    """How many images there are, from which to which size, and what becomes of different sizes."""
+    count = len(found.images)
+    one = found.images[0]
+    if not found.is_padded:
+        return f"{count}, each {one.height} x {one.width}"
+    small, large = (size(found.images, key=lambda image: image.height * image.width) for size in (min, max))
+    sizes = f"{count}, from {small.height} x {small.width} to {large.height} x {large.width}"
+    return f"{sizes}: smaller ones are padded, and what is no image is masked"
 
 
 def _settings_lines(found: OpenedImage, places: Places, proposal: Proposal) -> str:
@@ -118,6 +131,10 @@ def _make(image: Path, found: OpenedImage, places: Places, lines: str) -> None:
 
     if found.in_place is None:
         interface.import_file(image, places.raw, **found.options)
+    if places.mask is not None:
+        from contraband.importing.padding import write_mask
+
+        write_mask(places.raw, places.mask)
     write_text(places.settings, lines)
     settings = interface.load_settings(places.settings)
     interface.run(settings)
@@ -134,7 +151,7 @@ def _print_dry(found: OpenedImage, places: Places) -> None:
     typer.echo(f"segment it without labels into {places.output}, and draw {places.picture}; nothing was written")
 
 
-def _print_end(places: Places) -> None:
+def _print_end(places: Places, found: OpenedImage) -> None:
     """What there is, what nobody knows, and what to do next."""
     import numpy as np
 
@@ -147,6 +164,9 @@ def _print_end(places: Places) -> None:
     typer.echo("no scores: how good this is nobody can say without some true objects (volume.labels)")
     typer.echo("next:")
     typer.echo(f"  contraband view {places.settings}    look at it, and move the threshold until objects are whole")
+    if found.images:
+        folder = f"{places.settings.stem}-segments"
+        typer.echo(f"  contraband export {places.settings} {folder}    a TIFF for each image, of its size")
     typer.echo(f"  contraband label {places.settings}   click on some objects, and see what a head makes of them")
     typer.echo("  contraband train EXPERIMENT       a network, where that is not enough: see configs/OWN-IMAGES.md")
 
@@ -154,5 +174,6 @@ def _print_end(places: Places) -> None:
 def _told(found: OpenedImage, places: Places, proposal: Proposal) -> dict[str, Any]:
     """For programs."""
     named = {key: str(getattr(places, key)) for key in ("settings", "raw", "output", "picture")}
+    named |= {} if places.mask is None else {"mask": str(places.mask)}
     rules = proposal.found.rules.model_dump(mode="json")
     return {**named, "shape": list(found.shape), "dtype": str(found.dtype), "said": found.said, "classical": rules}

@@ -45,6 +45,11 @@ def open_foreign(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         yield replace(source, read=_careful(path, source.read))
 
 
+def is_folder_of_images(path: Path) -> bool:
+    """Whether this is a folder with an image per section; raises BadInput for one in no known format."""
+    return os.path.isdir(path) and _opener(path) is open_folder  # False also for a name that is too long
+
+
 def _opener(path: Path) -> Opener:
     """What opens a file or folder, by what is in it."""
     if path.is_file():

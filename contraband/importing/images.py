@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,23 @@ from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.source import ForeignArray, Wanted
 
-DEEP_COLOURS = (2, 4, 6)
-"""PNG's numbers for kinds of pixels that hold more than one number."""
+DEEP_COLOURS = {2: 3, 4: 2, 6: 4}
+"""PNG's numbers for kinds of pixels that hold more than one number, and how many these hold."""
+PLAIN: dict[str, tuple[str, int]] = {
+    "1": ("bool", 1),
+    "L": ("uint8", 1),
+    "P": ("uint8", 1),
+    "LA": ("uint8", 2),
+    "RGB": ("uint8", 3),
+    "RGBA": ("uint8", 4),
+    "CMYK": ("uint8", 3),
+    "YCbCr": ("uint8", 3),
+    "I;16": ("uint16", 1),
+    "I": ("int32", 1),
+    "F": ("float32", 1),
+}
+"""Pillow's names for kinds of pixels: the type of the numbers that are read of such an image, and how many a pixel
+has."""
 
 
 @contextmanager
@@ -31,7 +47,7 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """The pixels, (y, x) or (y, x, colour), and remarks; raises BadInput for a file that is damaged or a film."""
     from PIL import Image, UnidentifiedImageError
 
-    if _is_deep(path):
+    if _deep_colours(path):
         from imagecodecs import png_decode  # Pillow keeps 8 of 16 bits per colour
 
         return np.asarray(png_decode(path.read_bytes())), ()
@@ -52,6 +68,25 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
+def head_of_image(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the pixels that `read_image` gives, by the header alone where that says it."""
+    from PIL import Image, UnidentifiedImageError
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            mode, (width, height) = image.mode, image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise BadInput(path, f"cannot be read ({error})", todo="copy or export the file again") from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if (deep := _deep_colours(path)) or mode in PLAIN:
+        name, count = ("uint16", deep) if deep else PLAIN[mode]
+        return ((height, width, count) if count > 1 else (height, width)), np.dtype(name)
+    data, _ = read_image(path)
+    return data.shape, data.dtype
+
+
 def _of_palette(image: object) -> tuple[np.ndarray, tuple[str, ...]]:
     """Greys of a palette, or the numbers in it where it holds colours: those of labels."""
     numbers = np.asarray(image)
@@ -63,8 +98,9 @@ def _of_palette(image: object) -> tuple[np.ndarray, tuple[str, ...]]:
     return numbers, ("its colours are those of a palette: the numbers of the palette are taken",)
 
 
-def _is_deep(path: Path) -> bool:
-    """Whether this is a PNG file with 16 bits for each of several numbers per pixel."""
+def _deep_colours(path: Path) -> int:
+    """How many numbers a pixel has in a PNG file with 16 bits for each of several; 0 for any other file."""
     with path.open("rb") as file:
         head = file.read(26)
-    return head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16 and head[25] in DEEP_COLOURS
+    is_deep = head[:4] == b"\x89PNG" and len(head) == 26 and head[24] == 16
+    return DEEP_COLOURS.get(head[25], 0) if is_deep else 0

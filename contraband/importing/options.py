@@ -47,6 +47,9 @@ class ImportOptions(Settings):
     offsets: tuple[Voxels, ...] | None = None
     """Which voxel each affinity channel looks at; null: what the file says, else the three nearest. Those that look
     ahead are stored as looking back: +d at a voxel is -d at the voxel it looks at."""
+    pad: bool = False
+    """Images of a folder may have different sizes: each is padded at the ends of y and x up to the largest, by its
+    mirror image, labels by 0. The attribute `images` says where each ends."""
     block: tuple[Positive, Positive, Positive] = (64, 128, 128)
     """Voxels of a shard."""
 
@@ -70,10 +73,17 @@ class ImportOptions(Settings):
             raise ValueError("channel must name at least one channel, each once: 1 or 0,2")
         return channel
 
+    @property
+    def padding(self) -> Literal["mirror", "zero"] | None:
+        """How images are padded; None: not at all."""
+        return None if not self.pad else "zero" if self.labels else "mirror"
+
     @model_validator(mode="after")
     def one_conversion(self) -> Self:
         if self.quantise and self.boundaries:
             raise ValueError("quantise and boundaries exclude each other: boundaries are quantised anyway")
+        if self.pad and self.crop:
+            raise ValueError("pad and crop exclude each other: images are whole, or all of one size")
         if self.labels and (self.quantise or self.boundaries or self.offsets):
             raise ValueError("labels are no affinities: leave out quantise, boundaries and offsets")
         return self

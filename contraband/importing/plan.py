@@ -18,6 +18,7 @@ from contraband.importing.colours import as_grey
 from contraband.importing.conversion import Conversion, conversion
 from contraband.importing.options import ImportOptions
 from contraband.importing.placing import placed, words
+from contraband.importing.sections import IMAGES
 from contraband.importing.source import ForeignArray, Slices
 
 NO_MOVE: Voxels = (0, 0, 0)
@@ -143,6 +144,8 @@ class ImportPlan:
         named |= {key: value for key, value in chosen.items() if value is not None and key not in named}
         result: dict[str, Any] = {"voxel_size": [*place.voxel_size], "offset": offset, "units": [place.unit] * 3}
         result["source"] = {**named, "said": said}
+        if self.source.images:
+            result[IMAGES] = [list(one) for one in self.source.images]
         return {**result, "offsets": [list(offset) for offset in offsets]} if offsets else result
 
     def _missing(self) -> tuple[str, ...]:

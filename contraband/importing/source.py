@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Wanted:
     level: int | None = None
     scratch: Path = Path()
     """An existing folder: arrays that can only be read from front to back are unpacked into it."""
+    pad: Literal["mirror", "zero"] | None = None
+    """How images of a folder are padded that are smaller than the largest; None: they are refused."""
 
     def only(self, path: Path, *keys: str) -> None:
         """Raise BadInput if something is chosen that this kind of file does not have."""
@@ -38,6 +40,8 @@ class Wanted:
             if key not in keys and value is not None:
                 has = "holds one array without a name" if key == "name" else f"has no {key} to choose from"
                 raise BadInput(path, has, got=f"--{key} {value}", todo=f"leave --{key} out")
+        if self.pad is not None and "pad" not in keys:
+            raise BadInput(path, "is no folder of images", got="--pad", todo="leave --pad out")
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class ForeignArray:
 
     filled: str = "0"
     """What chunks without a file are read as."""
+    images: tuple[tuple[str, int, int], ...] = ()
+    """Of a folder of images with padding: name of the file, height and width of each."""
 
     def with_remarks(self, *remarks: str) -> ForeignArray:
         """The same with more to say."""

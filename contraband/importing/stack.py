@@ -12,8 +12,9 @@ import numpy as np
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.images import read_image
+from contraband.importing.padding import Padding, extent, heads_of, padding_remarks, window
 from contraband.importing.signatures import kind_of
-from contraband.importing.source import ForeignArray, Wanted
+from contraband.importing.source import ForeignArray, Slices, Wanted
 from contraband.importing.tiff import one_image, paged, space_in_plane
 
 
@@ -32,13 +33,10 @@ def sections_in(folder: Path) -> dict[str, list[Path]]:
 @contextmanager
 def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """A folder with one image per section, in the order of the numbers in their names."""
-    wanted.only(path)
-    kinds = sections_in(path)
-    if len(kinds) > 1:
-        counts = " and ".join(f"{len(files)} such as {files[0].name}" for files in kinds.values())
-        raise BadInput(path, "holds images of two kinds", got=counts, wanted="one", todo="move the others elsewhere")
-    ((kind, files),) = kinds.items()
+    wanted.only(path, "pad")
+    kind, files = _of_one_kind(path)
     read_one = _reader(kind)
+    heads = heads_of(files, kind) if wanted.pad else []
     first, remarks = read_one(files[0])
     if first.ndim not in (2, 3) or (first.ndim == 3 and first.shape[2] not in (1, 2, 3, 4)):
         raise BadInput(files[0], "is not one section", got=first.shape, wanted="(y, x), or colours last")
@@ -47,25 +45,52 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
 
     def section(number: int) -> np.ndarray:
         data, _ = read_one(files[number])
-        if data.shape != first.shape or data.dtype != first.dtype:
+        shape = heads[number].shape if heads else first.shape
+        if data.shape != shape or data.dtype != first.dtype:
+            is_size = data.dtype == first.dtype and data.shape[2:] == first.shape[2:]
             raise BadInput(
                 files[number],
                 "differs from the first section",
                 got=f"{data.shape} {data.dtype}",
-                wanted=f"{first.shape} {first.dtype}",
+                wanted=f"{shape} {first.dtype}",
+                todo="pad images of different sizes to one stack by --pad" if is_size else "",
             )
         return data
 
     names = ("z", "y", "x", "c")[: first.ndim + 1]
     plane = space_in_plane(files[0]) if kind == "tiff" else Space()
+    images = tuple((file.name, head.shape[0], head.shape[1]) for file, head in zip(files, heads, strict=False))
+    size = tuple(extent(sizes) for sizes in zip(*(head.shape[:2] for head in heads), strict=True)) or first.shape[:2]
     yield ForeignArray(
-        (len(files), *first.shape),
+        (len(files), *size, *first.shape[2:]),
         first.dtype,
-        paged((len(files),), section),
+        paged((len(files),), section) if wanted.pad is None else _padded(section, wanted.pad),
         Space(Said(names, "the folder, a section per file")).over(plane),
-        remarks=(*remarks, *_gaps(files)),
+        remarks=(*remarks, *_gaps(files), *(padding_remarks(images) if images else ())),
         has_colours=first.ndim == 3,
+        images=images,
     )
+
+
+def _of_one_kind(path: Path) -> tuple[str, list[Path]]:
+    """The kind of the images in a folder, and their files; raises BadInput if there are two kinds."""
+    kinds = sections_in(path)
+    if len(kinds) > 1:
+        counts = " and ".join(f"{len(files)} such as {files[0].name}" for files in kinds.values())
+        raise BadInput(path, "holds images of two kinds", got=counts, wanted="one", todo="move the others elsewhere")
+    ((kind, files),) = kinds.items()
+    return kind, files
+
+
+def _padded(section: Callable[[int], np.ndarray], padding: Padding) -> Callable[[Slices], np.ndarray]:
+    """A reader for a stack of images of different sizes."""
+
+    def read(slices: Slices) -> np.ndarray:
+        sections, rows, columns, *colours = slices
+        found = [window(section(z), rows, columns, padding) for z in range(sections.start, sections.stop)]
+        return np.stack(found)[(slice(None), slice(None), slice(None), *colours)]
+
+    return read
 
 
 def _reader(kind: str) -> Callable[[Path], tuple[np.ndarray, tuple[str, ...]]]:

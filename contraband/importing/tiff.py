@@ -20,6 +20,10 @@ from contraband.importing.tiff_space import has_colours, space_of
 
 Series = Any
 """A `tifffile.TiffPageSeries`: images of one size and kind."""
+LARGE_BYTES = 64 << 20
+"""A packed image is unpacked as a whole up to this size."""
+BUFFER_BYTES = 4 << 20
+"""Packed bytes of a larger one that are unpacked at once."""
 
 
 @contextmanager
@@ -80,12 +84,41 @@ def _reader(path: Path, series: Series, scratch: Path) -> Callable[[Slices], np.
             whole = series.asarray(out=str(scratch / "series.raw"))
         return np.asarray(whole).__getitem__
 
+    if not leading and series.nbytes > LARGE_BYTES and images[0].keyframe.shaped[:2] == (1, 1):
+        return _by_segments(path, images[0])
+
     def section(number: int) -> np.ndarray:
         image = images[number]
         with complete(path), _opened(image.parent.filehandle):
             return np.asarray(image.asarray())
 
     return paged(leading, section)
+
+
+def _by_segments(path: Path, image: Any) -> Callable[[Slices], np.ndarray]:
+    """A reader for one large image, (y, x) or (y, x, sample), that unpacks a few of its tiles or strips at once."""
+
+    def read(slices: Slices) -> np.ndarray:
+        rows, columns, *samples = slices
+        keyframe = image.keyframe
+        shape = (rows.stop - rows.start, columns.stop - columns.start, keyframe.shaped[4])
+        result = np.full(shape, keyframe.nodata, keyframe.dtype)
+        with complete(path), _opened(image.parent.filehandle):
+            for segment, (_, _, y, x, _), _ in image.segments(buffersize=BUFFER_BYTES):
+                if segment is None:
+                    continue  # nothing was written there
+                top, bottom = max(rows.start, y), min(rows.stop, y + segment.shape[1])
+                left, right = max(columns.start, x), min(columns.stop, x + segment.shape[2])
+                if top < bottom and left < right:
+                    part = segment[0, top - y : bottom - y, left - x : right - x]
+                    into = (
+                        slice(top - rows.start, bottom - rows.start),
+                        slice(left - columns.start, right - columns.start),
+                    )
+                    result[into] = part
+        return result[..., samples[0]] if samples else result[..., 0]
+
+    return read
 
 
 @contextmanager

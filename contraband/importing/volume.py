@@ -46,7 +46,7 @@ def import_volume(
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
     with unfinished(target) as scratch:
-        wanted = Wanted(chosen.name, chosen.series, chosen.level, scratch)
+        wanted = Wanted(chosen.name, chosen.series, chosen.level, scratch, chosen.padding)
         made = Volume(path=scratch / "volume.zarr" / target.name)
         try:
             with open_foreign(source, wanted) as opened:

@@ -12,7 +12,11 @@ BINS = 256
 
 def otsu_threshold(values: NDArray[Any]) -> float:
     """The value that splits the numbers into two groups with means furthest apart, weighted by their sizes."""
-    counts, edges = np.histogram(values, BINS)
+    return parted(*np.histogram(values, BINS))
+
+
+def parted(counts: NDArray[np.integer], edges: NDArray[np.floating]) -> float:
+    """The same of numbers that are counted already; edges: of the bins, one more than there are counts."""
     middles = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)
     total = np.cumsum(counts * middles)

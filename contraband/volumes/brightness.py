@@ -10,9 +10,9 @@ from funlib.geometry import Coordinate, Roi
 
 from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, info, read
+from contraband.importing.sections import images_in
 from contraband.models.normalise import Levels, Percentiles, is_about_one, measure, slab_depth
 from contraband.quick.classical_settings import Classical
-from contraband.quick.otsu import otsu_levels
 from contraband.volumes.channels import shown
 
 log = logging.getLogger(__name__)
@@ -37,14 +37,16 @@ def volume_levels(raw: Volume, wanted: Percentiles, channels: Sequence[int] = ()
     """What becomes 0 and 1 in raw, in each of these channels if it has some; reads all of it once."""
     described = info(raw)
     sections, y, x = described.spatial
+    images = images_in(described.attributes)
     depth = slab_depth(described.chunks[-3], y * x * described.dtype.itemsize * (described.channels or 1))
 
     def slab(low: int, high: int) -> np.ndarray:
-        values = shown(read(raw, Roi((low, 0, 0), (high - low, y, x))), channels)
+        plane = (images[low].height, images[low].width) if images else (y, x)
+        values = shown(read(raw, Roi((low, 0, 0), (high - low, *plane))), channels)
         check_finite(values, f"{raw.path}, sections {low} to {high - 1}", (low, 0, 0))
         return values if values.ndim == 4 else values[None]
 
-    levels = measure(slab, sections, wanted, depth)
+    levels = measure(slab, sections, wanted, 1 if images else depth)  # what is beside an image is not counted
     if np.all(levels.values[..., 0] == levels.values[..., 1]):
         log.warning("%s: raw has no contrast: between the percentiles there is one value only", raw.path)
     return levels
@@ -54,17 +56,20 @@ def rules_levels(raw: Volume, rules: Classical, channels: Sequence[int] = ()) ->
     """What becomes 0 and 1 in raw for these rules; reads all of it if each section has its own."""
     if rules.levels is not None:
         return Levels(np.array([[rules.levels]], np.float32))
-    from contraband.quick.filters import blur
-    from contraband.quick.gaussian import gaussian
+    from contraband.quick.levels import section_levels  # its kernels take time to load, and networks need none
 
-    kernel = gaussian(rules.smooth)
-    around = len(kernel) - 1
+    described = info(raw)
+    images = images_in(described.attributes)
     found = []
-    for place in range(info(raw).spatial[0]):
-        section = shown(read(raw, Roi((place, 0, 0), (1, *info(raw).spatial[1:]))), channels, is_mean=True)
-        check_finite(section, f"{raw.path}, section {place}", (place, 0, 0))
-        padded = np.pad(section[0], around, mode="reflect" if min(section.shape[1:]) > 1 else "edge")[None]
-        found.append(otsu_levels(blur(padded.astype(np.float32), [kernel[:1], kernel, kernel]), rules.dark))
+    for place in range(described.spatial[0]):
+        plane = (images[place].height, images[place].width) if images else described.spatial[1:]
+
+        def part(begin: int, end: int, place: int = place, width: int = plane[1]) -> np.ndarray:
+            rows = shown(read(raw, Roi((place, begin, 0), (1, end - begin, width))), channels, is_mean=True)
+            check_finite(rows, f"{raw.path}, section {place}", (place, begin, 0))
+            return rows[0].astype(np.float32)
+
+        found.append(section_levels(part, plane, rules))
     return Levels(np.array([found], np.float32))
 
 

@@ -18,15 +18,17 @@ from contraband.volumes.belonging import find_belonging, opened_store, sqlite_pa
 from contraband.volumes.clean import Remains, clean
 from contraband.volumes.export.images import Image, raw_image, segment_image
 from contraband.volumes.export.ome_zarr import describe_images, ome_stages
+from contraband.volumes.export.per_image import images_of, images_stage
 from contraband.volumes.export.precomputed import check_installed, precomputed_stages
 from contraband.volumes.export.tiff import tiff_stage
 from contraband.volumes.output import Output
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
 
-ExportKind = Literal["ome-zarr", "tiff", "precomputed"]
+ExportKind = Literal["ome-zarr", "tiff", "precomputed", "images"]
 KINDS: dict[str, ExportKind] = {".zarr": "ome-zarr", ".tif": "tiff", ".tiff": "tiff", ".precomputed": "precomputed"}
-"""By the end of the target's name."""
+"""By the end of the target's name; a name without any is a folder with a TIFF for each image."""
+HOLDS = {"tiff": "a TIFF file", "precomputed": "a precomputed volume", "images": "a folder of images"}
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,21 @@ def check_export(settings: VolumeSettings, target: Path, wanted: ExportOptions) 
     if wanted.kind == "tiff" and target.suffix not in (".tif", ".tiff"):
         raise BadInput(target, "is no name of a TIFF file", wanted="a name that ends in .tif")
     if wanted.kind != "ome-zarr" and len(wanted.thresholds) > 1:
-        what = "a TIFF file" if wanted.kind == "tiff" else "a precomputed volume"
-        raise BadInput("--threshold", f"{what} holds one segmentation", got=list(wanted.thresholds), wanted="one")
+        raise BadInput(
+            "--threshold", f"{HOLDS[wanted.kind]} holds one segmentation", got=list(wanted.thresholds), wanted="one"
+        )
     if wanted.kind == "precomputed":
         check_installed()
+    if wanted.kind == "images":
+        images_of(settings, target)
     if wanted.kind == "ome-zarr" and wanted.with_raw:
         raw_image(settings)
 
 
 def kind_of(target: Path) -> ExportKind:
     """The format that a target's name stands for; raises BadInput for a name that says nothing."""
+    if not target.suffix:
+        return "images"
     if target.suffix not in KINDS:
         raise BadInput(target, "does not say a format", wanted=f"a name that ends in {', '.join(KINDS)}")
     return KINDS[target.suffix]
@@ -120,7 +127,7 @@ def kind_of(target: Path) -> ExportKind:
 def _images(settings: VolumeSettings, wanted: ExportOptions) -> list[Image]:
     with opened_store(settings, find_belonging(settings).identity) as store:
         made = {one.name: one.fingerprint for one in store.stages()}
-    is_compact = wanted.is_compact or wanted.kind == "tiff"
+    is_compact = wanted.is_compact or wanted.kind in ("tiff", "images")
     segments = [segment_image(settings, at, made[f"segment/{at:g}"], is_compact) for at in wanted.thresholds]
     raw = raw_image(settings) if wanted.with_raw and wanted.kind == "ome-zarr" else None
     return [*([raw] if raw else []), *segments]
@@ -130,6 +137,8 @@ def _stages(settings: VolumeSettings, work: Workplace, wanted: ExportOptions, im
     block = settings.blocks.shape
     if wanted.kind == "tiff":
         return [tiff_stage(work.made, work.scratch, images[0], block)]
+    if wanted.kind == "images":
+        return [images_stage(settings, work.made, work.scratch, images[0])]
     if wanted.kind == "precomputed":
         return precomputed_stages(work.made, work.scratch, images[0], block)
     return ome_stages(work.made, work.scratch, images, block, wanted.ome_version)

@@ -35,17 +35,22 @@ class SampledSection:
     after: Section2D | None
 
 
-def planes(read: Reader, shape: Voxels, channels: Sequence[int] | None = None) -> Iterator[SampledSection]:
+def planes(
+    read: Reader, shape: Voxels, channels: Sequence[int] | None = None, sizes: Sequence[tuple[int, int]] = ()
+) -> Iterator[SampledSection]:
     """Pieces (y, x) of up to 24 sections spread over the volume; the mean of these channels where there are several.
 
-    read: gives ([C,] z, y, x) between two corners.
+    read: gives ([C,] z, y, x) between two corners. sizes: of each section along y and x where the rest is padding; none
+    is then a section next to another.
     """
-    depth, *plane = shape
+    depth = shape[0]
     count = min(depth, MOST_PLANES)
     for number in range(count):
         z = (2 * number + 1) * depth // (2 * count)
+        plane = sizes[z] if sizes else shape[1:]
+        after = z + (1 if sizes else 2)
         begin = as_voxels((z, *(_begin(size, number) for size in plane)))
-        end = as_voxels((min(z + 2, depth), *(min(at + LARGEST_VX, n) for at, n in zip(begin[1:], plane, strict=True))))
+        end = as_voxels((min(after, depth), *(min(at + LARGEST_VX, n) for at, n in zip(begin[1:], plane, strict=True))))
         values = shown(read(begin, end), channels or (), is_mean=True).astype(np.float32)
         check_finite(values, "the image", begin)
         yield SampledSection(values[0], values[1] if len(values) > 1 else None)

@@ -12,10 +12,9 @@ from contraband.quick.classical_settings import Kind
 from contraband.volumes.settings import Blocks
 from contraband.volumes.start.finding import Understood, find
 from contraband.volumes.start.planes import planes, thickness
-from contraband.volumes.start.source import OpenedImage
+from contraband.volumes.start.source import ONE_SECTION, OpenedImage
 
 FLAT_BLOCK = (16, 256, 256)
-ONE_SECTION = (1, 512, 512)
 WIDE_BLOCK = (64, 256, 256)
 """For objects so large that a smaller block would read several times what it writes."""
 WIDE_VX = 10
@@ -29,16 +28,22 @@ class Places:
     raw: Path
     output: Path
     picture: Path
+    mask: Path | None = None
+    """Where images end in a stack of images of different sizes; None for all others."""
 
     @classmethod
-    def called(cls, name: str, in_place: Path | None) -> Places:
+    def called(cls, name: str, in_place: Path | None, is_padded: bool = False) -> Places:
         """The places for a name; raw is left where it is if it can be used there."""
-        raw = in_place or Path("data") / f"{name}.zarr" / "raw"
-        return cls(Path(f"{name}.yaml"), raw, Path("out") / f"{name}.zarr", Path(f"{name}.png"))
+        data = Path("data") / f"{name}.zarr"
+        mask = data / "mask" if is_padded else None
+        return cls(
+            Path(f"{name}.yaml"), in_place or data / "raw", Path("out") / f"{name}.zarr", Path(f"{name}.png"), mask
+        )
 
     def check_free(self, is_imported: bool) -> None:
         """Raise BadInput if something would be replaced, or a folder may not be written to."""
-        for path in (self.settings, *((self.raw,) if is_imported else ()), self.output, self.picture):
+        data = [path for path in (self.raw if is_imported else None, self.mask) if path is not None]
+        for path in (self.settings, *data, self.output, self.picture):
             if path.exists():
                 again = f"contraband run {self.settings}" if self.settings.exists() else "remove it"
                 raise BadInput(path, "is there already", todo=f"go on with {again}, or give another --as")
@@ -63,16 +68,17 @@ class Proposal:
         rules = self.found.rules
         is_flat = self.dims == 2
         wide = WIDE_BLOCK if rules.radius > WIDE_VX else Blocks().shape
-        block = (ONE_SECTION if image.spatial[0] == 1 else FLAT_BLOCK) if is_flat else wide
+        flat = ONE_SECTION if image.spatial[0] == 1 or image.options.get("block") else FLAT_BLOCK
+        mask = {} if places.mask is None else {"mask": str(places.mask)}
         fragments: dict[str, Any] = {"per_section": is_flat}
         if rules.kind != "membranes":
             fragments["foreground"] = {"threshold": 0.5}
         shown = {} if self.channels is None else {"channels": list(self.channels)}
         return {
-            "volume": {"raw": str(places.raw), **shown},
+            "volume": {"raw": str(places.raw), **mask, **shown},
             "model": {"classical": rules.model_dump(mode="json")},
             "output": str(places.output),
-            "blocks": {"shape": list(block)},
+            "blocks": {"shape": list(flat if is_flat else wide)},
             "fragments": fragments,
             "segment": {"thresholds": [0.5]},
             "cluster": {"kind": "auto"},
@@ -85,8 +91,9 @@ def propose(image: OpenedImage, kind: Kind | None, channels: tuple[int, ...] | N
     if channels and max(channels) >= count:
         raise BadInput("--channel", "there is no such channel", got=max(channels), wanted=f"below {count}")
     chosen = channels or (tuple(range(image.channels)) if image.channels else None)
-    pairs = list(planes(image.read, image.spatial, chosen))
-    measured = thickness(pairs) if image.spatial[0] > 1 else None
+    sizes = [(one.height, one.width) for one in image.images] if image.is_padded else []
+    pairs = list(planes(image.read, image.spatial, chosen, sizes))
+    measured = thickness(pairs) if image.spatial[0] > 1 and not sizes else None
     dims = 2 if measured is None else 3
     size_z, _, size_x = image.voxel_size
     z_scale = 1.0 if measured is None else size_x / size_z if image.is_size_known else 1 / max(measured, 1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,17 @@ from blockwise.errors import BadInput
 from blockwise.fields import address_in
 from blockwise.grid import Voxels, as_voxels
 from contraband.importing.axes import MAX_CHANNELS, channels_in
-from contraband.importing.formats import ZARR, open_foreign
+from contraband.importing.formats import ZARR, is_folder_of_images, open_foreign
 from contraband.importing.options import ImportOptions
 from contraband.importing.plan import ImportPlan
+from contraband.importing.sections import SectionImage, images_in
 from contraband.importing.source import ForeignArray, Wanted
 
 ASSUMED = "assumed"
+WIDE_VX = 2048 * 2048
+"""Voxels of a single image, or of the largest of several, above which images are stored one by one, in large files."""
+ONE_SECTION = (1, 512, 512)
+"""Voxels of such a file."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,13 @@ class OpenedImage:
     options: dict[str, Any] = field(default_factory=dict)
     """How it has to be imported."""
     remarks: tuple[str, ...] = ()
+    images: tuple[SectionImage, ...] = ()
+    """The images that its sections are, if it is a folder of them."""
+
+    @property
+    def is_padded(self) -> bool:
+        """Whether its images have different sizes."""
+        return is_padded(self.images)
 
     @property
     def spatial(self) -> Voxels:
@@ -64,6 +76,11 @@ class OpenedImage:
         return math.prod(self.spatial)
 
 
+def is_padded(images: Sequence[SectionImage]) -> bool:
+    """Whether images of one stack have different sizes."""
+    return len({(one.height, one.width) for one in images}) > 1
+
+
 @contextmanager
 def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
     """The image of a file or folder; raises BadInput naming what is wrong with it."""
@@ -73,10 +90,16 @@ def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
     if place is not None:
         yield _stored(place)
         return
+    if is_folder_of_images(path):
+        options = {**options, "pad": True}
     with tempfile.TemporaryDirectory(prefix="start-") as scratch:
         chosen = ImportOptions.parse(options, "start")
-        with open_foreign(path, Wanted(chosen.name, chosen.series, chosen.level, Path(scratch))) as source:
+        wanted = Wanted(chosen.name, chosen.series, chosen.level, Path(scratch), chosen.padding)
+        with open_foreign(path, wanted) as source:
             plan, options = _with_channels(path, source, options)
+            images = images_in(plan.attributes)
+            if math.prod(plan.spatial[1:]) > WIDE_VX and (plan.spatial[0] == 1 or is_padded(images)):
+                options = {**options, "block": ONE_SECTION}  # else each slab would unpack many images of a folder again
             said = plan.attributes["source"]["said"]
             yield OpenedImage(
                 plan.shape,
@@ -87,6 +110,7 @@ def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
                 plan.read,
                 options=options,
                 remarks=plan.remarks,
+                images=images,
             )
 
 
@@ -143,4 +167,7 @@ def _stored(place: Path) -> OpenedImage:
         return read(volume, Roi(low, [end - begin for begin, end in zip(low, high, strict=True)]))
 
     is_known = ASSUMED not in said.get("voxel size", "") and set(found.voxel_size) != {1.0}
-    return OpenedImage(found.shape, found.dtype, found.voxel_size, is_known, dict(said), between, in_place=place)
+    images = images_in(found.attributes)
+    return OpenedImage(
+        found.shape, found.dtype, found.voxel_size, is_known, dict(said), between, in_place=place, images=images
+    )

@@ -13,6 +13,8 @@ from contraband.volumes.view.sampling import contrast
 
 LARGEST_PX = 1024
 """A larger plane is shown in steps."""
+BAND_VX = 1 << 24
+"""Voxels of a plane that are read at once."""
 
 
 def panels(settings: VolumeSettings) -> dict[str, np.ndarray]:
@@ -47,9 +49,14 @@ def _plane(pieces: Pieces) -> np.ndarray:
     depth, height, width = pieces.shape[-3:]
     step = max(1, -(-max(height, width) // LARGEST_PX))
     factor = (*(1 for _ in range(channels)), 1, step, step)
-    low = (*(0 for _ in range(channels)), depth // 2, 0, 0)
-    high = (*pieces.shape[:channels], depth // 2 + 1, -(-height // step), -(-width // step))
-    plane: np.ndarray = pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :]
+    rows = -(-height // step)
+    band = max(1, BAND_VX // (width * step))  # a plane of 20,000 x 20,000 is not held as a whole
+    bands = []
+    for begin in range(0, rows, band):
+        low = (*(0 for _ in range(channels)), depth // 2, begin, 0)
+        high = (*pieces.shape[:channels], depth // 2 + 1, min(begin + band, rows), -(-width // step))
+        bands.append(pieces.piece(np.array(low), np.array(high), factor)[..., 0, :, :])
+    plane: np.ndarray = np.concatenate(bands, axis=-2)
     if not channels:
         return plane
     if len(plane) == 1:

@@ -1,0 +1,68 @@
+"""Large packed images and padded images of different sizes, read in parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from contraband.importing import padding, tiff
+from contraband.importing.formats import open_foreign
+from contraband.importing.padding import extent, window
+from contraband.importing.source import Wanted
+
+RANDOM = np.random.default_rng(0)
+PACKED = {
+    "tiles": {"tile": (32, 48), "compression": "zlib"},
+    "strips": {"rowsperstrip": 7, "compression": "zlib", "predictor": True},
+    "one strip": {"rowsperstrip": 1000, "compression": "zlib"},
+}
+
+
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("shape", [(101, 130), (101, 130, 3)])
+def test_a_large_packed_image_is_the_same_read_by_its_pieces(tmp_path, monkeypatch, packed, shape):
+    """Any part of it is that of the whole, grey or in colour, in tiles or in strips."""
+    image = RANDOM.integers(0, 60000, shape).astype(np.uint16)
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, image, photometric="rgb" if len(shape) > 2 else "minisblack", **PACKED[packed])
+    monkeypatch.setattr(tiff, "LARGE_BYTES", 0)
+    whole = []
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", lambda *_, **__: whole.append(1))
+    with open_foreign(path, Wanted(scratch=tmp_path)) as source:
+        assert source.shape == shape
+        for rows, columns in (((0, 101), (0, 130)), ((30, 34), (47, 97)), ((100, 101), (129, 130))):
+            part = (slice(*rows), slice(*columns), slice(0, 2))[: len(shape)]
+            np.testing.assert_array_equal(source.read(part), image[part])
+    assert not whole
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4), (1, 5), (300, 4)])
+def test_a_window_beyond_an_image_is_its_mirror_image_and_0_farther_away(monkeypatch, shape):
+    """For masks of objects all of it is 0; how opaque a voxel is stays as it is."""
+    monkeypatch.setattr(padding, "MIRRORED_VX", 5)
+    image = RANDOM.integers(1, 255, shape).astype(np.uint8)
+    height, width = shape[:2]
+    around = [(0, 12), (0, 12), (0, 0)][: len(shape)]
+    mirrored = np.pad(image, [(0, 5), (0, 5), (0, 0)][: len(shape)], mode="reflect")
+    expected = {"mirror": np.zeros((height + 12, width + 12, *shape[2:]), np.uint8), "zero": np.pad(image, around)}
+    expected["mirror"][: height + 5, : width + 5] = mirrored
+    if len(shape) == 3:
+        image[..., 3] = 200
+        for one in expected.values():
+            one[..., 3] = 200
+    for kind in expected:
+        for rows, columns in (
+            ((0, height + 12), (0, width + 12)),
+            ((2, height + 9), (1, 3)),
+            ((height + 6, height + 8), (0, 3)),
+        ):
+            part = slice(*rows), slice(*columns)
+            np.testing.assert_array_equal(window(image, *part, kind), expected[kind][part])
+
+
+def test_a_stack_is_longer_than_its_largest_image_where_another_ends_near_it():
+    """Else what looks around the end of that one would see the end of the stack."""
+    assert extent([64, 64]) == 64
+    assert extent([64, 63, 10]) == 64 + padding.SPARE_VX
+    assert extent([640, 640 - padding.SPARE_VX, 10]) == 640
