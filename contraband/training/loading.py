@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from blockwise.errors import WorkFailed, one_line
 from contraband.models.hardware import Hardware
+from contraband.training.interruption import ignore_interrupts
 from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Batch, Task
 
@@ -32,6 +33,7 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
         sampler=range(done * size, settings.num_iterations * size),
         num_workers=hardware.workers(settings.workers),
         pin_memory=hardware.is_gpu,
+        worker_init_fn=ignore_interrupts,
     )
     before = set(active_children())
     iterator = iter(loader)

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 import zarr
 
-from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer, save_checkpoint
+from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer
 from contraband.models.folder import RunFolder
 from contraband.models.hardware import Hardware
 from contraband.training.held_out import FoldTask
 from contraband.training.loading import batches, supervised
+from contraband.training.saving import kept, save
 from contraband.training.settings import TrainSettings
 from contraband.training.state import Recorder, State, StepProgress, is_finished
 from contraband.training.tasks import Batch, Pictures, Task
@@ -38,7 +39,8 @@ def train(
     """Train a task up to `num_iterations` or `max_seconds` in all, from its newest checkpoint on; the last checkpoint.
 
     Raises BadInput if that checkpoint has other settings or another process trains in the folder, WorkFailed if the
-    loss is no longer a number or a loader process dies or hangs.
+    loss is no longer a number or a loader process dies or hangs. KeyboardInterrupt comes after a step, which is saved
+    first, or at once where it comes a second time.
     """
     with only_trainer(folder), supervised(folder.path, settings):
         return _loop(task, settings, folder, header, hardware, progress)
@@ -59,22 +61,23 @@ def _loop(
     if settings.compile:
         task.network.compile()
 
-    with Recorder(settings, folder, state, progress) as recorder:
+    with Recorder(settings, folder, state, progress) as recorder, kept(recorder, state, header) as interruption:
         for batch in batches(task, settings, state.step, hardware):
-            # forward in reduced precision; the losses themselves go back to float32
-            with hardware.autocast():
-                loss = task.loss(batch)
-            state.learn(loss, settings.ema_decay, settings.lr_at(state.step + 1))
+            with interruption.step():
+                # forward in reduced precision; the losses themselves go back to float32
+                with hardware.autocast():
+                    loss = task.loss(batch)
+                state.learn(loss, settings.ema_decay, settings.lr_at(state.step + 1))
 
-            last = recorder.is_last(state)
-            if isinstance(task, FoldTask) and (last or state.step % task.every == 0):
-                state.held_out.append((state.step, task.held_out_loss(state.averaged(), hardware)))
-            due = last or state.step % settings.save_every == 0
-            recorder.note(state, loss, at_once=due)
-            if due:
-                save_checkpoint(folder, header | state.content(), settings.keep_checkpoints)
-            if due if not settings.snapshot_every else state.step % settings.snapshot_every == 0:
-                recorder.show(state, _snapshot(task, batch, folder.snapshot(state.step), hardware))
+                last = recorder.is_last(state)
+                if isinstance(task, FoldTask) and (last or state.step % task.every == 0):
+                    state.held_out.append((state.step, task.held_out_loss(state.averaged(), hardware)))
+                due = last or state.step % settings.save_every == 0
+                recorder.note(state, loss, at_once=due)
+                if due:
+                    save(state, folder, header, settings.keep_checkpoints)
+                if due if not settings.snapshot_every else state.step % settings.snapshot_every == 0:
+                    recorder.show(state, _snapshot(task, batch, folder.snapshot(state.step), hardware))
             if last:
                 break
     if not any(state.history):

@@ -38,6 +38,10 @@ class State:
     """Steps and the loss after them on points that are held out, where some are."""
     seconds: float = 0.0
     """Time spent on the steps so far, all commands together."""
+    saved: int = 0
+    """The step of the newest checkpoint."""
+    interrupted_at: int | None = None
+    """The step of the checkpoint that it went on from, if that is only there since the training was interrupted."""
 
     def learn(self, loss: Tensor, ema_decay: float, lr: float | None = None) -> None:
         """One step down the gradient; the average follows, faster in the first steps, when it is far from anything.
@@ -81,6 +85,8 @@ class State:
         self.history = content["history"].tolist()
         self.held_out = [(int(step), loss) for step, loss in content.get("held_out", torch.zeros(0, 2)).tolist()]
         self.seconds = float(content.get("seconds", 0.0))
+        self.saved = self.step
+        self.interrupted_at = self.step if content.get("interrupted") else None
 
 
 def is_finished(state: State, settings: TrainSettings) -> bool:
@@ -119,7 +125,7 @@ class Recorder:
         logged = state.step % self.settings.log_every == 0
         if not (at_once or logged or loss.device.type == "cpu"):
             return
-        self._collect(state)
+        self.catch_up(state)
         its = (state.step - self.first_step) / max(state.seconds - self.first_second, 1e-9)
         if logged:
             self.board.add_scalar("loss", state.history[-1], state.step)
@@ -132,9 +138,9 @@ class Recorder:
         for name, section in sections(pictures).items():
             self.board.add_image(name, section, state.step)
 
-    def _collect(self, state: State) -> None:
+    def catch_up(self, state: State) -> None:
         """Move the pending losses into the history; WorkFailed at the first that is not a number."""
-        for value in torch.stack(self.pending).double().tolist():
+        for value in torch.stack(self.pending).double().tolist() if self.pending else ():
             if not math.isfinite(value):
                 raise WorkFailed(
                     f"{self.folder.path}: the loss is {value} at step {len(state.history) + 1}; the newest checkpoint "
