@@ -1,0 +1,48 @@
+"""What commands load: torch takes some 400 MB and a second, and only networks need it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tests.support.labelled import store_head
+from tests.support.paths import ROOT
+from tests.support.volumes import cells, store_volume
+
+COMMANDS = """
+import sys
+from contraband.cli import call
+for command in ("status", "plan", "run", "status", "evaluate", "export a.tif", "objects a.csv"):
+    word, *target = command.split()
+    assert call([word, "vol.yaml", *target]) == 0, command
+    assert "torch" not in sys.modules, command
+"""
+
+BEGINNINGS = {
+    "affinities": {"affinities": "data/vol.zarr/affs"},
+    "rules": {"model": {"classical": {"kind": "nuclei", "dark": False, "radius": 4, "dims": 3}}},
+    "quick head": {"model": {"head": "head.npz"}},
+}
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_commands_for_a_volume_without_a_network_do_not_load_torch(in_tmp: Path, beginning: str) -> None:
+    """status, plan, run, evaluate, export and objects: affinities are given, rules predict, or a quick head does."""
+    affinities, labels = cells((8, 24, 28))
+    store_volume(in_tmp / "data" / "vol.zarr" / "raw", np.where(labels > 0, 200, 20).astype(np.uint8))
+    store_volume(in_tmp / "data" / "vol.zarr" / "labels", labels)
+    store_volume(in_tmp / "data" / "vol.zarr" / "affs", affinities)
+    if beginning == "quick head":
+        store_head(Path("head.npz"), 3, each=5)
+    volume = {"raw": "data/vol.zarr/raw", "labels": "data/vol.zarr/labels"}
+    content = {"volume": volume, "output": "out/vol.zarr", **BEGINNINGS[beginning]}
+    Path("vol.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", COMMANDS], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
