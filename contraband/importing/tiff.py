@@ -110,12 +110,12 @@ def _by_segments(path: Path, image: Any) -> Callable[[Slices], np.ndarray]:
                 top, bottom = max(rows.start, y), min(rows.stop, y + segment.shape[1])
                 left, right = max(columns.start, x), min(columns.stop, x + segment.shape[2])
                 if top < bottom and left < right:
-                    part = segment[0, top - y : bottom - y, left - x : right - x]
+                    piece = segment[0, top - y : bottom - y, left - x : right - x]
                     into = (
                         slice(top - rows.start, bottom - rows.start),
                         slice(left - columns.start, right - columns.start),
                     )
-                    result[into] = part
+                    result[into] = piece
         return result[..., samples[0]] if samples else result[..., 0]
 
     return read

@@ -13,7 +13,7 @@ from contraband.quick.filters import blur
 from contraband.quick.gaussian import gaussian
 from contraband.quick.otsu import BINS, otsu_levels, parted
 
-Rows = Callable[[int, int], NDArray[np.float32]]
+RowsOf = Callable[[int, int], NDArray[np.float32]]
 
 WHOLE_VX = 1 << 24
 """A section of up to so many voxels is held as a whole."""
@@ -21,7 +21,7 @@ STRIP_VX = 1 << 22
 """Of a larger one so many are smoothed at once; strips depend on its shape alone, so blocks do not matter."""
 
 
-def section_levels(rows: Rows, plane: tuple[int, int], rules: Classical) -> tuple[float, float]:
+def section_levels(rows: RowsOf, plane: tuple[int, int], rules: Classical) -> tuple[float, float]:
     """The levels of a section (y, x) of this size by Otsu's threshold; `rows` gives it between two rows, float32."""
     if plane[0] * plane[1] <= WHOLE_VX:
         return otsu_levels(next(_smooth(rows, plane, rules.smooth, plane[0])), rules.dark)
@@ -29,7 +29,7 @@ def section_levels(rows: Rows, plane: tuple[int, int], rules: Classical) -> tupl
     return _levels_of_strips(lambda: _smooth(rows, plane, rules.smooth, height), rules.dark)
 
 
-def _smooth(rows: Rows, plane: tuple[int, int], smooth: float, height: int) -> Iterator[NDArray[np.float32]]:
+def _smooth(rows: RowsOf, plane: tuple[int, int], smooth: float, height: int) -> Iterator[NDArray[np.float32]]:
     """The section smoothed, strip by strip, mirrored beyond its border: the same numbers, however high strips are."""
     kernel = gaussian(smooth)
     around = len(kernel) - 1
@@ -51,7 +51,7 @@ def _levels_of_strips(strips: Callable[[], Iterator[NDArray[np.float32]]], dark:
         return otsu_levels(np.array([low]), dark)
     counts = np.zeros(BINS, np.int64)
     for strip in strips():
-        found, edges = np.histogram(strip, BINS, range=(low, high))
+        found, edges = np.histogram(strip, BINS, range=(float(low), float(high)))
         counts += found
     threshold = parted(counts, edges)
     total, number = np.zeros(2), np.zeros(2)

@@ -64,12 +64,13 @@ def rules_levels(raw: Volume, rules: Classical, channels: Sequence[int] = ()) ->
     for place in range(described.spatial[0]):
         plane = (images[place].height, images[place].width) if images else described.spatial[1:]
 
-        def part(begin: int, end: int, place: int = place, width: int = plane[1]) -> np.ndarray:
+        def rows_of(begin: int, end: int, place: int = place, width: int = plane[1]) -> np.ndarray:
             rows = shown(read(raw, Roi((place, begin, 0), (1, end - begin, width))), channels, is_mean=True)
             check_finite(rows, f"{raw.path}, section {place}", (place, begin, 0))
-            return rows[0].astype(np.float32)
+            one: np.ndarray = rows[0].astype(np.float32)
+            return one
 
-        found.append(section_levels(part, plane, rules))
+        found.append(section_levels(rows_of, plane, rules))
     return Levels(np.array([found], np.float32))
 
 
