@@ -51,7 +51,8 @@ def _levels_of_strips(strips: Callable[[], Iterator[NDArray[np.float32]]], dark:
         return otsu_levels(np.array([low]), dark)
     counts = np.zeros(BINS, np.int64)
     for strip in strips():
-        found, edges = np.histogram(strip, BINS, range=(float(low), float(high)))
+        # In float32 as the ends are, like those that numpy finds by itself: so edges of bins are the same numbers.
+        found, edges = np.histogram(strip, BINS, range=(low, high))  # type: ignore[arg-type]
         counts += found
     threshold = parted(counts, edges)
     total, number = np.zeros(2), np.zeros(2)
