@@ -27,7 +27,7 @@ from contraband.importing.sections import SectionImage, images_in
 from contraband.importing.source import ForeignArray, Wanted
 
 ASSUMED = "assumed"
-WIDE_VX = 2048 * 2048
+LARGE_PLANE_VX = 2048 * 2048
 """Voxels of a single image, or of the largest of several, above which images are stored one by one, in large files."""
 ONE_SECTION = (1, 512, 512)
 """Voxels of such a file."""
@@ -98,7 +98,7 @@ def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
         with open_foreign(path, wanted) as source:
             plan, options = _with_channels(path, source, options)
             images = images_in(plan.attributes)
-            if math.prod(plan.spatial[1:]) > WIDE_VX and (plan.spatial[0] == 1 or is_padded(images)):
+            if math.prod(plan.spatial[1:]) > LARGE_PLANE_VX and (plan.spatial[0] == 1 or is_padded(images)):
                 options = {**options, "block": ONE_SECTION}  # else each slab would unpack many images of a folder again
             said = plan.attributes["source"]["said"]
             yield OpenedImage(
