@@ -6,7 +6,7 @@ import os
 import re
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -148,3 +148,15 @@ Memory = Annotated[
     PlainSerializer(written, return_type=str, when_used="json"),
 ]
 """An amount of memory in bytes, in a file a text with a unit, such as "8GB"."""
+
+
+def _bytes_or_auto(amount: object, info: ValidationInfo) -> ByteSize | Literal["auto"]:
+    return "auto" if amount == "auto" else bytes_of(amount, info)
+
+
+MemoryLimit = Annotated[
+    ByteSize | Literal["auto"],
+    PlainValidator(_bytes_or_auto, json_schema_input_type=str),
+    PlainSerializer(lambda value: value if value == "auto" else written(value), return_type=str, when_used="json"),
+]
+"""The same, or `auto`: one field and no union, whose members an error would name."""

@@ -6,29 +6,30 @@ process because its connection is gone.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from distributed import Scheduler
 
-_LOOK_MS = 2000
+_LOOK_S = 2
 _ALONE_S = 30
 """Without a client for so long it is over: clients that lost their connection come back within seconds."""
+_watching: set[asyncio.Task[None]] = set()
+"""A task that nobody holds may be collected in the middle."""
 
 
 def dask_setup(scheduler: Scheduler) -> None:
     """Look again and again whether there is a client."""
-    from tornado.ioloop import PeriodicCallback
+    _watching.add(asyncio.get_running_loop().create_task(_watch(scheduler)))
 
+
+async def _watch(scheduler: Scheduler) -> None:
     seen = time.monotonic()
-
-    async def look() -> None:
-        nonlocal seen
+    while scheduler.status.name not in ("closing", "closed", "failed"):
         if any(not name.startswith("fire-and-forget") for name in scheduler.clients):
             seen = time.monotonic()
         elif time.monotonic() - seen > _ALONE_S:
             await scheduler.close()
-
-    scheduler.periodic_callbacks["alone"] = PeriodicCallback(look, _LOOK_MS)
-    scheduler.periodic_callbacks["alone"].start()
+        await asyncio.sleep(_LOOK_S)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import zarr
 
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
-from blockwise.fields import Memory
+from blockwise.fields import MemoryLimit
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram, agglomerate
@@ -29,7 +28,7 @@ from blockwise.store.base import Store
 class AgglomerateSettings(MergeRules):
     """How fragments are merged."""
 
-    memory: Memory | Literal["auto"] | None = "auto"
+    memory: MemoryLimit | None = "auto"
     """A graph that needs more, such as "8GB", is solved in boxes side by side; the result is the same. A box may take
     this much, on top of what its process takes anyway; a worker has as many at a time as threads. auto: half of a
     worker's memory (of 4 GB at a scheduler's address, if cluster.memory does not say), shared by its threads. null:
