@@ -8,53 +8,33 @@ from pathlib import Path
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.volume import Volume, info, read
+from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.files.whole import PARTIAL
-from blockwise.grid import Block, Grid, as_voxels
-from blockwise.stage import Stage
-from blockwise.stages.shrink import Renumbering, renumbered
+from blockwise.grid import Block, as_voxels
 from blockwise.store.base import Store
 from contraband.importing.sections import SectionImage, images_in
 from contraband.volumes.export.images import Image
-from contraband.volumes.export.tiff import place_of_voxels, write_box
+from contraband.volumes.export.tiff import IntoTiff, place_of_voxels, write_box
 from contraband.volumes.settings import VolumeSettings
 
 
-class WriteImages(Stage):
+class WriteImages(IntoTiff):
     """Write the blocks of a stack to their places in the files of its images, which are there as a whole before.
 
     An object has the same number in all files and tables: 1 to n over the whole stack.
     """
 
     name = "export/images"
-    needs = ()
 
-    origin: Volume
-    origin_made: str
-    """The fingerprint of the stage that made it."""
-    target: Path
-    """The folder of the files."""
     images: tuple[SectionImage, ...]
-    """Of the sections, in their order."""
-    dtype: str
-    block: tuple[int, int, int]
-    renumbering: Renumbering | None
-
-    def grid(self) -> Grid:
-        return Grid(self.name, info(self.origin).spatial, self.block)
-
-    def inputs(self) -> tuple[Volume, ...]:
-        return (self.origin,)
+    """Of the sections, in their order; `target` is the folder of their files."""
 
     def parameters(self) -> dict[str, object]:
-        threshold = None if self.renumbering is None else self.renumbering.threshold
-        images = [[one.name, one.height, one.width] for one in self.images]
-        return {"origin_made": self.origin_made, "dtype": self.dtype, "images": images, "renumbering": threshold}
+        return {**super().parameters(), "images": [[one.name, one.height, one.width] for one in self.images]}
 
     def prepare(self, store: Store) -> None:
-        if self.renumbering is not None:
-            self.renumbering.keep()
+        super().prepare(store)
         self.target.mkdir(parents=True, exist_ok=True)
         for one in self.images:
             if not self._file(one).exists():
@@ -66,9 +46,7 @@ class WriteImages(Stage):
             size = min(one.height, block.write_roi.end[1]) - begin_y, min(one.width, block.write_roi.end[2]) - begin_x
             if min(size) <= 0:
                 continue  # all padding
-            data = read(self.origin, Roi((z, begin_y, begin_x), (1, *size)))
-            if self.renumbering is not None:
-                data = renumbered(data, self.renumbering.file)
+            data = self.numbered(Roi((z, begin_y, begin_x), (1, *size)))
             first, dtype = place_of_voxels(self._file(one))
             place = as_voxels((0, begin_y, begin_x))
             write_box(self._file(one), first, (1, one.height, one.width), place, data.astype(dtype))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from funlib.geometry import Roi
 
 from blockwise.arrays.info import Info
 from blockwise.arrays.units import VOXELS
@@ -25,10 +26,9 @@ OME_UNITS = {"um": "µm", VOXELS: "pixel"}
 IMAGEJ_UNITS = {VOXELS: "pixel"}
 
 
-class WriteTiff(Stage):
-    """Write the blocks of a volume to their places in an uncompressed file, which is there as a whole before."""
+class IntoTiff(Stage):
+    """What the stages have in common that write a volume into TIFF files."""
 
-    name = "export/tiff"
     needs = ()
 
     origin: Volume
@@ -37,7 +37,6 @@ class WriteTiff(Stage):
     target: Path
     dtype: str
     block: Voxels
-    kind: Literal["imagej", "ome"]
     renumbering: Renumbering | None
 
     def grid(self) -> Grid:
@@ -48,11 +47,30 @@ class WriteTiff(Stage):
 
     def parameters(self) -> dict[str, object]:
         threshold = None if self.renumbering is None else self.renumbering.threshold
-        return {"origin_made": self.origin_made, "dtype": self.dtype, "kind": self.kind, "renumbering": threshold}
+        return {"origin_made": self.origin_made, "dtype": self.dtype, "renumbering": threshold}
 
     def prepare(self, store: Store) -> None:
         if self.renumbering is not None:
             self.renumbering.keep()
+
+    def numbered(self, roi: Roi) -> np.ndarray:
+        """The voxels of a region, under the numbers that are written."""
+        data = read(self.origin, roi)
+        return data if self.renumbering is None else renumbered(data, self.renumbering.file)
+
+
+class WriteTiff(IntoTiff):
+    """Write the blocks of a volume to their places in an uncompressed file, which is there as a whole before."""
+
+    name = "export/tiff"
+
+    kind: Literal["imagej", "ome"]
+
+    def parameters(self) -> dict[str, object]:
+        return {**super().parameters(), "kind": self.kind}
+
+    def prepare(self, store: Store) -> None:
+        super().prepare(store)
         if not self.target.exists():
             self._allocate()
 
@@ -68,9 +86,7 @@ class WriteTiff(Stage):
         os.replace(partial, self.target)
 
     def process(self, block: Block, store: Store) -> None:
-        data = read(self.origin, block.write_roi)
-        if self.renumbering is not None:
-            data = renumbered(data, self.renumbering.file)
+        data = self.numbered(block.write_roi)
         begin, dtype = place_of_voxels(self.target)
         write_box(self.target, begin, self.grid().volume, as_voxels(block.write_roi.begin), data.astype(dtype))
 
