@@ -9,18 +9,16 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.averaging.base import Averageable, as_uint8, inner
+from contraband.models.averaging.base import Averageable, Averaged, inner
 from contraband.models.averaging.turns import Orientations, places_of, turns
 
 
-class Augmented:
+class Augmented(Averaged):
     """The mean over orientations. All shapes are (z, y, x) in voxels.
 
     All images show the tile and the same voxels around it, so that a program that prepares a network for a shape does
     so once, or twice where y and x are swapped. A network whose values turn with the image keeps them to the bit.
     """
-
-    kind = "affinities"
 
     def __init__(self, network: Averageable, augment: Orientations) -> None:
         """augment: flips or rotations. Raises BadInput for a network that they do not suit."""
@@ -36,15 +34,10 @@ class Augmented:
                 got=f"context {list(network.context)}, stride {list(network.stride)}",
                 todo="use flips",
             )
+        super().__init__(network)
         self._network = network
         self.channels: int = network.channels
-        self.in_channels = network.in_channels
-        self.offsets = network.offsets
-        self.has_foreground = network.has_foreground
-        self.percentiles = network.percentiles
-        self.norm_factor = network.norm_factor
         self.stride = network.stride
-        self.is_flat = network.is_flat
         self.fingerprint = network.fingerprint
         """That of the network: how it is asked is told by who asks."""
         joined = [*self.offsets, *([[0, 0, 0]] if self.has_foreground else [])]
@@ -67,10 +60,6 @@ class Augmented:
         ends = zip(raw.shape[-3:], begin, self._around, self._high, strict=True)
         raw = inner(raw, begin, [size - first - most + high for size, first, most, high in ends])
         return self._sum(raw, 0, len(self._places)) / np.float32(len(self._places))
-
-    def quantised(self, raw: np.ndarray) -> NDArray[np.uint8]:
-        """The same as uint8, 255 for 1, rounded to the nearest."""
-        return as_uint8(self(raw))
 
     def _sum(self, raw: np.ndarray, first: int, last: int) -> NDArray[np.float32]:
         """The sum over some orientations, by halves: of 2, 4, 8 or 16 equal numbers it is then exact."""

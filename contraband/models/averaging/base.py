@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -57,6 +58,29 @@ class Averageable(Predicting, Protocol):
     """Tiles at multiples of this, of whole multiples, have the values of the volume."""
     is_flat: bool
     """Whether each section is predicted by itself."""
+
+
+class Averaged(ABC):
+    """What a mean has of the networks that it is the mean of, which all say the same."""
+
+    kind = "affinities"
+
+    def __init__(self, network: Averageable) -> None:
+        """network: any of them."""
+        self.in_channels = network.in_channels
+        self.offsets = network.offsets
+        self.has_foreground = network.has_foreground
+        self.percentiles = network.percentiles
+        self.norm_factor = network.norm_factor
+        self.is_flat = network.is_flat
+
+    @abstractmethod
+    def __call__(self, raw: np.ndarray) -> NDArray[np.float32]:
+        """(C, z, y, x) float32 in [0, 1] of a tile, without the context that raw has around it."""
+
+    def quantised(self, raw: np.ndarray) -> NDArray[np.uint8]:
+        """The same as uint8, 255 for 1, rounded to the nearest."""
+        return as_uint8(self(raw))
 
 
 def as_uint8(values: NDArray[np.float32]) -> NDArray[np.uint8]:

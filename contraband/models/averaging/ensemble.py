@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.averaging.base import Averageable, as_uint8, inner
+from contraband.models.averaging.base import Averageable, Averaged, inner
 
 
-class Ensemble:
+class Ensemble(Averaged):
     """The mean over networks. All shapes are (z, y, x) in voxels."""
-
-    kind = "affinities"
 
     def __init__(self, networks: Sequence[Averageable], disagreement: bool) -> None:
         """disagreement: one channel more, after all others. Raises BadInput if the networks say different things."""
@@ -25,15 +23,10 @@ class Ensemble:
         # In an order of their own, so that sums do not depend on the order in which they are named.
         self._networks = sorted(networks, key=lambda one: one.fingerprint)
         first = networks[0]
+        super().__init__(first)
         self.has_disagreement = disagreement
         """Whether the last channel says how far the networks are apart."""
         self.channels: int = first.channels + disagreement
-        self.in_channels = first.in_channels
-        self.offsets = first.offsets
-        self.has_foreground = first.has_foreground
-        self.percentiles = first.percentiles
-        self.norm_factor = first.norm_factor
-        self.is_flat = first.is_flat
         strides = zip(*(one.stride for one in networks), strict=True)
         self.stride: Voxels = as_voxels(math.lcm(*steps) for steps in strides)
         """Tiles at multiples of this suit all of them."""
@@ -66,10 +59,6 @@ class Ensemble:
             squares += np.square(values[:near] - mean[:near])
         apart = 2 * np.sqrt(squares.max(axis=0) / count)
         return np.concatenate([mean, apart[None]])
-
-    def quantised(self, raw: np.ndarray) -> NDArray[np.uint8]:
-        """The same as uint8, 255 for 1, rounded to the nearest."""
-        return as_uint8(self(raw))
 
     def _of_network(self, network: Averageable, raw: np.ndarray) -> NDArray[np.float32]:
         more = [most - own for most, own in zip(self.context, network.context, strict=True)]
