@@ -100,10 +100,10 @@ def contraband(
         what = f"is gone or closed to this user ({error.strerror})"
         raise BadInput("the working folder", what, todo="cd to another one") from None
     level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s")
-    # Libraries give their own loggers a lower level; what is shown is decided here.
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(level)
+    # Libraries give their own loggers a lower level; what is shown is decided here, and what others keep by them.
+    shown = logging.StreamHandler()
+    shown.setLevel(level)
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", handlers=[shown])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from contraband.cli import app
 from tests.support.paths import ROOT
 from tests.support.volumes import cells, store_volume
 
@@ -204,3 +207,14 @@ def test_an_interrupt_that_python_swallows_comes_again():
     """While an object goes, exceptions are only printed: the run would go on, and a traceback be shown."""
     done = subprocess.run([sys.executable, "-c", SWALLOWS], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("interrupted\n", "")
+
+
+def test_what_others_keep_of_the_log_stays_theirs(settings):
+    """What a command shows of it is its own choice, not that of a notebook or of the blocks' logs beside it."""
+    kept = logging.Handler(logging.INFO)
+    logging.getLogger().addHandler(kept)
+    try:
+        assert CliRunner().invoke(app, ["status", str(settings)]).exit_code == 0
+        assert kept.level == logging.INFO
+    finally:
+        logging.getLogger().removeHandler(kept)
