@@ -60,6 +60,18 @@ def _unite_rows(parents, first, second):
         parents[row] = parents[parents[row]]
 
 
+def named_after(own: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The ids in PAIRs that change their name, sorted, and the smallest of the own ids that each is connected with.
+
+    own: ids, sorted. pairs: at least one id of each is among them.
+    """
+    ids, root = components(pairs)
+    is_own = np.isin(ids, own)
+    roots, first = np.unique(root[is_own], return_index=True)
+    name = ids[is_own][first][np.searchsorted(roots, root)]
+    return ids[name != ids], name[name != ids]
+
+
 def concatenate_pairs(tables: Sequence[np.ndarray]) -> np.ndarray:
     """All PAIRs of the tables, unique and sorted."""
     return unique_pairs(np.concatenate([np.empty(0, PAIR), *tables]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from funlib.geometry import Roi
 
@@ -91,7 +93,9 @@ class Fragments(Stage):
     def unchanged_box(self, same: Voxels, store: Store) -> Voxels | None:
         if same[1:] != self.shape[1:] or is_counted_after(store):
             return None  # fragments are called by the place of a voxel in the volume
-        return self.grid().within(same)
+        # Edges of a block were counted with a look at the fragments right behind it, so where these are made again,
+        # so are both: edges can only be counted again on numbers that `segment` has not replaced.
+        return replace(self.grid(), context_high=(1, 1, 1)).within(self.grid().within(same))
 
     def blocks_to_redo(self, box: Voxels, store: Store) -> np.ndarray:
         return carry_numbers(store, self.grid(), box)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from funlib.geometry import Roi
@@ -13,16 +13,13 @@ from blockwise.engine.preflight import examine, stage_word
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Block, Voxels, as_voxels, pack, unpack
-from blockwise.kernels.graph.edges import rename_edges
-from blockwise.kernels.graph.histograms import rename_histograms
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
-from blockwise.stages.edges import Edges
+from blockwise.stages.edges import RENAME, Edges, below
 from blockwise.stages.fragments import Fragments, unpack_links
 from blockwise.stages.segment import Segment
-from blockwise.stages.tables import EDGES, HISTOGRAMS, LINKS, NAME, NAMES
+from blockwise.stages.tables import LINKS, NAME, NAMES
 from blockwise.store.base import Store
-from blockwise.store.table import Table
 from contraband.volumes.audit.differences import (
     Difference,
     fragment_differences,
@@ -41,8 +38,6 @@ from contraband.volumes.settings import VolumeSettings
 
 REACH = 24
 """Voxels on each side of a place that are looked at: more than most fragments are thick, so that many are whole."""
-
-RENAME: dict[Table, Callable[..., np.ndarray]] = {EDGES: rename_edges, HISTOGRAMS: rename_histograms}
 
 
 def audit(
@@ -161,7 +156,7 @@ class Auditor:
     def note_edges(self, stage: Edges, block: Block) -> None:
         """The tables of a whole block against those counted from the final fragments."""
         names = self.names_around(stage, block)
-        made = stage.count(read(stage.fragments, block.read_roi), block)
+        made = stage.count(read(stage.fragments, below(block)), block)
         for table, computed in made.items():
             stored = self.store.get(table, block.key)
             self.findings.add(stage.name, len(computed))
