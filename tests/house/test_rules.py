@@ -6,14 +6,14 @@ import ast
 import subprocess
 import sys
 import tokenize
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-
-import pytest
 
 from tests.house.sources import dotted, imported, modules, tree
 from tests.support.paths import ROOT
 
+PACKAGES = modules("blockwise", "contraband")
 BARRED = {"torch", "gunpowder", "contraband"}
 FILE_LINES = 300
 FUNCTION_LINES = 40
@@ -39,10 +39,9 @@ sys.exit(", ".join(loaded) or 0)
 """
 
 
-@pytest.mark.parametrize("name", modules("blockwise"))
-def test_blockwise_names_no_package_of_the_other_side(name):
+def test_blockwise_names_no_package_of_the_other_side():
     """No file of blockwise imports torch, gunpowder or contraband, not even inside a function."""
-    assert not BARRED & set(imported(name))
+    assert not {name: found for name in modules("blockwise") if (found := BARRED & set(imported(name)))}
 
 
 def test_blockwise_is_imported_where_torch_is_not_installed():
@@ -53,28 +52,26 @@ def test_blockwise_is_imported_where_torch_is_not_installed():
     assert result.returncode == 0, result.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", modules("blockwise", "contraband"))
-def test_files_are_short(name):
+def test_files_are_short():
     """A file of the packages has fewer than 300 lines."""
-    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) < FILE_LINES
+    counts = {name: len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in PACKAGES}
+    assert not {name: count for name, count in counts.items() if count >= FILE_LINES}
 
 
-@pytest.mark.parametrize("name", modules("blockwise", "contraband"))
-def test_functions_are_short(name):
+def test_functions_are_short():
     """A function has fewer than 40 lines, a straight sequence fewer than 60.
 
     Docstrings, decorators and comments are not counted: what says why is not to be paid for with code.
     """
     long = {}
-    for node in functions(name):
+    for name, node in functions():
         count = lines(node, name)
         if count >= (STRAIGHT_LINES if is_straight(node) else FUNCTION_LINES):
-            long[node.name] = count
+            long[f"{name}: {node.name}"] = count
     assert not long
 
 
-@pytest.mark.parametrize("name", modules("blockwise", "contraband"))
-def test_functions_take_few_parameters(name):
+def test_functions_take_few_parameters():
     """At most six, `self` apart; what belongs together is an object.
 
     Three kinds of functions take more. Compiled kernels get tables column by column: numba has no cheap way to
@@ -82,11 +79,11 @@ def test_functions_take_few_parameters(name):
     what `import contraband` offers has the same as keywords, so that nobody builds an object to make one call.
     """
     many = {}
-    for node in functions(name):
+    for name, node in functions():
         count = parameters(node)
         is_kernel = any(ast.unparse(one) == "compiled" for one in node.decorator_list)
         if count > MOST_PARAMETERS and not (is_kernel or is_command(node, name) or name == "contraband/interface.py"):
-            many[node.name] = count
+            many[f"{name}: {node.name}"] = count
     assert not many
 
 
@@ -101,25 +98,31 @@ def test_straight_sequences_are_told_apart():
     assert not is_straight(function)
 
 
-@pytest.mark.parametrize("name", modules("blockwise", "contraband", "tests"))
-def test_nothing_evaluates_or_unpickles_what_it_reads(name):
+def test_nothing_evaluates_or_unpickles_what_it_reads():
     """No eval, no exec, no unpickling of files: data is never code."""
-    assert not [f"line {node.lineno}" for node in ast.walk(tree(name)) if runs_data(node)]
+    everything = [(name, node) for name in modules("blockwise", "contraband", "tests") for node in ast.walk(tree(name))]
+    assert not [f"{name}:{node.lineno}" for name, node in everything if runs_data(node)]
 
 
-@pytest.mark.parametrize("name", modules("blockwise", "contraband"))
-def test_tables_and_blocks_are_made_in_one_place(name):
+def test_tables_and_blocks_are_made_in_one_place():
     """Kinds of tables are named on the page of all tables only, and blocks come from a grid: nobody forges one."""
     homes = {"Table": "blockwise/stages/tables.py", "Block": "blockwise/grid.py"}
-    made = {called(node) for node in ast.walk(tree(name))} & set(homes)
-    if any(node.module == "rich.table" for node in ast.walk(tree(name)) if isinstance(node, ast.ImportFrom)):
-        made.discard("Table")
-    assert not [what for what in made if homes[what] != name]
+    forged = {}
+    for name in PACKAGES:
+        made = {called(node) for node in ast.walk(tree(name))} & set(homes)
+        if any(node.module == "rich.table" for node in ast.walk(tree(name)) if isinstance(node, ast.ImportFrom)):
+            made.discard("Table")
+        if found := [what for what in made if homes[what] != name]:
+            forged[name] = found
+    assert not forged
 
 
-def functions(name: str) -> list[Function]:
-    """All functions of a file, methods and inner ones too."""
-    return [node for node in ast.walk(tree(name)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+def functions() -> Iterator[tuple[str, Function]]:
+    """All functions of the packages with their files, methods and inner ones too."""
+    for name in PACKAGES:
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield name, node
 
 
 def lines(function: Function, name: str) -> int:
