@@ -11,6 +11,12 @@ from blockwise.files.home import ensure_home
 
 _LINK = "{scheme}://{host}:{port}/status"
 _TLS = ("ca-file", "scheduler.cert", "scheduler.key", "worker.cert", "worker.key", "client.cert", "client.key")
+SAMPLING = {
+    # What Dask samples for its pages, 100 and 50 times a second by its own choice, costs a process 5 % of a core even
+    # when there is nothing to do; blocks take seconds.
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.admin.tick.interval": "500ms",
+}
 _SCHEDULER = {
     # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
     "distributed.scheduler.allowed-failures": 0,
@@ -24,6 +30,7 @@ _SCHEDULER = {
     "distributed.scheduler.worker-ttl": None,
     # The dashboard shows stages by their names; the source of the line that sends them, looked for each time, is ours.
     "distributed.diagnostics.computations.nframes": 0,
+    **SAMPLING,
 }
 _THIS_MACHINE = {
     # Nothing leaves this machine, so certificates that are set up for another cluster would only be in the way.
@@ -59,6 +66,11 @@ def chosen(on_this_machine: bool) -> dict[str, Any]:
     except (KeyError, ValueError, IndexError, AttributeError):  # of a JupyterHub, say, that is not here
         found["distributed.dashboard.link"] = _LINK
     return found
+
+
+def exported() -> list[str]:
+    """Lines of a shell that set the same for a worker that is started by a job."""
+    return [f"export DASK_{name.upper().replace('.', '__')}={value}" for name, value in SAMPLING.items()]
 
 
 def link_here() -> dict[str, Any]:

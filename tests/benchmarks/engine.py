@@ -60,11 +60,26 @@ def through_dask(stores: dict[str, str], blocks: int, single: int) -> list[Row]:
             note = "empty blocks in adaptive batches, each marked durably"
             rows += [Row(what, rate, "blocks/s", ">= 2,000", None, note), memory.row(what)]
         own, plain = one_by_one(client, stores["SQLite"], single)
-    default = plain_dask(single)
+        idle = idle_share()
+    default, plain_idle = plain_dask(single)
     note = f"client.map: {plain:,.0f}/s on this cluster, {default:,.0f}/s on Dask's own LocalCluster"
     rows.append(Row(f"{single:,} blocks, one a task, 2 Dask workers, SQLite", own, "blocks/s", "", None, note))
     rows.append(Row("one block a task / client.map on this cluster", own / plain, "", ">= 0.9"))
+    note = f"of one core, driver and scheduler included; {plain_idle:.0%} on Dask's own LocalCluster"
+    rows.append(Row("2 Dask workers with nothing to do", 100 * idle, "% CPU", "<= 6", None, note))
     return rows
+
+
+def idle_share(seconds: float = 10.0) -> float:
+    """CPU time of this process and its children in some seconds without work, in cores."""
+    time.sleep(2)  # what the last work left
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    before = [one.cpu_times() for one in processes]
+    time.sleep(seconds)
+    after = [one.cpu_times() for one in processes]
+    return (
+        sum(now.user + now.system - then.user - then.system for then, now in zip(before, after, strict=True)) / seconds
+    )
 
 
 def one_by_one(client: Any, url: str, tasks: int) -> tuple[float, float]:
@@ -81,13 +96,14 @@ def one_by_one(client: Any, url: str, tasks: int) -> tuple[float, float]:
     return max(own), max(plain)
 
 
-def plain_dask(tasks: int) -> float:
-    """Tasks a second of client.map on two workers as Dask starts them by itself."""
+def plain_dask(tasks: int) -> tuple[float, float]:
+    """Tasks a second of client.map on two workers as Dask starts them by itself, and what these cost idle."""
     from distributed import Client, LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         map_plainly(client, 300)
-        return max(tasks / timed(lambda: map_plainly(client, tasks)) for _ in range(2))
+        rate = max(tasks / timed(lambda: map_plainly(client, tasks)) for _ in range(2))
+        return rate, idle_share()
 
 
 def forgotten(client: Any) -> None:
