@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +63,17 @@ class Membranes(torch.nn.Module):
 
 def exported_file(path: Path) -> Path:
     """As `torch.export` writes it, for tiles of any shape."""
+    path.write_bytes(_exported_membranes())
+    return path
+
+
+@cache
+def _exported_membranes() -> bytes:
     free = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
     program = torch.export.export(Membranes().eval(), (torch.zeros(1, 1, 12, 13, 14),), dynamic_shapes=(free,))
-    torch.export.save(program, path)
-    return path
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    return file.getvalue()
 
 
 def openvino_file(path: Path, source: Path) -> Path:
@@ -77,28 +86,50 @@ def openvino_file(path: Path, source: Path) -> Path:
 class Differences(torch.nn.Module):
     """Affinities that turn with the image: how alike two voxels are; brightness after them, if foreground is wanted."""
 
-    def __init__(self, offsets: Sequence[Sequence[int]], dims: int = 3, has_foreground: bool = False) -> None:
+    def __init__(
+        self,
+        offsets: Sequence[Sequence[int]],
+        dims: int = 3,
+        has_foreground: bool = False,
+        context: Sequence[int] | None = None,
+    ) -> None:
+        """context: voxels that are looked at on each side; None: no more than the offsets need."""
         super().__init__()
-        self.offsets = [offset[3 - dims :] for offset in offsets]
-        self.context = [max(abs(offset[axis]) for offset in self.offsets) for axis in range(dims)]
+        self.told = (tuple(map(tuple, offsets)), dims, has_foreground, context and tuple(context))
+        steps = [tuple(offset[3 - dims :]) for offset in offsets]
+        self.context = list(context or [max(abs(step[axis]) for step in steps) for axis in range(dims)])
+        # One convolution, as an exported program of many steps takes seconds to be made and to be read; whole numbers
+        # are added without rounding.
+        kernels = torch.zeros(len(steps), 1, *(2 * lost + 1 for lost in self.context))
+        for kernel, step in zip(kernels, steps, strict=True):
+            kernel[(0, *self.context)] += 1
+            kernel[(0, *(lost + moved for lost, moved in zip(self.context, step, strict=True)))] -= 1
+        self.kernels = torch.nn.Parameter(kernels)
         self.has_foreground = has_foreground
 
     def forward(self, raw: torch.Tensor) -> torch.Tensor:
         """(B, K, ...) of raw (B, 1, ...) from 0 to 255, without the context."""
-        here = self._moved(raw, [0] * len(self.context))
-        found = [1 - (here - self._moved(raw, offset)).abs() / 255 for offset in self.offsets]
-        return torch.cat([*found, *([here / 255] if self.has_foreground else [])], dim=1)
-
-    def _moved(self, raw: torch.Tensor, offset: Sequence[int]) -> torch.Tensor:
-        for axis, (step, lost) in enumerate(zip(offset, self.context, strict=True), start=2):
-            raw = raw.narrow(axis, lost + step, raw.shape[axis] - 2 * lost)
-        return raw
+        convolve = torch.conv3d if len(self.context) == 3 else torch.conv2d
+        found = 1 - convolve(raw, self.kernels).abs() / 255
+        if not self.has_foreground:
+            return found
+        inner = tuple(slice(lost, -lost or None) for lost in self.context)
+        return torch.cat([found, raw[(slice(None), slice(None), *inner)] / 255], dim=1)
 
 
 def differences_file(path: Path, network: Differences) -> Path:
     """The same as `torch.export` writes it, for tiles of any shape and any number of sections."""
-    dims = len(network.context)
+    path.write_bytes(_exported_differences(*network.told))
+    return path
+
+
+@cache
+def _exported_differences(
+    offsets: Sequence[Sequence[int]], dims: int, has_foreground: bool, context: Sequence[int] | None
+) -> bytes:
+    network = Differences(offsets, dims, has_foreground, context)
     example = torch.zeros(5 if dims == 2 else 1, 1, *(11, 15, 19)[3 - dims :])
     free = {axis: torch.export.Dim.DYNAMIC for axis in range(2 if dims == 3 else 0, dims + 2) if axis != 1}
-    torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=(free,)), path)
-    return path
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=(free,)), file)
+    return file.getvalue()

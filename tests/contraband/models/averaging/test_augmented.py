@@ -132,8 +132,9 @@ REFUSED: dict[str, tuple[str, list[list[int]], str]] = {
 def test_offsets_that_no_image_tells_of_are_refused(tmp_path: Path, name: str) -> None:
     """In one line, before anything is written."""
     augment, offsets, message = REFUSED[name]
-    network = Differences(offsets)
-    network.context = [0, 4, 4]  # else rotations would be refused for looking further along one axis
+    network = Differences(
+        offsets, context=[0, 4, 4]
+    )  # else rotations would be refused for looking further along one axis
     chosen = settings(tmp_path, network, offsets, augment=augment)
     with pytest.raises(BadInput, match=message) as raised:
         cb.run(chosen, progress=False)
