@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 BEGINNINGS = 3
 """A process that is killed is begun again, so often in all."""
 END_S = 5.0
+NICE = 10
+"""The page comes first."""
 
 
 class Background:
@@ -37,8 +39,10 @@ class Background:
     The process ends when its standard input does, which nobody but this process holds.
     """
 
-    def __init__(self, plan: RoundsPlan) -> None:
+    def __init__(self, plan: RoundsPlan, nice: int = NICE) -> None:
+        """nice: how much other processes come first, 0 to 19."""
         self.plan = plan
+        self._nice = nice
         self.doing = "begins"
         """What it does now, in words."""
         self.pid: int | None = None
@@ -94,7 +98,8 @@ class Background:
 
     def _run(self, said: IO[str]) -> int:
         """Run the process to its end; its exit code."""
-        command = [sys.executable, "-m", "contraband.experiments.behind.trainer", str(self.plan.folder / "plan.json")]
+        module = "contraband.experiments.behind.trainer"
+        command = [sys.executable, "-m", module, str(self.plan.folder / "plan.json"), str(self._nice)]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True, start_new_session=True
         ) as process:

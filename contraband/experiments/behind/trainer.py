@@ -1,7 +1,7 @@
 """The process of the training behind a session: round after round, with the newest labels each time.
 
-`python -m contraband.experiments.behind.trainer PLAN.json`. It reads the points that the session writes and changes
-none of its files, says in lines of JSON what it is doing, and ends with the session, however that one ends.
+`python -m contraband.experiments.behind.trainer PLAN.json NICE`. It reads the points that the session writes and
+changes none of its files, says in lines of JSON what it is doing, and ends with the session, however that one ends.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ LOOK_S = 0.5
 """Between two looks at the points."""
 GROWN = 1.5
 """A round is given up once there are so many times the labels that it began with."""
-NICE = 10
-"""The page comes first."""
 
 
 class Overtaken(Exception):
@@ -92,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     end_with_parent()
-    os.nice(NICE)
+    os.nice(int(arguments[1]))
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     try:
         plan = RoundsPlan.parse(read_yaml(Path(arguments[0])), arguments[0])

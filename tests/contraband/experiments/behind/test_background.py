@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 from tests.support.trained import labelled_plan, more_points
 
 WAIT_S = 500
-"""The training begins as the least important process of a machine on which other tests run."""
+"""On a machine on which other tests run."""
 LONG = 100_000
 """Steps that no test waits for."""
 
@@ -30,7 +30,7 @@ import json, sys, time
 from pathlib import Path
 from contraband.experiments.behind.background import Background
 from contraband.experiments.behind.rounds import RoundsPlan
-with Background(RoundsPlan.parse(json.loads(Path(sys.argv[1]).read_text()), "test")) as training:
+with Background(RoundsPlan.parse(json.loads(Path(sys.argv[1]).read_text()), "test"), nice=0) as training:
     while True:
         print(training.pid, training.doing, flush=True)
         time.sleep(0.1)
@@ -59,7 +59,7 @@ def test_a_killed_training_goes_on_and_new_labels_are_learnt(tmp_path):
     """Killed by -9 it is begun again and comes to its end; labels added later are trained on by the next round."""
     plan, points = labelled_plan(tmp_path, 2)
     heard: list[str] = []
-    with Background(plan) as training:
+    with Background(plan, nice=0) as training:
         training.listen(lambda: heard.append(training.doing))
         until(lambda: training.pid is not None and any("step" in one for one in heard))
         first = training.pid
@@ -94,7 +94,7 @@ def test_a_killed_session_leaves_no_training_and_its_points(tmp_path):
         session.kill()
     until(lambda: not is_alive(trainer))
     assert len(read_points(plan.points)) == len(points)
-    with Background(plan) as training:
+    with Background(plan, nice=0) as training:
         until(lambda: "fold 1" in training.doing)
 
 
@@ -103,7 +103,7 @@ def test_a_killed_session_leaves_no_training_and_its_points(tmp_path):
 def test_a_round_is_given_up_for_many_more_labels(tmp_path):
     """With half as many labels more the round begins again, with all of them."""
     plan, points = labelled_plan(tmp_path, 2, steps=LONG)
-    with Background(plan) as training:
+    with Background(plan, nice=0) as training:
         until(lambda: "fold 1 of 3, step" in training.doing and training.doing.endswith(f"{len(points)} labels"))
         more_points(plan, 2, 3)
         until(lambda: "fold 1" in training.doing and training.doing.endswith(f"{len(points) + 6} labels"))
@@ -115,7 +115,7 @@ def test_a_round_is_given_up_for_many_more_labels(tmp_path):
 def test_what_cannot_be_trained_is_said(tmp_path):
     """Too few labels are waited for; a volume that is gone ends the training with its message in a line."""
     plan, _ = labelled_plan(tmp_path, 2, each=1)
-    with Background(plan) as training:
+    with Background(plan, nice=0) as training:
         until(lambda: "waits for labels" in training.doing)
         shutil.rmtree(tmp_path / "vol.zarr")
         more_points(plan, 2, 3)

@@ -26,7 +26,7 @@ from tests.support.volumes import store_volume
 
 SIDE = 24
 WAIT_S = 500
-"""The training begins as the least important process of a machine on which other tests run."""
+"""On a machine on which other tests run."""
 
 
 def greys() -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def labelling(plan: RoundsPlan) -> Iterator[tuple[LabelPage, Background]]:
     """The page on those points, and the process that trains behind it."""
     raw = Volume(path=plan.raw)
     volume = VolumeSettings.parse(dict(plan.volume), "test")
-    with PointsRecord(plan.points, (1, 4 * SIDE, 4 * SIDE)) as record, Background(plan) as training:
+    with PointsRecord(plan.points, (1, 4 * SIDE, 4 * SIDE)) as record, Background(plan, nice=0) as training:
         session = LabelSession(raw, volume, plan.label, record)
         try:
             yield LabelPage(open_server("127.0.0.1", 0), raw, session, lambda: "", training), training
