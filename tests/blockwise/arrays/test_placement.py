@@ -108,7 +108,7 @@ def test_a_mask_that_does_not_cover_the_volume_is_refused(
         covering(other(tmp_path, shape, size, offset), space)
 
 
-@pytest.mark.parametrize("block", [SHAPE, (1, 1, 1), (3, 7, 5), (8, 1, 9), (5, 20, 11)], ids=str)
+@pytest.mark.parametrize("block", [SHAPE, (1, 4, 1), (3, 7, 5), (8, 1, 9), (5, 20, 11)], ids=str)
 @pytest.mark.parametrize(
     "placed",
     [

@@ -217,6 +217,6 @@ def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     def full(**_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "out/vol.zarr/a")
 
-    monkeypatch.setattr("contraband.cli.app", full)
+    monkeypatch.setattr("contraband.cli._all_commands", lambda: full)
     assert call(["run", "vol.yaml"]) == 1
     assert capsys.readouterr().err.startswith("contraband: out/vol.zarr/a: no space is left")
