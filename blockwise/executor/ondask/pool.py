@@ -121,12 +121,14 @@ class Pool:
         """Raise BadInput if no worker can ever process this stage, or reach its store."""
         needed = stage.resources()
         workers = self._ask()
-        if not any(slots_of(worker, needed) for worker in workers.values()) and not satisfies(self._promised, needed):
+        # Workers that died a moment ago are not there yet again: where there are none, nothing is known of what comes.
+        is_known = not workers or frozenset(needed) in self._came or satisfies(self._promised, needed)
+        if not is_known and not any(slots_of(worker, needed) for worker in workers.values()):
             have = [dict(worker.get("resources", {})) for worker in workers.values()]
             raise BadInput(
                 stage.name,
                 "no worker has what this stage needs",
-                got=have or "no worker",
+                got=have,
                 wanted=dict(needed) or 1,
                 todo="set cluster.gpus (or cluster.workers), or device: cpu",
             )

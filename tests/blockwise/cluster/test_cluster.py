@@ -29,7 +29,8 @@ from tests.support.toys import Idle
 
 def fake_client(*workers: dict[str, object], address: str = "tcp://127.0.0.1:1") -> SimpleNamespace:
     """A client whose scheduler knows these workers."""
-    known = {f"{address}{place}": {"nthreads": 1, **worker} for place, worker in enumerate(workers)}
+    common = {"nthreads": 1, "last_seen": time.time()}
+    known = {f"{address}{place}": {**common, **worker} for place, worker in enumerate(workers)}
     return SimpleNamespace(scheduler_info=lambda n_workers: {"workers": known})
 
 
@@ -132,6 +133,16 @@ def test_a_resource_that_no_worker_has_is_refused():
 def test_a_promised_resource_may_come_later():
     """Jobs with a GPU may still wait in the queue."""
     executor = OnDask(fake_client({}), "mongodb://host/db", promised={"GPU": 1})
+    executor.check(Idle(blocks=1, needs_gpus=1))
+
+
+def test_workers_that_died_a_moment_ago_are_waited_for():
+    """A stage that begins just then is not refused: nothing is known of the workers that come in their place."""
+    OnDask(fake_client(), "sqlite:///x.db").check(Idle(blocks=1, needs_gpus=1))
+    client = fake_client({"resources": {"GPU": 1}}, {})
+    executor = OnDask(client, "sqlite:///x.db")
+    assert executor._pool.alive({"GPU": 1}) == 1
+    client.scheduler_info = fake_client({}).scheduler_info
     executor.check(Idle(blocks=1, needs_gpus=1))
 
 
