@@ -32,8 +32,6 @@ from contraband.volumes.settings import Blocks, Model, Source, VolumeSettings
 BACKGROUND = 0.5
 """With `has_background`, but no foreground channel, voxels whose affinities are all at most this are left out."""
 
-FEW_BLOCKS = 2
-
 BLOCK_2D = (16, 512, 512)
 BLOCK_3D = (64, 128, 128)
 
@@ -60,7 +58,7 @@ def embed(
                     ),
                     output=output,
                     blocks=_blocks(dims),
-                    cluster=_cluster(Path(container) / dataset, _blocks(dims)),
+                    cluster=_cluster(Path(container) / dataset),
                 )
                 execute(settings, stages(settings), options)
                 made.append(output)
@@ -118,7 +116,7 @@ def validation_settings(seg: SegSettings, folder: SegFolder, step: int, dims: in
         fragments=_fragments(checkpoint, seg.has_background, dims),
         segment=SegmentSettings(thresholds=thresholds),
         evaluate=EvaluateSettings(per_section=dims == 2, ignore=() if seg.has_background else (0,)),
-        cluster=_cluster(container / data.raw, _blocks(dims)),
+        cluster=_cluster(container / data.raw),
     )
 
 
@@ -155,9 +153,7 @@ def _blocks(dims: int) -> Blocks:
     return Blocks(shape=BLOCK_2D if dims == 2 else BLOCK_3D)
 
 
-def _cluster(raw: Path, blocks: Blocks) -> Cluster:
-    """Workers on this machine, or none for a volume of so few blocks that starting them would take longer."""
-    counts = (-(-size // step) for size, step in zip(info(Volume(path=raw)).spatial, blocks.shape, strict=True))
-    if prod(counts) <= FEW_BLOCKS:
-        return Cluster(kind="none")
-    return Cluster(workers=max(1, min(8, len(os.sched_getaffinity(0)))))
+def _cluster(raw: Path) -> Cluster:
+    """Workers on this machine, or none for a volume that is small, as in `run`."""
+    small = Cluster().decided(prod(info(Volume(path=raw)).spatial))
+    return small if small.in_process else Cluster(workers=max(1, min(8, len(os.sched_getaffinity(0)))))
