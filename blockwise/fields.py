@@ -19,6 +19,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from blockwise.files.address import Address, place_of
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -30,7 +32,6 @@ _UNITS = (("GiB", 2**30), ("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("KiB", 
 
 _AMOUNT = re.compile(r"\s*[\d.]+\s*[A-Za-z]+\s*|\s*\d+\s*")
 """Pydantic would take "8 GB more" for 8 GB."""
-_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):/+")
 _VARIABLES = re.compile(r"\$(?:\{([^{}]*)\}|([A-Za-z_]\w*))")
 _IN_BRACES = re.compile(r"\$\{([^{}]*)\}")
 
@@ -58,23 +59,29 @@ def expanded(path: Path) -> Path:
         raise ValueError(f"there is no home folder for {path.parts[0]}") from None
 
 
-def address_in(path: str | Path) -> str | None:
-    """The address on the network, as zarr and others take them, that stands in the place of a path; None for a path."""
-    # A Path has lost the second slash of an address.
-    found = _ADDRESS.match(str(path))
-    return f"{found.group(1)}://{str(path)[found.end() :]}" if found else None
-
-
 def _fit_for_a_file(path: Path) -> Path:
-    if address := address_in(path):
-        raise ValueError(f"{address} is an address, and volumes must be on a local disk: download it first")
+    place = place_of(path)
+    if isinstance(place, Address):
+        raise ValueError(f"{place} is an address, and this must be on a local disk: download it first")
+    return _fit(place)
+
+
+def _fit(path: Path) -> Path:
     if not path.name or any(ord(letter) < 32 for letter in str(path)):
         raise ValueError("is not the path of a file or folder")
     return expanded(path)
 
 
+def _fit_for_a_volume(path: Path) -> Path:
+    return place_of(_fit(path))
+
+
 Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
 """Where a file or folder is: relative to the working folder, with ~ and ${NAME}."""
+
+
+VolumePlace = Annotated[Path, AfterValidator(_fit_for_a_volume)]
+"""Where a volume is: a path as all are, or an address, `s3://BUCKET/...`, `gs://`, `az://`, or `http(s)://` to read."""
 
 
 def _one_or_several(value: object) -> object:

@@ -218,7 +218,9 @@ def override(data: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, A
 
 
 def _short(value: object) -> str:
-    return shortened(repr(value))
+    text = repr(value)
+    # An address may hold a password, or a signature.
+    return shortened(re.sub(r"(?<=://)[^/\s]*@|(?<=[?#])[^\s']+", "***", text) if "://" in text else text)
 
 
 def shortened(text: str, limit: int = 80) -> str:

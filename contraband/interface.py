@@ -280,7 +280,7 @@ def import_file(source: str | Path, target: str | Path, *, progress: bool | Prog
         def tell(done: int, total: int) -> None:
             display.update("import", done, total)
 
-        return import_volume(source, Path(target), progress=tell, say=display.say, **options)
+        return import_volume(source, target, progress=tell, say=display.say, **options)
 
 
 def _plain(value: Any) -> Any:
@@ -289,6 +289,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     return value.model_dump(mode="json") if hasattr(value, "model_dump") else value

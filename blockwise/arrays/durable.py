@@ -12,6 +12,8 @@ from typing import Any
 
 import zarr
 
+from blockwise.files.address import Address
+
 _TORN = re.compile(r"\.[0-9a-f]{32}\.partial$")
 """How zarr ends the name of a file that is being written; it gets its own name when it is whole."""
 _CHUNKS = "c"
@@ -30,7 +32,12 @@ def flush_shards(folder: Path, array: zarr.Array[Any], begin: Sequence[int], end
 
 
 def flush(folder: Path, files: Iterable[Path]) -> None:
-    """Flush files below `folder` that have been replaced or removed, and all folders from there up to it."""
+    """Flush files below `folder` that have been replaced or removed, and all folders from there up to it.
+
+    An object is for good once it has been written.
+    """
+    if isinstance(folder, Address):
+        return
     folders: set[Path] = set()
     for path in files:
         _flush_one(path)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import zarr
-
+from blockwise.arrays.opening import open_group
 from blockwise.arrays.units import OME_NAMES, VOXELS
 
 
@@ -22,7 +21,7 @@ def describe_multiscale(
 
     offset: the corner of the first voxel along z, y, x, in `units` as `scale`.
     """
-    group = zarr.open_group(path.parent, mode="a")
+    group = open_group(path.parent, "a")
     image = {"name": path.name, **multiscale(names, units, [(path.name, scale, offset)])}
     ome: Any = group.attrs.get("ome", {})
     if image in ome.get("multiscales", []):

@@ -1,26 +1,29 @@
-"""Volumes on disk: zarr arrays with voxel size, offset, units and axis names, stored in shards."""
+"""Volumes, on disk or at an address: zarr arrays with voxel size, offset, units and axis names, stored in shards."""
 
 from __future__ import annotations
 
 import math
 import operator
-import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import zarr
 from funlib.geometry import Roi
+from pydantic import AfterValidator
 
 from blockwise.arrays.durable import flush, flush_shards
 from blockwise.arrays.info import SPATIAL, Info, described
 from blockwise.arrays.ngff import only_level, space_of_image
 from blockwise.arrays.ome import describe_multiscale
+from blockwise.arrays.opening import folder_of, open_group, opened_by_zarr
 from blockwise.arrays.space import Space
 from blockwise.errors import BadInput, looked_for
+from blockwise.files.address import Address, last_written, place_of
+from blockwise.files.whole import exists
 from blockwise.grid import Voxels
 from blockwise.settings import Settings
 
@@ -28,16 +31,17 @@ READING = "zarrs.ZarrsCodecPipeline"
 """Decodes with half the CPU time of zarr's own. It is not used to write: it writes files in place, and a torn shard
 of fragments could not be made again once they are being replaced by final ones; zarr's own renames whole files."""
 ANY_ORDER = "zarr.core.codec_pipeline.BatchedCodecPipeline"
-"""zarr's own, for arrays of version 2 that the other one does not read: in Fortran order, or in foreign byte order."""
+"""zarr's own, for what the other one does not read: addresses, and arrays of version 2 in Fortran order or foreign byte
+order."""
 METADATA = ("zarr.json", ".zarray", ".zattrs")
-Stamps = tuple[tuple[int, int, int] | None, ...]
+Stamps = tuple[object, ...]
 
 _PIPELINE = threading.Lock()
 """The pipeline is chosen by a global setting when an array is opened; another thread may be opening one to write."""
 
 
 class Volume(Settings):
-    """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`.
+    """A zarr array (v3, or v2 to read), named by its path on disk, as in `data/vol.zarr/raw`, or by its address.
 
     To be read, it may also be an OME-Zarr image: its largest level is meant.
 
@@ -46,18 +50,19 @@ class Volume(Settings):
         print(info(raw).shape)
     """
 
-    path: Path
+    path: Annotated[Path, AfterValidator(place_of)]
 
 
 def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
     """The zarr array of a volume; raises BadInput if there is none."""
     path = volume.path
-    if not os.path.exists(path):  # False too for a name that no file can have
+    stamps = _stamps(path)
+    if not any(stamps) and not exists(path):
         todo = f"make it with `contraband import`, or check the path{looked_for(path)}"
         raise BadInput(path, "no such volume", todo=todo)
     pipeline = zarr.config.get("codec_pipeline.path")
     try:
-        return _opened(path, mode, pipeline, tuple(_stamp(path / name) for name in METADATA))
+        return _opened(path, mode, pipeline, stamps)
     except BadInput:
         raise
     except Exception as error:
@@ -69,20 +74,29 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
 def _opened(path: Path, mode: str, pipeline: str, stamps: Stamps) -> zarr.Array[Any]:  # noqa: ARG001 - in the key
     """The array, opened once for as long as its metadata are the same: opening takes longer than a small block."""
     try:
-        array = zarr.open_array(path, mode=mode)
+        array = zarr.open_array(opened_by_zarr(path), mode=mode)
+    except BadInput:
+        raise
     except Exception:
         level = only_level(_group_attributes(path), path) if mode == "r" else None
         if level is None:
             raise
-        array = zarr.open_array(path / level, mode=mode)
-    if pipeline == READING and (array.order == "F" or not array.dtype.isnative):
+        array = zarr.open_array(opened_by_zarr(path / level), mode=mode)
+    if pipeline == READING and (array.order == "F" or not array.dtype.isnative or isinstance(path, Address)):
         with zarr.config.set({"codec_pipeline.path": ANY_ORDER}):
             return zarr.open_array(array.store_path, mode=mode)
     return array
 
 
+def _stamps(path: Path) -> Stamps:
+    """Other ones whenever a file of metadata has been replaced; None for each that is not there."""
+    if not isinstance(path, Address):
+        return tuple(_stamp(path / name) for name in METADATA)
+    of_today = last_written(path / METADATA[0])  # each costs a request
+    return (of_today,) if of_today else tuple(last_written(path / name) for name in METADATA[1:])
+
+
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Another one whenever the file has been replaced."""
     try:
         found = path.stat()
     except OSError:
@@ -98,7 +112,7 @@ def info(volume: Volume) -> Info:
         print(found.spatial, found.voxel_size, found.units)
     """
     array = open_array(volume)
-    folder = Path(str(array.store_path.store.root), array.store_path.path)
+    folder = folder_of(array)
     return described(array, volume.path, lambda: _said_by_groups(folder, volume.path))
 
 
@@ -114,7 +128,7 @@ def _said_by_groups(folder: Path, where: Path) -> Space | None:
 def _group_attributes(path: Path) -> dict[str, Any]:
     """The attributes of a zarr group; none if it is no group."""
     try:
-        return dict(zarr.open_group(path, mode="r", use_consolidated=False).attrs)
+        return dict(open_group(path, use_consolidated=False).attrs)
     except Exception:
         return {}
 
@@ -183,7 +197,7 @@ def create(
         describe_multiscale(volume.path, names, scale, offset, units)
         return
     chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
-    group = zarr.open_group(volume.path.parent, mode="a", zarr_format=3)
+    group = open_group(volume.path.parent, "a", zarr_format=3)
     group.create_array(
         volume.path.name,
         shape=tuple(shape),
@@ -276,7 +290,7 @@ def can_grow(found: Info, shape: Sequence[int], shard: Voxels) -> bool:
 
 def _is_group(path: Path) -> bool:
     try:
-        zarr.open_group(path, mode="r")
+        open_group(path)
     except Exception:
         return False
     return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.volume import METADATA, Volume
+from blockwise.files.address import last_written
 from blockwise.stage import Stage
 
 
@@ -57,7 +58,7 @@ def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def identity(volume: Volume) -> str:
-    """A digest of a zarr array's metadata, with its attribute `identity`, else the time they were written.
+    """A digest of a zarr array's metadata, with its attribute `identity`, else the time or etag they were written with.
 
     The voxels themselves are not read; `missing` if there is no array.
     """
@@ -66,7 +67,7 @@ def identity(volume: Volume) -> str:
         return "missing"
     named = any("identity" in (one.get("attributes") or one) for one in described)
     if not named:
-        described += [path.stat().st_mtime_ns for path in _files(volume)]
+        described += [last_written(path) for path in _files(volume)]
     return digest(described)
 
 

@@ -80,7 +80,7 @@ def _remove_while_written(folder: Path) -> None:
 def check_folder(path: Path, key: str) -> None:
     """Raise BadInput unless a file or folder can be made at `path`, with all folders above it."""
     whole = path.absolute()
-    nearest = next(parent for parent in whole.parents if _is_there(parent))
+    nearest = next(parent for parent in whole.parents if exists(parent))
     if not nearest.is_dir():
         raise BadInput(path, f"{key} cannot be made", got=f"{nearest} is a file", wanted="a folder")
     most = os.pathconf(nearest, "PC_NAME_MAX")
@@ -94,8 +94,9 @@ def check_folder(path: Path, key: str) -> None:
         raise BadInput(path, f"{key} cannot be written ({error.strerror})", todo="choose another place") from None
 
 
-def _is_there(path: Path) -> bool:
+def exists(path: Path) -> bool:
+    """Whether there is anything; no for a name that no file can have."""
     try:
         return path.exists()
-    except OSError:  # a name that is too long
+    except OSError:
         return False

@@ -10,7 +10,7 @@ from funlib.geometry import Roi
 from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
-from blockwise.fields import Fraction, Place
+from blockwise.fields import Fraction, VolumePlace
 from blockwise.grid import Block, Grid, Voxels, as_voxels, between
 from blockwise.kernels.watershed.label import halo, label_block, window
 from blockwise.kernels.watershed.rules import WatershedRules
@@ -25,7 +25,7 @@ from blockwise.store.base import Store
 class ForegroundSettings(Settings):
     """Which voxels are foreground; all others are 0 in fragments and segments."""
 
-    volume: Place | None = None
+    volume: VolumePlace | None = None
     """An image, (z, y, x), whose full value (1 for floats) is certain foreground; null: the network's own channel."""
     threshold: Fraction = 0.5
     """Voxels with at most this are background."""

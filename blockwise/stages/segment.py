@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Literal
 
 import numpy as np
@@ -12,6 +11,7 @@ from blockwise.arrays.values import smallest_unsigned
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, is_there, read, write
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Fraction
+from blockwise.files.address import remove
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.graph.rules import SmallRules
@@ -95,7 +95,7 @@ class Segment(Stage):
             store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
         dtype = self._dtype(segment)
         if is_there(self.target.path) and info(self.target).dtype != dtype:
-            shutil.rmtree(self.target.path)  # no block of it counts any more: its fingerprint is another
+            remove(self.target.path)  # no block of it counts any more: its fingerprint is another
         create(self.target, self.shape, dtype.name, self.block, like=info(self.fragments))
 
     def _dtype(self, segment: np.ndarray) -> np.dtype:

@@ -16,12 +16,15 @@ from blockwise.errors import BadInput
 
 
 def place(path: Path | None) -> Path | None:
-    """A path of the command line, ~ and ${NAME} replaced: a shell does not where it is quoted or follows a =."""
+    """A path or address of the command line, ~ and ${NAME} replaced: a shell does not in quotes or after a =."""
     from blockwise.fields import expanded
+    from blockwise.files.address import address_in, place_of
 
     try:
-        return path and expanded(path)
+        return path and place_of(expanded(path))
     except ValueError as error:
+        if path and address_in(path):
+            raise BadInput("address", str(error)) from None
         raise BadInput(path, str(error), todo="set it, or write the path itself") from None
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import zarr
-
 from blockwise.arrays.info import SPATIAL
 from blockwise.arrays.ome import describe_multiscale
+from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.files.whole import check_folder, staging
+from blockwise.files.address import Address, check_writable, on_disk, upload
+from blockwise.files.whole import check_folder, exists, staging
 
 PREFIX = ".importing-"
 LOCK = "in-use"
@@ -23,11 +23,14 @@ LOCK = "in-use"
 
 @contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """A hidden folder on the disk of the target, gone afterwards; what imports that were killed have left goes too."""
-    nearest = next(parent for parent in target.absolute().parents if parent.exists())
+    """A hidden folder on the disk of the target, gone afterwards; what imports that were killed have left goes too.
+
+    For an address it is in the working folder: what is not whole is no object.
+    """
+    nearest = next(parent for parent in on_disk(target).absolute().parents if parent.exists())
     for left in nearest.glob(f"{PREFIX}*"):
         _remove_unless_used(left)
-    with staging(target, PREFIX) as folder, (folder / LOCK).open("w") as lock:
+    with staging(on_disk(target), PREFIX) as folder, (folder / LOCK).open("w") as lock:
         _locked(lock.fileno())
         yield folder
 
@@ -56,28 +59,36 @@ def _locked(handle: int) -> bool:
 
 def check_target(target: Path) -> None:
     """Raise BadInput unless `target` can become a new array in a group."""
-    if os.path.exists(target):  # False too for a name that is too long
+    if exists(target):
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
     if ".." in target.parts and any(name.endswith(".zarr") for name in target.parts[: target.parts.index("..")]):
         raise BadInput(target, "leads out of its container", got="..", wanted="such as data/vol.zarr/raw")
-    check_folder(target, "target")
+    if isinstance(target, Address):
+        check_writable(target, "target")
+    check_folder(on_disk(target), "target")
     if target.suffix == ".zarr":
         raise BadInput(target, "names no array", wanted=f"such as {target / 'raw'}")
     for parent in target.parents:
         if parent.is_file():
             raise BadInput(target, f"{parent} is a file", wanted="a folder")
-        if (parent / ".zarray").exists() or _is_array(parent / "zarr.json"):
+        if (parent / ".zarray").is_file() or _is_array(parent / "zarr.json"):
             raise BadInput(target, f"{parent} is an array, not a group", todo="choose another target")
 
 
 def publish(made: Volume, target: Path) -> None:
-    """Move a finished array to its place, in one step, and enter it into the groups above it."""
+    """Move a finished array to its place, in one step, and enter it into the groups above it.
+
+    To an address it is copied, and is an array with the last file.
+    """
     described = info(made)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.rename(made.path, target)
-    except OSError as error:
-        raise BadInput(target, f"cannot be put in place ({error.strerror})") from None
+    if isinstance(target, Address):
+        upload(made.path, target)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(made.path, target)
+        except OSError as error:
+            raise BadInput(target, f"cannot be put in place ({error.strerror})") from None
     names = ("channel",) * (len(described.shape) - 3) + SPATIAL
     describe_multiscale(target, names, described.voxel_size, described.offset, described.units)
     _make_groups(target.parent)
@@ -87,10 +98,10 @@ def _make_groups(folder: Path) -> None:
     """Make every folder from the one named *.zarr downwards a zarr group."""
     roots = [parent for parent in (folder, *folder.parents) if parent.suffix == ".zarr"]
     while roots and folder != roots[-1].parent:
-        if not (folder / ".zgroup").exists():
-            zarr.open_group(folder, mode="a", zarr_format=3)
+        if not (folder / ".zgroup").is_file():
+            open_group(folder, "a", zarr_format=3)
         folder = folder.parent
 
 
 def _is_array(description: Path) -> bool:
-    return description.exists() and '"array"' in description.read_text(encoding="utf-8", errors="replace")
+    return description.is_file() and '"array"' in description.read_text(encoding="utf-8", errors="replace")

@@ -13,7 +13,7 @@ from blockwise.arrays.content import checksum
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import Volume, create, info, open_array
 from blockwise.errors import BadInput
-from blockwise.fields import address_in
+from blockwise.files.address import address_in, place_of
 from blockwise.grid import Voxels
 from contraband.importing.formats import open_foreign
 from contraband.importing.options import ImportOptions
@@ -27,7 +27,7 @@ VoxelProgress = Callable[[int, int], None]
 
 def import_volume(
     source: str | Path,
-    target: Path,
+    target: str | Path,
     *,
     progress: VoxelProgress | None = None,
     say: Callable[[str], None] | None = None,
@@ -36,13 +36,18 @@ def import_volume(
     """Copy an array into a new zarr v3 volume and describe it; raises BadInput and leaves nothing otherwise.
 
     source: .npz, .npy, TIFF, PNG, JPEG, a folder of these, HDF5, zarr 2 or 3, N5; it is never in memory as a whole.
-    target: such as `data/vol.zarr/raw`. options: the fields of ImportOptions.
+    target: such as `data/vol.zarr/raw`, or an address in an object store. options: the fields of ImportOptions.
     progress: told (voxels done, all voxels). say: told each remark on the file, one line. Where axes, voxel size,
     offset and unit come from is in the attribute `source` of the volume, under `said`.
     """
     if address := address_in(source):
-        raise BadInput(address, "is an address, and volumes must be on a local disk", todo="download it first")
+        todo = "name a volume of zarr in the settings as it is, or download it first"
+        raise BadInput(address, "is an address, and what is imported must be on a local disk", todo=todo)
     source = Path(source)
+    try:
+        target = place_of(target)
+    except ValueError as error:
+        raise BadInput("target", str(error)) from None
     chosen = ImportOptions.parse(options, "import")
     check_target(target)
     with unfinished(target) as scratch:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blockwise.errors import BadInput
+from blockwise.files.address import Address
 from blockwise.store import open_store
 from blockwise.store.base import Store
 from contraband.volumes.output import Output
@@ -76,7 +77,10 @@ def _lost(output: Output, store: Store) -> Iterator[str]:
     """Identities in the store of outputs that lay where this one lies, on this machine."""
     for identity, place in store.outputs().items():
         host, _, path = place.partition(":")
-        if path:
+        if path and isinstance(output.path, Address):
+            if path == str(output.path):
+                yield identity
+        elif path:
             is_here = os.path.realpath(path) == os.path.realpath(output.path)
             # A database serves many machines, and the same path may be another folder on each.
             if is_here and (store.is_local or host == socket.gethostname()):

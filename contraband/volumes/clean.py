@@ -10,6 +10,7 @@ from pathlib import Path
 
 from blockwise.arrays.volume import is_there
 from blockwise.errors import BadInput, WorkFailed
+from blockwise.files.address import Address
 from blockwise.store import masked, open_store
 from contraband.volumes.belonging import find_belonging, is_store_there, sqlite_path
 from contraband.volumes.output import Output
@@ -70,6 +71,9 @@ class Remains:
 def remains(settings: VolumeSettings) -> Remains:
     """Look at what is there, without a change; raises BadInput if the output was not made by a run."""
     output = Output(settings.output)
+    if isinstance(output.path, Address):
+        todo = f"remove it with the programs of its store, then {output.files}* here"
+        raise BadInput(output.path, "is an address, and clean removes files on a local disk", todo=todo)
     url = settings.store_url
     belonging = find_belonging(settings)
     if is_there(output.path) and output.identity() is None and not belonging.lost:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import zarr
-
+from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.errors import BadInput
+from blockwise.files.address import Address, check_writable, on_disk
 from blockwise.files.locks import only_one
 from blockwise.files.whole import PARTIAL, check_folder
 from blockwise.stage import Stage
@@ -29,6 +29,11 @@ class Output:
     """The zarr group that a run writes, and the one place that knows every name in it."""
 
     path: Path
+
+    @property
+    def files(self) -> Path:
+        """Where everything lies that is no array: in the group, or on a disk for one at an address."""
+        return on_disk(self.path)
 
     def array(self, name: str) -> Volume:
         """One of its arrays, or a group of arrays."""
@@ -77,7 +82,7 @@ class Output:
     @property
     def corrections(self) -> Path:
         """Pairs that must or must not be one object: beside the output, as somebody's work outlives it."""
-        return self.path.with_suffix(".corrections.csv")
+        return self.files.with_suffix(".corrections.csv")
 
     @property
     def tree(self) -> Volume:
@@ -97,32 +102,32 @@ class Output:
     @property
     def evaluation(self) -> Path:
         """evaluation.json: scores at every threshold."""
-        return self.path / "evaluation.json"
+        return self.files / "evaluation.json"
 
     @property
     def report(self) -> Path:
         """report.json: what each stage took."""
-        return self.path / "report.json"
+        return self.files / "report.json"
 
     @property
     def dashboard(self) -> Path:
         """Who runs, and where its dashboard is, while a run goes on."""
-        return self.path / ".dashboard"
+        return self.files / ".dashboard"
 
     @property
     def viewer(self) -> Path:
         """Where its viewer is, while there is one."""
-        return self.path / ".viewer"
+        return self.files / ".viewer"
 
     @property
     def networks(self) -> Path:
         """Networks that OpenVINO has converted, a folder for each network, tile and version."""
-        return self.path / "networks"
+        return self.files / "networks"
 
     @property
     def logs(self) -> Path:
         """What was logged within blocks, by stage."""
-        return self.path / "logs"
+        return self.files / "logs"
 
     def contents(self) -> list[Path]:
         """What lies in it, segmentations one by one; not the files that make it an output, nor its lock."""
@@ -156,7 +161,7 @@ class Output:
     def leave(self, is_needed: bool) -> None:
         """Give it up, held as it is: the folder goes, or is no output of a run any more if others have files there."""
         if is_needed:
-            zarr.open_group(self.path, mode="r+").attrs.pop("run", None)
+            open_group(self.path, "r+").attrs.pop("run", None)
         for folder in (self.path / "segments", self.path):
             if folder.is_dir() and not {entry.name for entry in folder.iterdir()} - _ITSELF:
                 shutil.rmtree(folder)
@@ -166,10 +171,10 @@ class Output:
         """Hold the output, made if need be; BadInput if another run holds it. A killed run holds nothing."""
         with ExitStack() as stack:
             try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(only_one(self.path / ".lock", self.path, "another run is writing here"))
+                self.files.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(only_one(self.files / ".lock", self.path, "another run is writing here"))
             except OSError as error:
-                raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
+                raise BadInput(self.files, f"cannot be written ({error})", todo="choose another output") from None
             yield
 
     @property
@@ -182,7 +187,9 @@ class Output:
         if not is_there(self.path):
             return None
         try:
-            attributes: dict[str, Any] = dict(zarr.open_group(self.path, mode="r").attrs)
+            attributes: dict[str, Any] = dict(open_group(self.path).attrs)
+        except BadInput:
+            raise
         except Exception as error:
             raise BadInput(
                 self.path, f"exists and is not a zarr group ({type(error).__name__})", todo="choose another output"
@@ -192,7 +199,7 @@ class Output:
     def mark(self, identity: str) -> None:
         """Make the group and write the run's identity into it."""
         try:
-            zarr.open_group(self.path, mode="a", zarr_format=3).attrs["run"] = identity
+            open_group(self.path, "a", zarr_format=3).attrs["run"] = identity
         except OSError as error:
             raise BadInput(self.path, f"cannot be written ({error})", todo="choose another output") from None
 
@@ -206,7 +213,9 @@ def _is_number(text: str) -> bool:
 
 def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
     """Raise BadInput unless the output and the store can be written, and what the stages write is nobody else's."""
-    check_folder(settings.output, "output")
+    if isinstance(settings.output, Address):
+        check_writable(settings.output, "output")
+    check_folder(on_disk(settings.output), "output")
     if settings.output.exists() and not settings.output.is_dir():
         raise BadInput(settings.output, "is not a folder", todo="choose another output")
     prefix = "sqlite:///"

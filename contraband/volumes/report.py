@@ -200,9 +200,9 @@ def rows_to_print(evaluation: dict[str, Any], thresholds: Iterable[float]) -> li
 
 def remark_on_nothing(dendrogram: Path) -> str | None:
     """One line if a run found no fragment at all."""
-    import zarr
+    from blockwise.arrays.volume import Volume, open_array
 
-    if not (dendrogram / "fragment").is_dir() or zarr.open_array(dendrogram / "fragment", mode="r").size:
+    if not (dendrogram / "fragment").is_dir() or open_array(Volume(path=dendrogram / "fragment")).size:
         return None
     return (
         "no voxel is foreground, so all segments are background; look at volume.mask, fragments.background and "

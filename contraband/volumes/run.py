@@ -62,7 +62,7 @@ def execute(
         ):
             watched.keep_logs(output.logs.absolute())
             run_examined(flight, store, watched, wanted)
-            tidy(output.path, results)
+            tidy(output.files, results)
     return results
 
 
@@ -116,12 +116,12 @@ def reported(output: Output, results: Sequence[StageResult]) -> Iterator[None]:
             keep_report(output, results)
 
 
-def tidy(output: Path, results: Sequence[StageResult]) -> None:
+def tidy(files: Path, results: Sequence[StageResult]) -> None:
     """Remove what killed writers of this run and of those before it have left; all blocks are done and marked."""
     worked = any(result.blocks_done for result in results)
-    count = remove_torn(output, in_arrays=worked)  # else a finished run of a million blocks would not end at once
+    count = remove_torn(files, in_arrays=worked)  # else a finished run of a million blocks would not end at once
     if count:
-        log.info("%s: %d files removed that killed writers have left", output, count)
+        log.info("%s: %d files removed that killed writers have left", files, count)
 
 
 def keep_report(output: Output, results: Sequence[StageResult]) -> None:

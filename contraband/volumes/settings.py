@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Count, Place, Positive, SomePlaces, with_variables
+from blockwise.fields import Count, Place, Positive, SomePlaces, VolumePlace, with_variables
+from blockwise.files.address import Address, on_disk
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -28,15 +29,15 @@ from contraband.quick.classical_settings import Classical
 class Source(Settings):
     """What there is to begin with."""
 
-    raw: Place | None = None
+    raw: VolumePlace | None = None
     """The image, (z, y, x) or (channel, z, y, x)."""
     channels: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """The channels of raw that a network is shown, in this order, from 0; null: all there are."""
-    labels: Place | None = None
+    labels: VolumePlace | None = None
     """True objects, for evaluate only."""
     skeletons: Place | None = None
     """Skeletons of true objects, for evaluate only; see `blockwise.stages.evaluate.skeletons`."""
-    mask: Place | None = None
+    mask: VolumePlace | None = None
     """Voxels where this is 0 are background."""
 
     @property
@@ -146,7 +147,8 @@ class Blocks(Settings):
 class VolumeSettings(Settings):
     """One volume from raw (or affinities) to scores: what a VOLUME.yaml holds. It never changes.
 
-    Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced.
+    Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced. Volumes may lie at addresses
+    too: s3://bucket/vol.zarr/raw, gs://, az://, and http(s):// to be read; these need the extra `cloud`.
 
     Example:
         settings = VolumeSettings(affinities=Path("vol.zarr/affinities"), output=Path("out/vol.zarr"))
@@ -154,11 +156,12 @@ class VolumeSettings(Settings):
     """
 
     volume: Source = Source()
-    affinities: Place | None = None
+    affinities: VolumePlace | None = None
     """Stored affinities; predict is skipped."""
     model: Model | None = None
-    output: Place
-    """Folder of everything that is made; its name ends in .zarr."""
+    output: VolumePlace
+    """Folder of everything that is made, or its address; its name ends in .zarr. Of an address, locks, logs, scores and
+    SQLite lie in the working folder: for s3://bucket/out/vol.zarr in s3/bucket/out/."""
     blocks: Blocks = Blocks()
     fragments: FragmentSettings = FragmentSettings()
     edges: EdgeSettings = EdgeSettings()
@@ -174,6 +177,8 @@ class VolumeSettings(Settings):
     def named_zarr(cls, output: Path) -> Path:
         if output.suffix != ".zarr":
             raise ValueError(f"output must end in .zarr, got {output}")
+        if isinstance(output, Address) and output.is_on_the_web:
+            raise ValueError("outputs are not written over http: use a path, s3://, gs:// or az://")
         return output
 
     @field_validator("store")
@@ -187,7 +192,7 @@ class VolumeSettings(Settings):
     def store_url(self) -> str:
         """Where progress and the region graph are kept."""
         # ${NAME} takes a user or password from the environment.
-        url = os.path.expandvars(self.store) if self.store else f"sqlite:///{self.output.with_suffix('.db')}"
+        url = os.path.expandvars(self.store) if self.store else f"sqlite:///{on_disk(self.output).with_suffix('.db')}"
         scheme, _, path = url.partition(":///")
         # Workers may have another working folder.
         return f"{scheme}:///{Path(path).expanduser().absolute()}" if scheme == "sqlite" and path else url

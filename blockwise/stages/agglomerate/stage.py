@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import zarr
 
+from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
 from blockwise.fields import MemoryLimit
@@ -110,7 +110,7 @@ class Agglomerate(Stage):
 
 def write_dendrogram(group: Volume, tree: Dendrogram) -> None:
     """Overwrite the arrays fragment, parent and score of `group`."""
-    root = zarr.open_group(group.path, mode="a", zarr_format=3)
+    root = open_group(group.path, "a", zarr_format=3)
     for name in ("fragment", "parent", "score"):
         data = getattr(tree, name)
         array = root.create_array(
@@ -121,11 +121,11 @@ def write_dendrogram(group: Volume, tree: Dendrogram) -> None:
 
 def read_dendrogram(group: Volume) -> Dendrogram:
     """The dendrogram stored in `group`."""
-    root = zarr.open_group(group.path, mode="r")
+    root = open_group(group.path)
     return Dendrogram(*(np.asarray(root[name][:]) for name in ("fragment", "parent", "score")))
 
 
 def read_ancestry_of(group: Volume) -> Ancestry:
     """The dendrogram stored in `group`, made ready to look up single fragments; never in memory as a whole."""
-    root = zarr.open_group(group.path, mode="r")
+    root = open_group(group.path)
     return read_ancestry(root["fragment"].shape[0], lambda name, rows: np.asarray(root[name][rows]))

@@ -20,6 +20,7 @@ from blockwise.errors import WorkFailed
 from blockwise.executor import Executor
 from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
+from blockwise.files.address import on_disk
 from blockwise.files.whole import staging
 from blockwise.grid import unpack
 from blockwise.stage import Stage
@@ -46,7 +47,7 @@ def probe(settings: VolumeSettings) -> Forecast:
     """
     before = _clock()
     settings = with_cluster(settings)
-    with staging(settings.output, ".probing-") as folder:
+    with staging(on_disk(settings.output), ".probing-") as folder:
         places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
         scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
         line = [absolute(stage) for stage in stages(scratch)]

@@ -17,7 +17,7 @@ from funlib.geometry import Roi
 from blockwise.arrays.ngff import images_of, level_at
 from blockwise.arrays.volume import Volume, info, read
 from blockwise.errors import BadInput
-from blockwise.fields import address_in
+from blockwise.files.address import address_in
 from blockwise.grid import Voxels, as_voxels
 from contraband.importing.axes import MAX_CHANNELS, channels_in
 from contraband.importing.formats import ZARR, is_folder_of_images, open_foreign
@@ -85,7 +85,7 @@ def is_padded(images: Sequence[SectionImage]) -> bool:
 def opened(path: Path, options: dict[str, Any]) -> Iterator[OpenedImage]:
     """The image of a file or folder; raises BadInput naming what is wrong with it."""
     if address := address_in(path):
-        raise BadInput(address, "is an address, and volumes must be on a local disk", todo="download it first")
+        raise BadInput(address, "is an address, and images must be on a local disk", todo="download it first")
     place = _usable(path) if not options else None
     if place is not None:
         yield _stored(place)

@@ -10,6 +10,7 @@ import zarr
 
 from blockwise.arrays.info import Info
 from blockwise.arrays.ngff import images_of, level_paths
+from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info, open_array
 
 GROUPS_ABOVE = 3
@@ -88,7 +89,7 @@ def coarser_levels(volume: Volume, found: Info) -> Iterator[tuple[Factor, Volume
 
 def _attributes(folder: Any) -> dict[str, Any]:
     try:
-        return dict(zarr.open_group(folder, mode="r").attrs)
+        return dict(open_group(folder).attrs)
     except Exception:  # no group, or one of a kind that says nothing here
         return {}
 

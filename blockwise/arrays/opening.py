@@ -1,0 +1,93 @@
+"""Where zarr opens what lies at a place: a folder on a disk, or an address."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import zarr
+from zarr.storage import ObjectStore, StorePath
+
+from blockwise.files import objects
+from blockwise.files.address import Address
+
+if TYPE_CHECKING:
+    from zarr.abc.store import ByteRequest
+    from zarr.core.buffer import Buffer, BufferPrototype
+
+
+class Bucket(ObjectStore):
+    """Objects of a bucket as zarr's chunks: each is written in one request, and says in one line why it cannot be.
+
+    A shard that is being written is not there before all of it is; when the request has returned it is for good.
+    """
+
+    root = ""
+    """The address of the bucket."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        return await self._sent(key, lambda: ObjectStore.get(self, key, prototype, byte_range))
+
+    async def exists(self, key: str) -> bool:
+        return bool(await self._sent(key, lambda: ObjectStore.exists(self, key)))
+
+    async def set(self, key: str, value: Buffer) -> None:
+        import obstore
+
+        self._check_writable()
+        data = value.as_buffer_like()
+        await self._sent(key, lambda: obstore.put_async(self.store, key, data, use_multipart=False))
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        # A conditional request cannot be sent again, as it may have been carried out; no two write the same groups.
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    async def delete(self, key: str) -> None:
+        await self._sent(key, lambda: ObjectStore.delete(self, key))
+
+    async def delete_dir(self, prefix: str) -> None:
+        self._check_writable()
+        await asyncio.to_thread(objects.remove, f"{self.root}/{prefix}")
+
+    async def _sent[Answer](self, key: str, request: Callable[[], Awaitable[Answer]]) -> Answer:
+        for wait_s in (*objects.WAITS_S, None):
+            try:
+                return await request()
+            except Exception as error:
+                if wait_s is None or not objects.was_cut_off(error):
+                    raise objects.refusal(error, f"{self.root}/{key}") from None
+                await asyncio.sleep(wait_s)
+        raise AssertionError("the last request is answered, or refused")
+
+    def with_read_only(self, read_only: bool = False) -> Bucket:
+        return _bucket(self.store, self.root, read_only)
+
+
+def opened_by_zarr(path: Path) -> Path | StorePath:
+    """What zarr is given for a place."""
+    if not isinstance(path, Address):
+        return path
+    root = objects.bucket_of(str(path))
+    return StorePath(_bucket(objects.bucket(root), root), objects.key_of(str(path)))
+
+
+def open_group(path: Path, mode: str = "r", **options: Any) -> zarr.Group:
+    """The zarr group at a place."""
+    return zarr.open_group(opened_by_zarr(path), mode=mode, **options)
+
+
+def folder_of(array: zarr.Array[Any]) -> Path:
+    """Where an array lies."""
+    place = array.store_path
+    if isinstance(place.store, Bucket):
+        return Address(place.store.root, place.path)
+    return Path(str(place.store.root), place.path)
+
+
+def _bucket(store: Any, root: str, read_only: bool = False) -> Bucket:
+    made = Bucket(store, read_only=read_only)
+    made.root = root
+    return made

@@ -1,0 +1,143 @@
+"""Places of volumes: paths on a disk, and addresses in object stores and on the web, which are used like paths."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Self
+
+from blockwise.errors import BadInput
+from blockwise.files import objects
+
+KINDS = ("s3", "gs", "az", "http", "https")
+_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):(?:/+|$)")
+_METADATA = ("zarr.json", ".zarray", ".zgroup")
+"""One of them is where something of zarr is; so it is found on the web too, where nobody can ask what lies below."""
+
+
+class Address(Path):
+    """An address that is used like a path: joined, compared, sent to workers, asked what is there.
+
+    Nothing on a disk is meant by it: whatever would open it as a file raises BadInput.
+    """
+
+    def __str__(self) -> str:
+        """As it was typed; a path has lost the second slash."""
+        return address_in(super().__str__()) or super().__str__()
+
+    def __fspath__(self) -> str:
+        raise BadInput(self, "is an address, and this must be on a local disk", todo="download it first")
+
+    @property
+    def is_on_the_web(self) -> bool:
+        """Whether it can only be read."""
+        return self.parts[0].startswith("http")
+
+    @property
+    def parents(self) -> Sequence[Self]:
+        """Up to the bucket or host."""
+        return tuple(self.with_segments(*self.parts[:count]) for count in range(len(self.parts) - 1, 1, -1))
+
+    def absolute(self) -> Self:
+        return self
+
+    def resolve(self, strict: bool = False) -> Self:
+        return self
+
+    def is_absolute(self) -> bool:
+        return True
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object, or any below it."""
+        return self.is_dir() or self.is_file()
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there is an object."""
+        return bool(objects.key_of(str(self))) and objects.tag(str(self)) is not None
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Whether there are objects below it."""
+        return any(objects.tag(str(self / name)) is not None for name in _METADATA) or any(self.iterdir())
+
+    def iterdir(self) -> Generator[Self]:
+        return (self / name for name in objects.names_below(str(self)))
+
+    def read_bytes(self) -> bytes:
+        data = objects.content(str(self))
+        if data is None:
+            raise FileNotFoundError(2, "No such object", str(self))
+        return data
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
+        return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
+
+def address_in(path: str | Path) -> str | None:
+    """The address on the network, as zarr and others take them, that stands in the place of a path; None for a path."""
+    text = path if isinstance(path, str) else Path.__str__(path)
+    found = _ADDRESS.match(text)
+    return f"{found.group(1)}://{text[found.end() :]}" if found else None
+
+
+def place_of(path: str | Path) -> Path:
+    """The path, or the Address that its text is; raises ValueError for one that cannot be used."""
+    address = address_in(path)
+    if address is None:
+        return path if isinstance(path, Path) else Path(path)
+    kind, _, rest = address.partition("://")
+    host = rest.partition("/")[0]
+    # What follows names nothing of the address: it may be a password.
+    if "@" in host:
+        raise ValueError("an address must not hold a user or password: give them in the environment")
+    if "?" in rest or "#" in rest:
+        raise ValueError("an address must not hold ? or #, as signed ones do: give credentials in the environment")
+    if kind not in KINDS:
+        raise ValueError(f"{address} is an address of a kind that is not known here: {', '.join(KINDS)}")
+    if not host:
+        raise ValueError(f"{address} names no {'host' if kind.startswith('http') else 'bucket'}")
+    return Address(f"{kind}:/{rest}")
+
+
+def on_disk(path: Path) -> Path:
+    """Where that lies on a disk which cannot lie at an address: `s3/bucket/vol.zarr` for `s3://bucket/vol.zarr`.
+
+    It is relative to the working folder, as all paths are. A path that is no address stays as it is.
+    """
+    return Path(path.parts[0].rstrip(":"), *path.parts[1:]) if isinstance(path, Address) else path
+
+
+def last_written(path: Path) -> object:
+    """Another one whenever the file or object has been written: its time in ns, or its etag; None if there is none."""
+    if isinstance(path, Address):
+        return objects.tag(str(path))
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder, or all objects below an address."""
+    if isinstance(folder, Address):
+        objects.remove(str(folder))
+    else:
+        shutil.rmtree(folder)
+
+
+def upload(folder: Path, target: Address) -> None:
+    """Write the files of a folder as objects, those that describe an array last: what is not whole is none."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for are_last in (False, True):
+        chosen = [path for path in files if (path.name in _METADATA) == are_last]
+        objects.side_by_side(lambda path: objects.put(str(target / path.relative_to(folder)), path), chosen)
+
+
+def check_writable(path: Address, key: str) -> None:
+    """Raise BadInput unless objects can be written below the address."""
+    if path.is_on_the_web:
+        raise BadInput(path, f"{key} cannot be on the web, which is only read", wanted="a path, s3://, gs:// or az://")
+    trial = str(path.with_name(f".writable-{path.name}"))
+    objects.put(trial, b"")
+    objects.remove(trial)
