@@ -104,17 +104,6 @@ def _named(content: Mapping[str, Any]) -> dict[str, Any]:
     return {**model, f"{section}.seed": content.get("seed")}
 
 
-def latest_checkpoint(path: Path) -> Path:
-    """The path itself, or the newest checkpoint of a folder of checkpoints or of a training."""
-    if path.is_file():
-        return path
-    for folder in (RunFolder(path.parent), RunFolder(path)):
-        steps = folder.saved_steps() if path in (folder.checkpoints, folder.path) else []
-        if steps:
-            return folder.checkpoint(steps[-1])
-    raise BadInput(path, "holds no checkpoint", todo="train first, or check the path")
-
-
 def averaged(content: Mapping[str, Any]) -> dict[str, Tensor]:
     """The weights to evaluate: the moving average."""
     weights: dict[str, Tensor] = content["ema"]

@@ -64,3 +64,14 @@ class RunFolder:
             there = ", ".join(map(str, self.saved_steps())) or "none"
             raise BadInput(self.checkpoints, f"no checkpoint {step}", todo=f"there are: {there}")
         return path
+
+
+def latest_checkpoint(path: Path) -> Path:
+    """The path itself, or the newest checkpoint of a folder of checkpoints or of a training."""
+    if path.is_file():
+        return path
+    for folder in (RunFolder(path.parent), RunFolder(path)):
+        steps = folder.saved_steps() if path in (folder.checkpoints, folder.path) else []
+        if steps:
+            return folder.checkpoint(steps[-1])
+    raise BadInput(path, "holds no checkpoint", todo="train first, or check the path")

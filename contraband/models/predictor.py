@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from blockwise.errors import BadInput
-from contraband.models.checkpoints import averaged, latest_checkpoint, load_checkpoint
+from contraband.models.checkpoints import averaged, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
+from contraband.models.folder import latest_checkpoint
 from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.normalise import Percentiles

@@ -108,7 +108,8 @@ def told_by(path: Path | None, dims: int, channels: int = 1) -> tuple[str, Perce
 
 def encoder(path: Path | None, dims: int, channels: int = 1) -> Predictor:
     """The encoder of a checkpoint, at as many levels as it was trained with; BadInput if there is none that fits."""
-    from contraband.models.checkpoints import latest_checkpoint, load_checkpoint
+    from contraband.models.checkpoints import load_checkpoint
+    from contraband.models.folder import latest_checkpoint
     from contraband.models.predictor import load_predictor
 
     if path is None:

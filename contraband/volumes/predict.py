@@ -21,13 +21,14 @@ from blockwise.stage import Overlapping
 from blockwise.store.base import Store
 from contraband.models.averaging.turns import Orientations
 from contraband.models.engines.choice import EngineChoice
+from contraband.models.facts import NetworkFacts
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
 from contraband.volumes.brightness import brightness_remarks, rules_levels, volume_levels
 from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor
-from contraband.volumes.processors import keep_processor
+from contraband.volumes.processors import keep_processor, processor_of
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
 
@@ -63,6 +64,8 @@ class Predict(Overlapping):
     """Rules that predict without labels."""
     weights: str
     """sha256 of the weights."""
+    known: tuple[NetworkFacts, ...] = ()
+    """What the networks told of themselves; kept with the target, so that later commands need not load them."""
     output: Literal["affinities", "embeddings"]
     device: str
     precision: str
@@ -70,8 +73,8 @@ class Predict(Overlapping):
     """What computes a checkpoint: torch or openvino."""
     engine_choice: EngineChoice | None = None
     """Why that engine, if it was left open."""
-    processor: str | None = None
-    """The kind of processor that computes it; None where that is not known, or does not matter."""
+    is_computed_here: bool = False
+    """Whether a network is computed on this machine, so that it can be known which kind of processor does it."""
     other_processors: bool = False
     """Whether finished blocks may be of another kind of processor."""
     networks: Path | None = None
@@ -136,7 +139,8 @@ class Predict(Overlapping):
             "disagreement",
             "networks",
             "engine_choice",
-            "processor",
+            "known",
+            "is_computed_here",
             "other_processors",
             "norm_factor",
             "needs_gpu",
@@ -187,10 +191,11 @@ class Predict(Overlapping):
         )
         for volume in self.beside():
             create(volume, self.shape, dtype, self.block, like=info(self.raw))
-        self._keep_choice()
-        if self.processor is not None:
+        self._keep_known()
+        engine = self.network.engine if self.network else self.engine
+        if self.is_computed_here and (processor := processor_of(engine, self.device)):
             done = store.done_mask(self.name, self.grid())
-            keep_processor(self.target, self.processor, done, self.other_processors)
+            keep_processor(self.target, processor, done, self.other_processors)
         levels = None
         if self.percentiles is not None:
             levels = volume_levels(self.raw, self.percentiles, self.raw_channels)
@@ -201,9 +206,11 @@ class Predict(Overlapping):
         if (wanted := self._wanted) is not None:
             open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
 
-    def _keep_choice(self) -> None:
-        """Store which engine was chosen, and why, for further runs and the report."""
+    def _keep_known(self) -> None:
+        """Store what networks tell of themselves, which engine was chosen, and why, for further runs and the report."""
         attributes = open_array(self.target, "r+").attrs
+        if self.known:
+            attributes["networks"] = [facts.model_dump(mode="json") for facts in self.known]
         if self.engine_choice is not None:
             attributes["engine"] = self.engine_choice.model_dump(mode="json")
         elif "engine" in attributes:

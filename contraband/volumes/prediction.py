@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.models.engines.base import check_installed, is_installed
 from contraband.models.engines.choice import EngineChoice, measure
+from contraband.models.facts import KnownNetworks
+from contraband.models.folder import latest_checkpoint
 from contraband.models.foreign.settings import NEAREST, NetworkUse
 from contraband.volumes.channels import chosen_channels
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
 from contraband.volumes.predictors import PredictorChoice, load_predicting
-from contraband.volumes.processors import processor_of
+from contraband.volumes.processors import are_workers_here
 from contraband.volumes.settings import Model, VolumeSettings
 
 LEAST_NEAR = 16
@@ -24,16 +27,17 @@ LEAST_NEAR = 16
 
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
-    """The stage that predicts for a volume; loads the network or head on this machine to learn what it needs."""
+    """The stage that predicts for a volume; what it needs is known of a finished prediction, else it is loaded here."""
     model: Model = settings.model  # type: ignore[assignment]
     is_head = model.head is not None
     use = network_use(model)
-    choice = _chosen_engine(settings, model, block)
+    known = _known_networks(settings, model)
+    choice = _chosen_engine(settings, model, block, known)
     engine = _engine_of_checkpoint(model, choice)
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
-    named: list[Path | None] = [_newest(one) for one in model.checkpoints]
+    named: list[Path | None] = [latest_checkpoint(one) for one in model.checkpoints]
     checkpoint, *others = named or [model.head or model.network]
     here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
@@ -43,11 +47,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         "augment": model.augment,
         "further": tuple(one for one in others if one is not None),
     }
-    predictor = load_predicting(
-        checkpoint,
-        is_head,
-        PredictorChoice(model.stored, here, disagreement=model.disagreement, **how),
-    )
+    asked = PredictorChoice(model.stored, here, disagreement=model.disagreement, **how)
+    predictor = load_predicting(checkpoint, is_head, asked, known)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
     output = Output(settings.output)
@@ -77,7 +78,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         foreground=foreground,
         disagreement=disagreement,
         networks=output.networks if engine == "openvino" else None,
-        processor=None if is_small else processor_of(settings.cluster, use.engine if use else engine, device),
+        known=known.asked_for,
+        is_computed_here=not is_small and are_workers_here(settings.cluster),
         other_processors=model.other_processors,
         **_masking(settings, predictor.context),
         skip_constant=model.skip_constant,
@@ -120,16 +122,28 @@ def network_use(model: Model) -> NetworkUse | None:
     )
 
 
-def _chosen_engine(settings: VolumeSettings, model: Model, block: Voxels) -> EngineChoice | None:
+def _known_networks(settings: VolumeSettings, model: Model) -> KnownNetworks:
+    """What networks told when it was predicted; nothing where a device is named, which only loading them tries."""
+    stored = _stored(Output(settings.output).array(model.stored), "networks")
+    return KnownNetworks(stored if isinstance(stored, list) and model.device in ("auto", "cpu") else ())
+
+
+def _stored(target: Volume, key: str) -> Any:
+    """An attribute of what was predicted; None where there is none that can be read."""
+    with suppress(BadInput):
+        return info(target).attributes.get(key) if is_there(target.path) else None
+    return None
+
+
+def _chosen_engine(settings: VolumeSettings, model: Model, block: Voxels, known: KnownNetworks) -> EngineChoice | None:
     """What `engine: auto` means for a checkpoint, as it is stored with the prediction, else measured; None if told."""
     if model.engine != "auto" or not model.checkpoints:
         return None
-    checkpoint = _newest(model.checkpoints[0])
-    predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels))
+    checkpoint = latest_checkpoint(model.checkpoints[0])
+    predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels), known)
     tile = predictor.fit_output(model.tile or block)
     measured = f"{predictor.fingerprint} {list(tile)}"
-    target = Output(settings.output).array(model.stored)
-    stored = info(target).attributes.get("engine") if is_there(target.path) else None
+    stored = _stored(Output(settings.output).array(model.stored), "engine")
     if kept := EngineChoice.kept(stored, measured):
         return kept
     if why := _why_torch(settings, model):
@@ -165,9 +179,3 @@ def _engine_of_checkpoint(model: Model, choice: EngineChoice | None) -> str:
         raise BadInput("model.device", "openvino computes on a CPU", got=model.device, todo="use engine: torch")
     check_installed("openvino", "model.engine")
     return "openvino"
-
-
-def _newest(checkpoint: Path) -> Path:
-    from contraband.models.checkpoints import latest_checkpoint
-
-    return latest_checkpoint(checkpoint)

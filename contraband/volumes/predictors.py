@@ -10,6 +10,7 @@ from typing import Any
 from blockwise.errors import BadInput
 from contraband.models.averaging.base import Predicting
 from contraband.models.averaging.turns import Orientations
+from contraband.models.facts import KnownNetworks
 from contraband.models.foreign.settings import NetworkUse
 from contraband.quick.classical_settings import Classical
 
@@ -40,8 +41,13 @@ class PredictorChoice:
     """Folder in which networks are kept that OpenVINO has converted."""
 
 
-def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -> Predicting:
-    """The network or the quick head of a file, or the rules, ready to predict; raises BadInput if it holds none."""
+def load_predicting(
+    path: Path | None, is_head: bool, choice: PredictorChoice, known: KnownNetworks | None = None
+) -> Predicting:
+    """The network or the quick head of a file, or the rules, ready to predict; raises BadInput if it holds none.
+
+    known: networks are then asked for facts only, and those that are known are not even loaded.
+    """
     if choice.classical is not None:
         from contraband.quick.classical import ClassicalPredictor
 
@@ -53,7 +59,13 @@ def load_predicting(path: Path | None, is_head: bool, choice: PredictorChoice) -
         return load_quick_predictor(path, choice.kind)
     from contraband.models.averaging.augmented import oriented
 
-    networks = [oriented(_load_network(one, choice), choice.augment) for one in (path, *choice.further)]
+    def network(one: Path) -> Any:
+        if known is None:
+            return _load_network(one, choice)
+        how = (choice.kind, choice.levels, choice.network and choice.network.model_dump_json())
+        return known.facts(one, how, lambda: _load_network(one, choice))
+
+    networks = [oriented(network(one), choice.augment) for one in (path, *choice.further)]
     if len(networks) == 1:
         return networks[0]
     from contraband.models.averaging.ensemble import Ensemble

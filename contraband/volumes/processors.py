@@ -13,9 +13,14 @@ HERE = ("auto", "local", "none", "inline")
 """Kinds of clusters whose workers are processes of this machine."""
 
 
-def processor_of(cluster: Cluster, engine: str, device: str) -> str | None:
-    """The kind of processor that will compute a network; None where a GPU does, or where it cannot be known here."""
-    if cluster.kind not in HERE or cluster.address is not None or device == "cuda":
+def are_workers_here(cluster: Cluster) -> bool:
+    """Whether all workers are processes of this machine."""
+    return cluster.kind in HERE and cluster.address is None
+
+
+def processor_of(engine: str, device: str) -> str | None:
+    """The kind of processor that computes a network on this machine; None where a GPU does."""
+    if device == "cuda":
         return None
     if engine == "torch":
         from contraband.models.hardware import choose_device

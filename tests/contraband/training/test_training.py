@@ -20,8 +20,8 @@ from blockwise.files.whole import write_whole
 from contraband.experiments.building import seg_task
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models import checkpoints
-from contraband.models.checkpoints import latest_checkpoint, load_checkpoint, save_checkpoint
-from contraband.models.folder import RunFolder
+from contraband.models.checkpoints import load_checkpoint, save_checkpoint
+from contraband.models.folder import RunFolder, latest_checkpoint
 from contraband.models.predictor import load_predictor
 from contraband.training.lessons import affinity_target
 from tests.support.paths import ROOT
@@ -309,7 +309,7 @@ HOLDING = """
 import sys
 from pathlib import Path
 from contraband.models.checkpoints import only_trainer
-from contraband.models.folder import RunFolder
+from contraband.models.folder import RunFolder, latest_checkpoint
 with only_trainer(RunFolder(Path(sys.argv[1]))):
     print("held", flush=True)
     sys.stdin.read()

@@ -15,7 +15,7 @@ from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from blockwise.store import open_store
 from contraband.models.engines.processor import instruction_sets, named_in
-from contraband.volumes.processors import processor_of
+from contraband.volumes.processors import are_workers_here, processor_of
 from contraband.volumes.settings import VolumeSettings
 from tests.contraband.volumes.test_foreground import settings as predicted
 
@@ -97,6 +97,7 @@ def test_instruction_sets_are_read_from_what_linux_says(said: str, machine: str,
 )
 def test_processors_of_other_machines_are_not_known(cluster: dict[str, str]) -> None:
     """So nothing is told of them."""
-    assert processor_of(Cluster.parse(cluster, "test"), "openvino", "auto") is None
-    assert processor_of(Cluster(), "torch", "cuda") is None
-    assert processor_of(Cluster(), "openvino", "auto") == instruction_sets()
+    assert not are_workers_here(Cluster.parse(cluster, "test"))
+    assert are_workers_here(Cluster())
+    assert processor_of("torch", "cuda") is None
+    assert processor_of("openvino", "auto") == instruction_sets()
