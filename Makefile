@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo picture test check bench faults pages pins clean
+.PHONY: help setup readers demo picture test check bench faults pages pins clean
 
 TESTS ?= tests
 TESTFLAGS ?=
@@ -15,6 +15,7 @@ FAULTFLAGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+READERS := .venv-readers
 NEW_ENOUGH := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 12))
 
 help: ## this list
@@ -51,6 +52,15 @@ interpreter:
 	echo "setup: no Python 3.12 or newer with venv among: $$(echo $$candidates); give one: make PYTHON=/path/to/python" >&2; \
 	exit 1
 
+# Programs of others, which want other versions than ours: nothing of this project is installed there.
+readers: setup ## make .venv-readers: programs of others in which tests open what we export
+	@want="$$(cksum < tests/support/readers.txt) $$(pwd)"; \
+	if [ "$$(cat $(READERS)/.installed 2>/dev/null)" = "$$want" ]; then exit 0; fi; \
+	echo "readers: installing what tests/support/readers.txt pins"; \
+	$(RUN) -m venv --clear $(READERS) && PYTHONWARNINGS=ignore $(READERS)/bin/python -m pip install --quiet --no-compile \
+		--disable-pip-version-check --progress-bar off --no-deps -r tests/support/readers.txt || exit 1; \
+	echo "$$want" > $(READERS)/.installed
+
 demo: setup ## the whole line on a small made-up volume
 	@$(VENV)/bin/contraband demo $(DEMOFLAGS)
 
@@ -60,7 +70,7 @@ picture: demo ## the demo, and its picture into the README
 
 # A file of tests stays in one process, as its tests share what was made for them; files begin in their order, which
 # tests/conftest.py gives them, as it says how many processes there are.
-test: setup ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=0: in one process)
+test: setup readers ## all tests (TESTS=tests/blockwise, TESTFLAGS="-k name -x", TESTWORKERS=0: in one process)
 	@$(RUN) -m pytest -q --durations=10 -n $(TESTWORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(TESTFLAGS) $(TESTS) </dev/null
 
@@ -82,5 +92,5 @@ pins: setup ## write constraints.txt from what is installed
 	@echo "pins: $$(wc -l < constraints.txt) in constraints.txt"
 
 clean: ## remove the environment and caches; data and outputs stay
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(READERS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find blockwise contraband tests -name __pycache__ -type d -prune -exec rm -rf {} +
