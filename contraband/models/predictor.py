@@ -22,6 +22,7 @@ from contraband.models.checkpoints import averaged, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
 from contraband.models.folder import latest_checkpoint
+from contraband.models.halving import Halving
 from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.normalise import Percentiles
@@ -65,6 +66,7 @@ class Predictor:
             self.context = _three((), (c + more for c, more in zip(self.context, self._margin, strict=True)))
             self.has_foreground = bool(content["head"]["foreground"])
             self.channels = len(self.offsets) + self.has_foreground
+        self.halving = Halving(self.context, self.stride)
         self.norm_factor = float(content["norm_factor"])
         self.percentiles = Percentiles.parse(found, "checkpoint") if (found := content.get("percentiles")) else None
         """How raw has to be stretched before it is given to the network; None where it is taken as it is stored."""
@@ -106,7 +108,11 @@ class Predictor:
         return array
 
     def _values(self, raw: NDArray[Any]) -> torch.Tensor:
-        """(C, z, y, x) float32 on the network's device."""
+        """(C, z, y, x) float32, on the network's device unless its memory did not suffice for the whole tile."""
+        return self.halving(self._computed, raw)
+
+    def _computed(self, raw: NDArray[Any]) -> torch.Tensor:
+        """The same of a tile, or of half of one, at once."""
         output = tuple(n - 2 * c for n, c in zip(raw.shape[-3:], self.context, strict=True))
         if any(n < s or n % s for n, s in zip(output, self.stride, strict=True)):
             wanted = list(self.input_shape(self.fit_output([max(n, 1) for n in output])))
@@ -118,7 +124,7 @@ class Predictor:
         if self._engine is not None:
             result = torch.from_numpy(self._engine(batch.numpy()))
         else:
-            with self._hardware.autocast():
+            with self._hardware.arithmetic():
                 result = self._forward(batch).float()
         result = result[0] if not self._flat else result.transpose(0, 1)
         return result if self._margin is None else self._affinities(result, self._margin)

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from blockwise.grid import Voxels
 from contraband.experiments.behind.rounds import RoundsPlan
 from contraband.label.record import Point, PointsRecord
 from contraband.label.settings import LabelSettings
-from contraband.models.networks import SegmentationNet
 from contraband.models.settings import ModelSettings
 from tests.support.labelled import drawn, labelled_image
 from tests.support.tiny import FEW, MODELS
+from tests.support.untrained import store_untrained
 from tests.support.volumes import store_volume
 
 SHAPES: dict[int, Voxels] = {2: (1, 90, 100), 3: (20, 40, 44)}
@@ -50,22 +49,7 @@ def labelled_plan(folder: Path, dims: int, steps: int = 6, each: int = 3) -> tup
 
 def store_network(path: Path, dims: int = 2, seed: int = 0) -> None:
     """The checkpoint of a network that tells classes and has learnt nothing."""
-    model = ModelSettings.parse(MODELS[dims], "test")
-    torch.manual_seed(seed)
-    weights = {name: value.detach() for name, value in SegmentationNet(model, "Simple", 3).named_parameters()}
-    head = {"seg_head": "Simple", "out_channels": 3, "levels": 1, "says": "classes", "foreground": False}
-    content = {
-        "format": 1,
-        "kind": "segmentation",
-        "model": model.model_dump(mode="json"),
-        "head": head,
-        "offsets": [[-1, 0, 0], [0, -1, 0], [0, 0, -1]][3 - dims :],
-        "norm_factor": 1 / 255,
-        "step": 1,
-        "ema": weights,
-    }
-    unused = {"network": {}, "optimizer": {}, "seed": 0, "settings_hash": "", "history": torch.zeros(1)}
-    torch.save(content | unused, path)
+    store_untrained(path, ModelSettings.parse(MODELS[dims], "test"), {"out_channels": 3, "says": "classes"}, seed)
 
 
 def more_points(plan: RoundsPlan, dims: int, count: int) -> None:
