@@ -15,6 +15,8 @@ from blockwise.settings import Settings
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs", "sge", "oar", "htcondor")
 FEW_VOXELS = 20_000_000
 """A volume of fewer is done before workers have paid for their start."""
+JOINED_WORKER_BYTES = 4_000_000_000
+"""What a worker of a scheduler that others started is taken to have."""
 _GPUS_BY_DIRECTIVE = ("pbs", "oar")
 """Where each site has its own way to ask for a GPU."""
 
@@ -213,6 +215,15 @@ class Cluster(Settings):
         if self.memory is not None:
             return self.memory
         return int(psutil.virtual_memory().total / (1 if self.in_process else self.most_workers))
+
+    @property
+    def share_bytes(self) -> int:
+        """Half of a worker's memory, shared by its threads: what one large thing in it may take.
+
+        A worker of a scheduler that others started is taken to have 4 GB if `memory` does not say.
+        """
+        told = self.address is None or self.memory is not None
+        return (self.worker_bytes if told else JOINED_WORKER_BYTES) // (2 * self.threads)
 
     @property
     def is_local(self) -> bool:

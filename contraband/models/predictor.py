@@ -7,6 +7,7 @@ tiles start at multiples of `stride`.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from blockwise.errors import BadInput
+from contraband.models.activations import peak_bytes
 from contraband.models.checkpoints import averaged, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
@@ -81,6 +83,14 @@ class Predictor:
     def input_shape(self, output: Sequence[int]) -> Shape3:
         """Extents of raw needed for an output tile."""
         return _three((), (n + 2 * c for n, c in zip(output, self.context, strict=True)))
+
+    def needed_bytes(self, tile: Sequence[int]) -> int:
+        """Memory that a tile takes in float32, counted without computing it; the same on every machine."""
+        twin = copy.copy(self)
+        twin._network = copy.deepcopy(self._network).to("meta")
+        twin._base = twin._network.base
+        z, y, x = self.input_shape(tile)
+        return peak_bytes(twin._forward, (z, self.in_channels, y, x) if self._flat else (1, self.in_channels, z, y, x))
 
     def compute_in_openvino(self, folder: Path | None = None) -> None:
         """Let OpenVINO compute the network from now on, in float32 on the CPU; the values differ by rounding.

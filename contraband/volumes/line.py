@@ -23,8 +23,6 @@ from contraband.volumes.dendrograms import absorption, corrections, tree_of
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
 
-JOINED_WORKER_BYTES = 4_000_000_000
-"""What a worker of a scheduler that others started is taken to have."""
 MOST_GRAPH_BYTES_A_VOXEL = 40
 """Of the merging: eight times what is usual."""
 
@@ -155,11 +153,10 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
 
 def _merging(settings: VolumeSettings, shape: Voxels) -> AgglomerateSettings:
     """How fragments are merged, with a limit of memory in place of `auto`; none where no graph could need it."""
-    chosen, cluster = settings.agglomerate, settings.cluster
+    chosen = settings.agglomerate
     if chosen.memory != "auto":
         return chosen
-    told = cluster.address is None or cluster.memory is not None
-    limit = (cluster.worker_bytes if told else JOINED_WORKER_BYTES) // (2 * cluster.threads)
+    limit = settings.cluster.share_bytes
     needed = MOST_GRAPH_BYTES_A_VOXEL * math.prod(shape)
     return chosen.model_copy(update={"memory": limit if needed > limit else None})
 

@@ -155,7 +155,9 @@ class Output:
         found = {}
         for stage, volume in (("predict", self.affinities), ("embed", self.embeddings)):
             told = info(volume).attributes if is_there(volume.path) else {}
-            found[stage] = {key: told[key] for key in ("tiles", "engine", "processors") if told.get(key) is not None}
+            found[stage] = {
+                key: told[key] for key in ("tiles", "tile", "engine", "processors") if told.get(key) is not None
+            }
         return found
 
     def leave(self, is_needed: bool) -> None:

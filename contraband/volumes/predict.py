@@ -30,6 +30,7 @@ from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor
 from contraband.volumes.processors import keep_processor, processor_of
 from contraband.volumes.reflection import read_reflected, reflect
+from contraband.volumes.tile_choice import TileChoice
 from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
 
 AS_EVER = {
@@ -83,6 +84,10 @@ class Predict(Overlapping):
     block: Voxels
     tile: Voxels
     """Voxels predicted in one pass."""
+    tile_choice: TileChoice | None = None
+    """Why that tile, if it was left open; `block` may then be several blocks of the volume."""
+    shard: Voxels | None = None
+    """Voxels of a shard of what is written; None: a block."""
     context: Voxels
     """Voxels the network needs around a tile, on each side."""
     channels: int
@@ -141,6 +146,8 @@ class Predict(Overlapping):
             "engine_choice",
             "known",
             "is_computed_here",
+            "tile_choice",
+            "shard",
             "other_processors",
             "norm_factor",
             "needs_gpu",
@@ -173,6 +180,8 @@ class Predict(Overlapping):
             yield f"{self.checkpoint}: {self._try_network()}"
         if self.engine_choice is not None:
             yield f"{self.checkpoint}: engine auto is {self.engine}: {self.engine_choice.why}"
+        if self.tile_choice is not None:
+            yield f"{self.checkpoint}: tile auto is {'x'.join(map(str, self.tile))}: {self.tile_choice.why}"
         if self.networks is not None:
             yield f"{self.checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {self.networks}"
         if self.percentiles is None and self.norm_factor is not None:
@@ -185,12 +194,12 @@ class Predict(Overlapping):
             self.target,
             (self.channels, *self.shape),
             dtype,
-            self.block,
+            self.shard or self.block,
             like=info(self.raw),
             attributes=attributes,
         )
         for volume in self.beside():
-            create(volume, self.shape, dtype, self.block, like=info(self.raw))
+            create(volume, self.shape, dtype, self.shard or self.block, like=info(self.raw))
         self._keep_known()
         engine = self.network.engine if self.network else self.engine
         if self.is_computed_here and (processor := processor_of(engine, self.device)):
@@ -207,14 +216,15 @@ class Predict(Overlapping):
             open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
 
     def _keep_known(self) -> None:
-        """Store what networks tell of themselves, which engine was chosen, and why, for further runs and the report."""
+        """Store what networks tell of themselves, what was chosen, and why, for further runs and the report."""
         attributes = open_array(self.target, "r+").attrs
         if self.known:
             attributes["networks"] = [facts.model_dump(mode="json") for facts in self.known]
-        if self.engine_choice is not None:
-            attributes["engine"] = self.engine_choice.model_dump(mode="json")
-        elif "engine" in attributes:
-            del attributes["engine"]
+        for key, choice in (("engine", self.engine_choice), ("tile", self.tile_choice)):
+            if choice is not None:
+                attributes[key] = choice.model_dump(mode="json")
+            elif key in attributes:
+                del attributes[key]
 
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)

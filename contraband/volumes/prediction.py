@@ -9,7 +9,7 @@ from typing import Any
 from blockwise.arrays.placement import covering
 from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.errors import BadInput
-from blockwise.grid import Voxels, as_voxels
+from blockwise.grid import Grid, Voxels, as_voxels
 from contraband.models.engines.base import check_installed, is_installed
 from contraband.models.engines.choice import EngineChoice, measure
 from contraband.models.facts import KnownNetworks
@@ -21,7 +21,10 @@ from contraband.volumes.predict import Predict
 from contraband.volumes.predictors import PredictorChoice, load_predicting
 from contraband.volumes.processors import are_workers_here
 from contraband.volumes.settings import Model, VolumeSettings
+from contraband.volumes.tile_choice import TileChoice, choose_tile
 
+GPU_BYTES = 4_000_000_000
+"""What a tile may take on a GPU, which need not be in this machine; where it is too much it is computed in halves."""
 LEAST_NEAR = 16
 """Voxels from the mask, on each axis, within which tiles are predicted in any case: fragments never look further."""
 
@@ -32,13 +35,13 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_head = model.head is not None
     use = network_use(model)
     known = _known_networks(settings, model)
-    choice = _chosen_engine(settings, model, block, known)
+    tile_choice, wanted = _chosen_tile(settings, model, shape, block, known)
+    choice = _chosen_engine(settings, model, wanted, known)
     engine = _engine_of_checkpoint(model, choice)
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
-    named: list[Path | None] = [latest_checkpoint(one) for one in model.checkpoints]
-    checkpoint, *others = named or [model.head or model.network]
+    checkpoint, *others = _files(model)
     here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
         "levels": model.levels,
@@ -66,8 +69,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         engine=engine,
         engine_choice=choice,
         shape=shape,
-        block=block,
-        tile=predictor.fit_output(model.tile or block),
+        **_blocks(tile_choice, block),
+        tile=predictor.fit_output(wanted),
         context=predictor.context,
         channels=predictor.channels - predictor.has_foreground - model.disagreement,
         offsets=tuple((int(z), int(y), int(x)) for z, y, x in predictor.offsets),
@@ -135,13 +138,49 @@ def _stored(target: Volume, key: str) -> Any:
     return None
 
 
-def _chosen_engine(settings: VolumeSettings, model: Model, block: Voxels, known: KnownNetworks) -> EngineChoice | None:
-    """What `engine: auto` means for a checkpoint, as it is stored with the prediction, else measured; None if told."""
+def _files(model: Model) -> list[Path | None]:
+    """What predicts, the first of several first; None for rules."""
+    return [latest_checkpoint(one) for one in model.checkpoints] or [model.head or model.network]
+
+
+def _blocks(choice: TileChoice | None, block: Voxels) -> dict[str, Any]:
+    """The fields that say in which blocks it is predicted, and that shards are those of the volume all the same."""
+    return {"block": choice.block, "shard": block, "tile_choice": choice} if choice else {"block": block}
+
+
+def _chosen_tile(
+    settings: VolumeSettings, model: Model, shape: Voxels, block: Voxels, known: KnownNetworks
+) -> tuple[TileChoice | None, Voxels]:
+    """What `tile: auto` means, as it is stored with the prediction, else chosen now, and the tile that is wanted.
+
+    The choice is None if the tile is told; if nothing is, it is a block.
+    """
+    if model.tile != "auto":
+        return None, model.tile or block
+    checkpoint = latest_checkpoint(model.checkpoints[0])
+    how = PredictorChoice(model.stored, "cpu", levels=model.levels)
+    chosen_for = f"{load_predicting(checkpoint, False, how, known).fingerprint} {list(block)}"
+    if kept := TileChoice.kept(_stored(Output(settings.output).array(model.stored), "tile"), chosen_for):
+        return kept, kept.tile
+    predictor: Any = load_predicting(checkpoint, False, how)
+    on_gpu, cluster = _on_gpu(settings, model), settings.cluster
+    grid = Grid("predict", shape, block, predictor.context, predictor.context)
+    memory = GPU_BYTES if on_gpu else cluster.share_bytes
+    workers = 1 if cluster.in_process else cluster.gpus or cluster.most_workers * cluster.threads
+    tile, blocks, why = choose_tile(grid, predictor.fit_output, predictor.needed_bytes, memory, workers)
+    return TileChoice(tile=tile, block=blocks, why=why, chosen_for=chosen_for), tile
+
+
+def _chosen_engine(settings: VolumeSettings, model: Model, wanted: Voxels, known: KnownNetworks) -> EngineChoice | None:
+    """What `engine: auto` means for a checkpoint, as it is stored with the prediction, else measured; None if told.
+
+    wanted: the tile that the prediction is to have.
+    """
     if model.engine != "auto" or not model.checkpoints:
         return None
     checkpoint = latest_checkpoint(model.checkpoints[0])
     predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels), known)
-    tile = predictor.fit_output(model.tile or block)
+    tile = predictor.fit_output(wanted)
     measured = f"{predictor.fingerprint} {list(tile)}"
     stored = _stored(Output(settings.output).array(model.stored), "engine")
     if kept := EngineChoice.kept(stored, measured):
@@ -154,13 +193,18 @@ def _chosen_engine(settings: VolumeSettings, model: Model, block: Voxels, known:
 
 def _why_torch(settings: VolumeSettings, model: Model) -> str:
     """Why there is nothing to be measured; empty if there is."""
-    from contraband.models.hardware import choose_device
-
-    if settings.cluster.gpus > 0 or choose_device(model.device).type == "cuda":
+    if _on_gpu(settings, model):
         return "a GPU computes it"
     if model.precision == "bfloat16":
         return "OpenVINO computes a checkpoint in float32 only"
     return "" if is_installed("openvino") else "OpenVINO is not installed"
+
+
+def _on_gpu(settings: VolumeSettings, model: Model) -> bool:
+    """Whether torch would compute on a GPU, of a worker or of this machine."""
+    from contraband.models.hardware import choose_device
+
+    return settings.cluster.gpus > 0 or choose_device(model.device).type == "cuda"
 
 
 def _engine_of_checkpoint(model: Model, choice: EngineChoice | None) -> str:

@@ -79,9 +79,10 @@ class Model(Settings):
     """Instead: rules that need no labels, as `contraband start` finds them in an image. They need no torch either."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
-    tile: tuple[Positive, Positive, Positive] | None = None
+    tile: Literal["auto"] | tuple[Positive, Positive, Positive] | None = None
     """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
-    that the prediction does not depend on the blocks."""
+    that the prediction does not depend on the blocks. `auto` for a checkpoint: the one with the least work within half
+    of a worker's memory, which may take several blocks together; chosen once and stored with the prediction."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor has it."""
     other_processors: bool = False
@@ -114,6 +115,8 @@ class Model(Settings):
             told += [] if self.engine in computed_by else [f"engine: {self.engine}"]
             if told:
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
+        if self.tile == "auto" and given != ["checkpoint"]:
+            raise ValueError(f"tile: auto is for a checkpoint, whose memory can be told; a {given[0]} needs numbers")
         if self.classical is not None and self.output == "embeddings":
             raise ValueError("rules without labels (classical) have no embeddings; name a checkpoint")
         if self.augment != "none" and (self.output == "embeddings" or given[0] not in ("checkpoint", "network")):

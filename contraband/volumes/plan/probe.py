@@ -22,7 +22,7 @@ from blockwise.executor.base import Outcome
 from blockwise.executor.work import last_line
 from blockwise.files.address import on_disk
 from blockwise.files.whole import staging
-from blockwise.grid import unpack
+from blockwise.grid import Grid, as_voxels, pack, unpack
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
@@ -93,7 +93,7 @@ class Trial:
         self.executor = executor
         self.gpus = cluster.gpus
         self.count = 1 if cluster.in_process else cluster.most_workers * cluster.threads
-        self.grid = line[0].grid()
+        self.grid = max((stage.grid() for stage in line), key=lambda grid: grid.count)
         more = max(2, self.count)
         keys = chosen_blocks(self.grid, self.count + more, list(_hashed(4 * (self.count + more))))
         self.first = keys[: self.count]
@@ -136,7 +136,7 @@ class Trial:
         cpu, wall = time.process_time(), time.perf_counter()
         stage.prepare(self.store)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        outcomes = self.process(stage, keys if grid.count > 1 else [0])
+        outcomes = self.process(stage, around(self.grid, keys, grid))
         again = time.process_time(), time.perf_counter()
         stage.finish(self.store)
         cpu = cpu + time.process_time() - again[0]
@@ -174,7 +174,8 @@ class Trial:
         measured = self.measured[stage.name]
         files = [path for volume in stage.outputs() for path in volume.path.rglob("*") if path.is_file()]
         measured.written_bytes = sum(path.stat().st_size for path in files)
-        measured.written_voxels = sum(voxels_of(self.grid, key) for key in self.everything)
+        grid = stage.grid() if stage.grid().count > 1 else self.grid
+        measured.written_voxels = sum(voxels_of(grid, key) for key in around(self.grid, self.everything, grid))
         if isinstance(stage, Agglomerate):
             graph = GROWTH * sum(rows.nbytes for table in (EDGES, HISTOGRAMS) for _, rows in self.store.each(table))
             whole = graph * prod(self.grid.volume) // measured.written_voxels
@@ -184,6 +185,14 @@ class Trial:
     def slots(self, stage: Stage, slots: int) -> int:
         """Blocks of a stage at a time: those that need a GPU wait for one."""
         return max(1, min(slots, self.gpus)) if stage.resources().get("GPU") else slots
+
+
+def around(fine: Grid, keys: Sequence[int], coarse: Grid) -> list[int]:
+    """Keys of the blocks of another grid, of whole blocks of the first, in which these lie; each once."""
+    times = [-(-large // small) for large, small in zip(coarse.block, fine.block, strict=True)]
+    places = (unpack(key) for key in keys)
+    inside = (as_voxels(at // by for at, by in zip(place, times, strict=True)) for place in places)
+    return list(dict.fromkeys(pack(place) for place in inside))
 
 
 def _failed(stage: Stage, outcome: Outcome) -> WorkFailed:
