@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup readers demo picture test check bench faults pages pins clean
+.PHONY: help setup readers demo picture test check bench faults gpu pages pins clean
 
 TESTS ?= tests
 TESTFLAGS ?=
@@ -11,6 +11,8 @@ TESTWORKERS ?= auto
 DEMOFLAGS ?=
 BENCHFLAGS ?=
 FAULTFLAGS ?=
+GPUFLAGS ?=
+WHEELS ?=
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -82,6 +84,15 @@ bench: setup ## figures of speed and memory (BENCHFLAGS="--quick", "--only edges
 
 faults: setup ## runs killed at every scripted point (FAULTFLAGS=--quick)
 	@$(RUN) -m tests.faults $(FAULTFLAGS)
+
+# With WHEELS nothing is fetched and .venv is not made: the interpreter there has torch and numba, the folder the rest.
+gpu: $(if $(WHEELS),wheels,setup) ## every check that needs a GPU (WHEELS=folder: without a package index, GPUFLAGS=--quick)
+	@PYTHONPATH="$(if $(WHEELS),$(CURDIR)/out/wheels)" $(if $(WHEELS),$(or $(PYTHON),python3),$(RUN)) -m tests.gpu $(GPUFLAGS)
+
+.PHONY: wheels
+wheels:
+	@$(or $(PYTHON),python3) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-compile --upgrade \
+		-f "$(WHEELS)" --target out/wheels -r deploy/requirements-gpu-checks.txt
 
 pages: setup ## write the parts of the documentation that are made from the code
 	@$(RUN) -m tests.support.pages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -81,15 +81,19 @@ def cells(section: Section) -> list[tuple[str, ...]]:
 def as_text(sections: Sequence[Section]) -> str:
     """One aligned table."""
     lines = [HEAD, *(line for section in sections for line in cells(section))]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
-    shown = [
+    return "\n".join([*where(sections), *aligned(lines, LEFT)]) + "\n"
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Collection[int]) -> list[str]:
+    """Cells under each other. left: columns of words; the others stand to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return [
         "  ".join(
-            cell.ljust(width) if column in LEFT else cell.rjust(width)
+            cell.ljust(width) if column in left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines
     ]
-    return "\n".join([*where(sections), *shown]) + "\n"
 
 
 def as_markdown(sections: Sequence[Section]) -> str:
