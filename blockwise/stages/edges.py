@@ -107,9 +107,12 @@ class Edges(Stage):
 
     def joined(self, block: Block, ids: np.ndarray, margin: tuple[int, ...], store: Store) -> np.ndarray:
         """Unique pairs of provisional fragments that continue into each other across the low faces."""
+        links = links_of(block, store)
+        if links is None:
+            raise WorkFailed(f"edges: block {block.key} has no links from fragments; use --redo fragments")
         inner = ids[margin[0] :, margin[1] :, margin[2] :]
         pairs = []
-        for axis, linked in enumerate(links_of(block, store)):
+        for axis, linked in enumerate(links):
             if margin[axis] == 0 or not linked.any():
                 continue
             index: list[slice | int] = [slice(start, None) for start in margin]
@@ -127,11 +130,12 @@ class Edges(Stage):
                 continue
             index = list(unpack(block.key))
             index[axis] += 1
-            linked = links_of(self.grid().block_at(pack(as_voxels(index))), store)[axis]
-            if linked.any():
+            links = links_of(self.grid().block_at(pack(as_voxels(index))), store)
+            # Where `plan` tries blocks they stand alone: without a neighbour there are more rows, of the same sums.
+            if links is not None and links[axis].any():
                 above = read(self.fragments, Roi(end, size)).take(0, axis=axis)
                 last = ids.take(-1, axis=axis)[tuple(slice(-count, None) for count in above.shape)]
-                pairs.append(joins(above, last, linked))
+                pairs.append(joins(above, last, links[axis]))
         return concatenate_pairs(pairs)
 
 
@@ -140,9 +144,8 @@ def below(block: Block) -> Roi:
     return between(block.read_roi.begin, block.write_roi.end)
 
 
-def links_of(block: Block, store: Store) -> list[np.ndarray]:
-    """Where links of fragments go on across the three low faces of a block: bool (y, x), (z, x), (z, y)."""
+def links_of(block: Block, store: Store) -> list[np.ndarray] | None:
+    """Where links of fragments go on across the three low faces of a block: bool (y, x), (z, x), (z, y); None if the
+    store does not know."""
     links = store.get(LINKS, block.key)
-    if links is None:
-        raise WorkFailed(f"edges: block {block.key} has no links from fragments; use --redo fragments")
-    return unpack_links(links, as_voxels(block.write_roi.shape))
+    return None if links is None else unpack_links(links, as_voxels(block.write_roi.shape))

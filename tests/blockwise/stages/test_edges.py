@@ -13,8 +13,8 @@ from blockwise.executor import InProcess
 from blockwise.grid import Block
 from blockwise.kernels.components import PAIR, components, named_after, unique_pairs
 from blockwise.kernels.graph.edges import merge_edges, rename_edges
-from blockwise.stages.edges import Edges, below, links_of
-from blockwise.stages.tables import EDGES, JOINS
+from blockwise.stages.edges import Edges, below
+from blockwise.stages.tables import EDGES, JOINS, LINKS
 from blockwise.store import Store, open_store
 from tests.support.synthetic_affinities import em_like_affinities
 from tests.support.volumes import line, read, store_volume
@@ -66,7 +66,21 @@ def test_a_block_whose_links_are_lost_is_named(edges: Edges, tmp_path: Path):
     """A store without them is told from one in which nothing goes on."""
     other = open_store(f"sqlite:///{tmp_path}/other.db")
     with pytest.raises(WorkFailed, match="has no links from fragments"):
-        links_of(edges.grid().block_at(0), other)
+        edges.process(edges.grid().block_at(0), other)
+    other.close()
+
+
+def test_a_block_without_neighbours_counts_more_rows(edges: Edges, store: Store, tmp_path: Path):
+    """As where `plan` tries a few blocks, and those behind them have no fragments yet."""
+    block = edges.grid().block_at(0)
+    other = open_store(f"sqlite:///{tmp_path}/other.db")
+    other.put(LINKS, block.key, store.get(LINKS, block.key))
+    sums = []
+    for one in (other, store):
+        edges.process(block, one)
+        sums.append(one.get(EDGES, block.key)["sum"].sum())
+    assert len(other.get(EDGES, block.key)) > len(store.get(EDGES, block.key))
+    assert sums[0] > sums[1]  # edges within a fragment are no edges once it is known to be one
     other.close()
 
 
