@@ -167,3 +167,19 @@ MemoryLimit = Annotated[
     PlainSerializer(lambda value: value if value == "auto" else written(value), return_type=str, when_used="json"),
 ]
 """The same, or `auto`: one field and no union, whose members an error would name."""
+
+
+def _voxels_or_auto(shape: object) -> tuple[int, int, int] | Literal["auto"]:
+    if shape == "auto":
+        return "auto"
+    numbers = list(shape) if isinstance(shape, list | tuple) else []
+    if len(numbers) != 3 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in numbers):
+        raise ValueError("must be auto, or three whole numbers above 0, voxels along z, y, x")
+    return numbers[0], numbers[1], numbers[2]
+
+
+TileShape = Annotated[
+    Literal["auto"] | tuple[Positive, Positive, Positive],
+    PlainValidator(_voxels_or_auto, json_schema_input_type=Literal["auto"] | tuple[Positive, Positive, Positive]),
+]
+"""Voxels along z, y, x, or `auto`; one field, too."""

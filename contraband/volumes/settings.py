@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Count, Place, Positive, SomePlaces, VolumePlace, with_variables
+from blockwise.fields import Count, Place, Positive, SomePlaces, TileShape, VolumePlace, with_variables
 from blockwise.files.address import Address, on_disk
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
@@ -79,7 +79,7 @@ class Model(Settings):
     """Instead: rules that need no labels, as `contraband start` finds them in an image. They need no torch either."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto: a GPU where there is one."""
-    tile: Literal["auto"] | tuple[Positive, Positive, Positive] | None = None
+    tile: TileShape | None = None
     """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
     that the prediction does not depend on the blocks. `auto` for a checkpoint: the one with the least work within half
     of a worker's memory, which may take several blocks together; chosen once and stored with the prediction."""

@@ -110,7 +110,7 @@ def check(output: Path, whole: Path) -> None:
         assert digest(Volume(path=output / name)) == digest(Volume(path=whole / name))
 
 
-@pytest.mark.parametrize("memory", ["1MB", "60kB"])
+@pytest.mark.parametrize("memory", ["200kB", "60kB"])
 def test_boxes_on_workers_change_nothing(
     memory: str,
     affinities: Volume,

@@ -78,9 +78,8 @@ def test_exclusion_needs_volumes_of_one_voxel_size(tmp_path):
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_embeddings_of_several_levels_are_stored_for_heads_of_as_many(tmp_path, dims, monkeypatch):
+def test_embeddings_of_several_levels_are_stored_for_heads_of_as_many(tmp_path, dims):
     """`emb` writes both levels, as one pass over the whole would; a head of one level says what to change."""
-    monkeypatch.setattr(validate, "FEW_BLOCKS", 9)  # starting workers takes longer
     embs = {"datasets": ["raw"], "data_file": [str(tmp_path / "data.zarr")], "levels": 2}
     seg = {"levels": 2, "sparse_target": "foreground"}
     experiment, params = tiny_experiment(tmp_path, dims, "sparse_sh", save_embs=embs, **seg)
