@@ -182,8 +182,8 @@ def test_mongodb_keeps_the_same(
         with pytest.raises(KeyboardInterrupt):
             ran(settings)
     results = ran(settings)
-    assert results["edges"].blocks_skipped == 8
-    assert results["edges"].blocks_done == 12
+    assert results["edges"].blocks_skipped == 4
+    assert results["edges"].blocks_done == 16
     assert sums(settings.output) == fresh
 
 

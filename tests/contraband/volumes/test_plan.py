@@ -88,7 +88,7 @@ def test_what_is_read_and_written_is_told_without_a_probe(volume: Path, capsys: 
     assert reach > 0
     assert rows["fragments"]["bytes_read_raw"] == 3 * (16 + 2 * reach) / 16 * voxels
     assert rows["fragments"]["bytes_written_raw"] == 8 * voxels
-    assert rows["edges"]["bytes_read_raw"] == (8 * 17 / 16 + 3) * voxels
+    assert rows["edges"]["bytes_read_raw"] == (8 * 18 / 16 + 3) * voxels
     assert rows["segment/0.5"]["bytes_read_raw"] == 8 * voxels
     assert rows["evaluate"]["bytes_read_raw"] == (8 + 4) * voxels
     assert [rows[name]["files"] for name in STAGES] == [3, 0, 0, 3, 0]
