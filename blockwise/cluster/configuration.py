@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,9 @@ def chosen(on_this_machine: bool) -> dict[str, Any]:
     return found
 
 
-def exported() -> list[str]:
-    """Lines of a shell that set the same for a worker that is started by a job."""
-    return [f"export DASK_{name.upper().replace('.', '__')}={value}" for name, value in SAMPLING.items()]
+def exported(told: Mapping[str, object]) -> list[str]:
+    """Lines of a shell that set keys of Dask's configuration for a worker that is started by a job."""
+    return [f"export DASK_{name.upper().replace('.', '__')}={value}" for name, value in told.items()]
 
 
 def link_here() -> dict[str, Any]:

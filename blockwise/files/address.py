@@ -10,6 +10,7 @@ from typing import Self
 
 from blockwise.errors import BadInput
 from blockwise.files import objects
+from blockwise.files.whole import check_folder
 
 KINDS = ("s3", "gs", "az", "http", "https")
 _ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):(?:/+|$)")
@@ -134,10 +135,13 @@ def upload(folder: Path, target: Address) -> None:
         objects.side_by_side(lambda path: objects.put(str(target / path.relative_to(folder)), path), chosen)
 
 
-def check_writable(path: Address, key: str) -> None:
-    """Raise BadInput unless objects can be written below the address."""
-    if path.is_on_the_web:
-        raise BadInput(path, f"{key} cannot be on the web, which is only read", wanted="a path, s3://, gs:// or az://")
-    trial = str(path.with_name(f".writable-{path.name}"))
-    objects.put(trial, b"")
-    objects.remove(trial)
+def check_writable(path: Path, key: str) -> None:
+    """Raise BadInput unless the folder can be made; for an address, unless objects and what lies `on_disk` can."""
+    if isinstance(path, Address):
+        if path.is_on_the_web:
+            wanted = "a path, s3://, gs:// or az://"
+            raise BadInput(path, f"{key} cannot be on the web, which is only read", wanted=wanted)
+        trial = str(path.with_name(f".writable-{path.name}"))
+        objects.put(trial, b"")
+        objects.remove(trial)
+    check_folder(on_disk(path), key)

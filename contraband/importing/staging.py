@@ -15,7 +15,7 @@ from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
 from blockwise.files.address import Address, check_writable, on_disk, upload
-from blockwise.files.whole import check_folder, exists, staging
+from blockwise.files.whole import exists, staging
 
 PREFIX = ".importing-"
 LOCK = "in-use"
@@ -63,9 +63,7 @@ def check_target(target: Path) -> None:
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
     if ".." in target.parts and any(name.endswith(".zarr") for name in target.parts[: target.parts.index("..")]):
         raise BadInput(target, "leads out of its container", got="..", wanted="such as data/vol.zarr/raw")
-    if isinstance(target, Address):
-        check_writable(target, "target")
-    check_folder(on_disk(target), "target")
+    check_writable(target, "target")
     if target.suffix == ".zarr":
         raise BadInput(target, "names no array", wanted=f"such as {target / 'raw'}")
     for parent in target.parents:

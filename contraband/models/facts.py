@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
-from blockwise.grid import Voxels, as_voxels
+from blockwise.grid import Voxels
 from blockwise.settings import Settings
-from contraband.models.averaging.base import Averageable
+from contraband.models.averaging.base import Averageable, whole_strides
 from contraband.models.foreign.files import digest_of
 from contraband.models.normalise import Percentiles
 
@@ -59,7 +59,7 @@ class NetworkFacts(Settings):
 
     def fit_output(self, shape: Sequence[int]) -> Voxels:
         """The largest valid output tile not above `shape`, but at least one stride."""
-        return as_voxels(max(size // step, 1) * step for size, step in zip(shape, self.stride, strict=True))
+        return whole_strides(shape, self.stride)
 
     def __call__(self, raw: np.ndarray) -> NDArray[np.float32]:
         """No values: they are asked of the network itself."""

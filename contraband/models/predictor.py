@@ -20,6 +20,7 @@ from torch import nn
 
 from blockwise.errors import BadInput
 from contraband.models.activations import peak_bytes
+from contraband.models.averaging.base import whole_strides
 from contraband.models.checkpoints import averaged, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
@@ -78,7 +79,7 @@ class Predictor:
 
     def fit_output(self, shape: Sequence[int]) -> Shape3:
         """The largest valid output tile not above `shape`, but at least one stride."""
-        return _three((), (max(n // s, 1) * s for n, s in zip(shape, self.stride, strict=True)))
+        return whole_strides(shape, self.stride)
 
     def input_shape(self, output: Sequence[int]) -> Shape3:
         """Extents of raw needed for an output tile."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
+from contraband.models.averaging.base import whole_strides
 from contraband.models.classes import INSIDE, affinities_of
 from contraband.quick.features import features_of
 from contraband.quick.file import Recipe, check_features, fingerprint, load_head
@@ -50,7 +51,7 @@ class QuickPredictor:
 
     def fit_output(self, shape: Sequence[int]) -> Voxels:
         """The largest one not above `shape` of whole strides: any shape will do where features are Gaussian."""
-        return as_voxels(max(size // step, 1) * step for size, step in zip(shape, self._features.stride, strict=True))
+        return whole_strides(shape, self._features.stride)
 
     def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
         """Affinities in [0, 1], float32 (K, z, y, x), of raw ([channel,] z, y, x) with the context around."""

@@ -14,7 +14,7 @@ from typing import Any
 from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.errors import BadInput
-from blockwise.files.address import Address, check_writable, on_disk
+from blockwise.files.address import check_writable, on_disk
 from blockwise.files.locks import only_one
 from blockwise.files.whole import PARTIAL, check_folder
 from blockwise.stage import Stage
@@ -215,9 +215,7 @@ def _is_number(text: str) -> bool:
 
 def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
     """Raise BadInput unless the output and the store can be written, and what the stages write is nobody else's."""
-    if isinstance(settings.output, Address):
-        check_writable(settings.output, "output")
-    check_folder(on_disk(settings.output), "output")
+    check_writable(settings.output, "output")
     if settings.output.exists() and not settings.output.is_dir():
         raise BadInput(settings.output, "is not a folder", todo="choose another output")
     prefix = "sqlite:///"

@@ -127,12 +127,13 @@ def network_use(model: Model) -> NetworkUse | None:
 
 def _known_networks(settings: VolumeSettings, model: Model) -> KnownNetworks:
     """What networks told when it was predicted; nothing where a device is named, which only loading them tries."""
-    stored = _stored(Output(settings.output).array(model.stored), "networks")
+    stored = _stored(settings, model, "networks")
     return KnownNetworks(stored if isinstance(stored, list) and model.device in ("auto", "cpu") else ())
 
 
-def _stored(target: Volume, key: str) -> Any:
+def _stored(settings: VolumeSettings, model: Model, key: str) -> Any:
     """An attribute of what was predicted; None where there is none that can be read."""
+    target = Output(settings.output).array(model.stored)
     with suppress(BadInput):
         return info(target).attributes.get(key) if is_there(target.path) else None
     return None
@@ -159,8 +160,8 @@ def _chosen_tile(
         return None, model.tile or block
     checkpoint = latest_checkpoint(model.checkpoints[0])
     how = PredictorChoice(model.stored, "cpu", levels=model.levels)
-    chosen_for = f"{load_predicting(checkpoint, False, how, known).fingerprint} {list(block)}"
-    if kept := TileChoice.kept(_stored(Output(settings.output).array(model.stored), "tile"), chosen_for):
+    measured = f"{load_predicting(checkpoint, False, how, known).fingerprint} {list(block)}"
+    if kept := TileChoice.kept(_stored(settings, model, "tile"), measured, "tile"):
         return kept, kept.tile
     predictor: Any = load_predicting(checkpoint, False, how)
     on_gpu, cluster = _on_gpu(settings, model), settings.cluster
@@ -168,7 +169,7 @@ def _chosen_tile(
     memory = GPU_BYTES if on_gpu else cluster.share_bytes
     workers = 1 if cluster.in_process else cluster.gpus or cluster.most_workers * cluster.threads
     tile, blocks, why = choose_tile(grid, predictor.fit_output, predictor.needed_bytes, memory, workers)
-    return TileChoice(tile=tile, block=blocks, why=why, chosen_for=chosen_for), tile
+    return TileChoice(tile=tile, block=blocks, why=why, measured=measured), tile
 
 
 def _chosen_engine(settings: VolumeSettings, model: Model, wanted: Voxels, known: KnownNetworks) -> EngineChoice | None:
@@ -182,8 +183,7 @@ def _chosen_engine(settings: VolumeSettings, model: Model, wanted: Voxels, known
     predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels), known)
     tile = predictor.fit_output(wanted)
     measured = f"{predictor.fingerprint} {list(tile)}"
-    stored = _stored(Output(settings.output).array(model.stored), "engine")
-    if kept := EngineChoice.kept(stored, measured):
+    if kept := EngineChoice.kept(_stored(settings, model, "engine"), measured, "engine"):
         return kept
     if why := _why_torch(settings, model):
         return EngineChoice(engine="torch", why=why, measured=measured)

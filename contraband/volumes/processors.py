@@ -9,13 +9,10 @@ from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from contraband.models.engines.processor import instruction_sets
 
-HERE = ("auto", "local", "none", "inline")
-"""Kinds of clusters whose workers are processes of this machine."""
-
 
 def are_workers_here(cluster: Cluster) -> bool:
-    """Whether all workers are processes of this machine."""
-    return cluster.kind in HERE and cluster.address is None
+    """Whether all workers are processes that the run itself starts on this machine."""
+    return cluster.address is None and cluster.is_local
 
 
 def processor_of(engine: str, device: str) -> str | None:

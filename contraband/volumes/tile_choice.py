@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
-from typing import Self
 
 import numpy as np
 
 from blockwise.grid import Grid, Voxels, as_voxels
-from blockwise.settings import Settings
+from contraband.models.engines.choice import StoredChoice
 from contraband.volumes.tiles import work_per_voxel
 
 MOST_BLOCKS = 8
@@ -22,22 +21,12 @@ BLOCKS_A_WORKER = 4
 """Of the prediction at least, so that no worker waits long for the last one."""
 
 
-class TileChoice(Settings):
-    """The tile of a prediction, and why; kept with the prediction, so that one tile predicts all of it."""
+class TileChoice(StoredChoice):
+    """The tile of a prediction."""
 
     tile: Voxels
     block: Voxels
     """The blocks of the prediction: whole blocks of the volume."""
-    why: str
-    chosen_for: str
-    """The network and the blocks that it holds for."""
-
-    @classmethod
-    def kept(cls, stored: object, chosen_for: str) -> Self | None:
-        """The one that is stored, if it was made for the same network and blocks."""
-        if not isinstance(stored, Mapping) or stored.get("chosen_for") != chosen_for:
-            return None
-        return cls.parse(stored, "tile")
 
 
 def choose_tile(

@@ -69,10 +69,14 @@ def exported_file(path: Path) -> Path:
 
 @cache
 def _exported_membranes() -> bytes:
-    free = dict.fromkeys((2, 3, 4), torch.export.Dim.DYNAMIC)
-    program = torch.export.export(Membranes().eval(), (torch.zeros(1, 1, 12, 13, 14),), dynamic_shapes=(free,))
+    return _exported(Membranes(), torch.zeros(1, 1, 12, 13, 14), (2, 3, 4))
+
+
+def _exported(network: torch.nn.Module, example: torch.Tensor, free: Sequence[int]) -> bytes:
+    """The file of a network. free: the axes along which tiles may have any size."""
+    shapes = (dict.fromkeys(free, torch.export.Dim.DYNAMIC),)
     file = io.BytesIO()
-    torch.export.save(program, file)
+    torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=shapes), file)
     return file.getvalue()
 
 
@@ -129,7 +133,4 @@ def _exported_differences(
 ) -> bytes:
     network = Differences(offsets, dims, has_foreground, context)
     example = torch.zeros(5 if dims == 2 else 1, 1, *(11, 15, 19)[3 - dims :])
-    free = {axis: torch.export.Dim.DYNAMIC for axis in range(2 if dims == 3 else 0, dims + 2) if axis != 1}
-    file = io.BytesIO()
-    torch.export.save(torch.export.export(network.eval(), (example,), dynamic_shapes=(free,)), file)
-    return file.getvalue()
+    return _exported(network, example, (2, 3, 4) if dims == 3 else (0, 2, 3))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from blockwise.cluster.batch.walltime import ALLOWED, BEGAN, seconds_of
-from blockwise.cluster.configuration import exported
+from blockwise.cluster.configuration import SAMPLING, exported
 from blockwise.errors import BadInput
 
 if TYPE_CHECKING:
@@ -124,9 +124,10 @@ def _written(settings: Cluster) -> str | None:
 
 def _prologue(settings: Cluster, scheduler: str) -> list[str]:
     """Lines that each job runs before its worker."""
-    lines = [*(f"export {name}={settings.threads}" for name in THREAD_VARIABLES), *exported()]
+    told: dict[str, object] = dict(SAMPLING)
     if settings.threads == 1:  # see `open._environment`
-        lines.append("export DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE=False")
+        told["distributed.worker.memory.pause"] = False
+    lines = [*(f"export {name}={settings.threads}" for name in THREAD_VARIABLES), *exported(told)]
     lines.append(f"export {BEGAN}=`date +%s`")  # backquotes, as HTCondor takes $(...) for its own
     allowed_s = walltime_s(settings)
     if allowed_s is not None:

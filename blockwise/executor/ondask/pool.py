@@ -122,8 +122,8 @@ class Pool:
         needed = stage.resources()
         workers = self._ask()
         # Workers that died a moment ago are not there yet again: where there are none, nothing is known of what comes.
-        is_known = not workers or frozenset(needed) in self._came or satisfies(self._promised, needed)
-        if not is_known and not any(slots_of(worker, needed) for worker in workers.values()):
+        may_come = not workers or frozenset(needed) in self._came or satisfies(self._promised, needed)
+        if not may_come and not any(slots_of(worker, needed) for worker in workers.values()):
             have = [dict(worker.get("resources", {})) for worker in workers.values()]
             raise BadInput(
                 stage.name,

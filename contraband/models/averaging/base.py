@@ -9,8 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from blockwise.grid import Voxels
+from blockwise.grid import Voxels, as_voxels
 from contraband.models.normalise import Percentiles
+
+
+def whole_strides(shape: Sequence[int], stride: Sequence[int]) -> Voxels:
+    """The largest shape of whole strides not above `shape`, but at least one stride."""
+    return as_voxels(max(size // step, 1) * step for size, step in zip(shape, stride, strict=True))
 
 
 class Predicting(Protocol):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.averaging.base import Averageable, Averaged, inner
+from contraband.models.averaging.base import Averageable, Averaged, inner, whole_strides
 
 
 class Ensemble(Averaged):
@@ -38,7 +38,7 @@ class Ensemble(Averaged):
 
     def fit_output(self, shape: Sequence[int]) -> Voxels:
         """The largest valid output tile not above `shape`, but at least one stride."""
-        return as_voxels(max(size // step, 1) * step for size, step in zip(shape, self.stride, strict=True))
+        return whole_strides(shape, self.stride)
 
     def __call__(self, raw: np.ndarray) -> NDArray[np.float32]:
         """Affinities in [0, 1], the foreground, twice the largest standard deviation of an affinity: (C, z, y, x).

@@ -21,21 +21,26 @@ TIMES = 2
 """A tile is computed so often by each, after once that prepares the network; the fastest counts."""
 
 
-class EngineChoice(Settings):
-    """What computes a checkpoint, and why; kept with the prediction, so that one program computes all of it."""
+class StoredChoice(Settings):
+    """What was left open for a prediction and is chosen, and why; kept with it, so that all of it is made alike."""
+
+    why: str
+    measured: str
+    """What it holds for: a network, and its tile or blocks."""
+
+    @classmethod
+    def kept(cls, stored: object, measured: str, where: str) -> Self | None:
+        """The one that is stored, if it holds for just this."""
+        if not isinstance(stored, Mapping) or stored.get("measured") != measured:
+            return None
+        return cls.parse(stored, where)
+
+
+class EngineChoice(StoredChoice):
+    """What computes a checkpoint."""
 
     engine: str
     """torch or openvino."""
-    why: str
-    measured: str
-    """The network and the tile that it holds for."""
-
-    @classmethod
-    def kept(cls, stored: object, measured: str) -> Self | None:
-        """The one that is stored, if it was made for the same network and tile."""
-        if not isinstance(stored, Mapping) or stored.get("measured") != measured:
-            return None
-        return cls.parse(stored, "engine")
 
 
 @lru_cache(maxsize=4)

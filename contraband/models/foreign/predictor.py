@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
+from contraband.models.averaging.base import whole_strides
 from contraband.models.classes import affinities_of
 from contraband.models.engines.base import Engine
 from contraband.models.foreign.files import digest_of, load_engine
@@ -51,7 +52,7 @@ class ForeignPredictor:
 
     def fit_output(self, shape: Sequence[int]) -> Voxels:
         """The largest valid output tile not above `shape`, but at least one stride."""
-        return as_voxels(max(n // s, 1) * s for n, s in zip(shape, self.stride, strict=True))
+        return whole_strides(shape, self.stride)
 
     def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
         """Affinities in [0, 1], the foreground after them, or embeddings: (C, z, y, x) of raw with its context."""
