@@ -108,10 +108,10 @@ class Stage(Settings, ABC):
 
 
 class Overlapping(Stage):
-    """A stage in three steps: while a worker computes one block it reads the next, and writes the one before.
+    """A stage in three steps: while a worker computes one block it reads the next, and writes the two before.
 
-    Only `compute` runs in the thread of the worker, always in the same one. `load` and `save` each have a thread of
-    their own, and three blocks are held at most. A block is done, as with any stage, when its `save` has returned.
+    Only `compute` runs in the thread of the worker, always in the same one. `load` has a thread of its own and `save`
+    two, and four blocks are held at most. A block is done, as with any stage, when its `save` has returned.
     """
 
     @abstractmethod

@@ -20,6 +20,9 @@ from blockwise.store import Store
 
 log = logging.getLogger(__name__)
 
+WRITERS = 2
+"""Blocks that are written at once: compressing and flushing one takes longer than a GPU needs for the next."""
+
 
 def run_blocks(
     stage: Stage, grid: Grid, keys: Iterable[int], store: Store, *, alone: bool = True
@@ -31,7 +34,7 @@ def run_blocks(
     alone: no other block runs in this process, so that the CPU time of all threads belongs to these.
     """
     if isinstance(stage, Overlapping):
-        with ThreadPoolExecutor(1, "load") as reader, ThreadPoolExecutor(1, "save") as writer:
+        with ThreadPoolExecutor(1, "load") as reader, ThreadPoolExecutor(WRITERS, "save") as writer:
             yield from _Overlap(stage, grid, reader, writer, alone).run(iter(keys))
         return
     for key in keys:
@@ -49,7 +52,7 @@ class _Step:
 
 
 class _Overlap:
-    """While a block is computed the next is read and the last one is written; no more are held.
+    """While a block is computed the next is read and the last ones are written; no more are held.
 
     The times of a block are what it adds to those of all: they sum up to the time that passed.
     """
@@ -75,11 +78,11 @@ class _Overlap:
             (block, loading), ahead = ahead, self.read(keys)
             behind.append(self.compute(block, loading.result()))
             del loading  # and with it what was read
-            while len(behind) > 1:
+            while len(behind) > WRITERS:
                 yield self.written(*behind.popleft())
-        if behind:
+        while behind:
             outcome = self.written(*behind.popleft())
-            yield self.timed(outcome, outcome.cpu_seconds)
+            yield outcome if behind else self.timed(outcome, outcome.cpu_seconds)
 
     def read(self, keys: Iterator[int]) -> tuple[Block, Future[_Step]] | None:
         """Begin to read the next block; None if there is none."""

@@ -26,7 +26,7 @@ from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
 from contraband.models.folder import latest_checkpoint
 from contraband.models.halving import Halving
-from contraband.models.hardware import Hardware, choose_device, uses_bfloat16
+from contraband.models.hardware import Hardware, choose_device, fetching, uses_bfloat16
 from contraband.models.networks import ContrastiveVolumeNet, SegmentationNet
 from contraband.models.normalise import Percentiles
 from contraband.models.settings import ModelSettings
@@ -47,6 +47,7 @@ class Predictor:
         """affinities or embeddings."""
         self._hardware = hardware
         self._engine: Engine | None = None
+        self._compute = self._forward
         self._base: UNet = self._network.base
         self._flat = (0,) * (3 - settings.dims)
         self.is_flat = settings.dims == 2
@@ -103,6 +104,10 @@ class Predictor:
         kept = NetworkFolder(folder, self.fingerprint) if folder is not None else None
         self._engine = convert_torch(_Whole(self._network, self._forward).eval(), kept)
 
+    def compile(self) -> None:
+        """Let torch compile the network for the shape of a tile, at the first one; the values differ by rounding."""
+        self._compute = torch.compile(self._forward, dynamic=False)
+
     def __call__(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Affinities in [0, 1] or embeddings, float32 (C, z, y, x), of raw (z, y, x) or (channel, z, y, x).
 
@@ -115,8 +120,13 @@ class Predictor:
     def quantised(self, raw: NDArray[Any]) -> NDArray[np.uint8]:
         """The same as uint8, 255 for 1, rounded to the nearest of 256 steps where the network is."""
         with torch.inference_mode():
-            array: NDArray[np.uint8] = quantise(self._values(raw)).contiguous().cpu().numpy()
-        return array
+            return fetching(quantise(self._values(raw)))()
+
+    def begin(self, raw: NDArray[Any]) -> Callable[[], NDArray[Any]]:
+        """Begin with a tile; what is returned waits for it, and gives it as it is stored: uint8, or float16."""
+        with torch.inference_mode():
+            values = self._values(raw)
+            return fetching(quantise(values) if self.kind == "affinities" else values.half())
 
     def _values(self, raw: NDArray[Any]) -> torch.Tensor:
         """(C, z, y, x) float32, on the network's device unless its memory did not suffice for the whole tile."""
@@ -128,15 +138,14 @@ class Predictor:
         if any(n < s or n % s for n, s in zip(output, self.stride, strict=True)):
             wanted = list(self.input_shape(self.fit_output([max(n, 1) for n in output])))
             raise BadInput("tile", "does not fit the network", got=list(raw.shape), wanted=wanted)
-        values = torch.from_numpy(np.ascontiguousarray(raw, dtype=np.float32))
-        values = (values if values.ndim == 4 else values[None]).to(self._hardware.device) * self.norm_factor
+        values = self._hardware.floats(raw if raw.ndim == 4 else raw[None]) * self.norm_factor
         # a 2D network sees the sections as a batch
         batch = values[None] if not self._flat else values.transpose(0, 1)
         if self._engine is not None:
             result = torch.from_numpy(self._engine(batch.numpy()))
         else:
             with self._hardware.arithmetic():
-                result = self._forward(batch).float()
+                result = self._compute(batch).float()
         result = result[0] if not self._flat else result.transpose(0, 1)
         return result if self._margin is None else self._affinities(result, self._margin)
 

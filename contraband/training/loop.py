@@ -17,7 +17,7 @@ import zarr
 
 from contraband.models.checkpoints import check_same_settings, load_checkpoint, only_trainer
 from contraband.models.folder import RunFolder
-from contraband.models.hardware import Hardware
+from contraband.models.hardware import Hardware, check_compiler
 from contraband.training.held_out import FoldTask
 from contraband.training.loading import batches, supervised
 from contraband.training.saving import kept, save
@@ -42,6 +42,8 @@ def train(
     loss is no longer a number or a loader process dies or hangs. KeyboardInterrupt comes after a step, which is saved
     first, or at once where it comes a second time.
     """
+    if settings.compile:
+        check_compiler("compile", str(hardware.device))
     with only_trainer(folder), supervised(folder.path, settings):
         return _loop(task, settings, folder, header, hardware, progress)
 

@@ -31,7 +31,7 @@ from contraband.volumes.predictors import PredictorChoice, cached_predictor
 from contraband.volumes.processors import keep_processor, processor_of
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tile_choice import TileChoice
-from contraband.volumes.tiles import Loaded, Mask, hull, predict_tiles, tiles
+from contraband.volumes.tiles import Begun, Loaded, Mask, hull, predict_tiles, tiles
 
 AS_EVER = {
     "engine": "torch",
@@ -44,6 +44,7 @@ AS_EVER = {
     "classical": None,
     "raw_channels": [],
     "augment": "none",
+    "compile": False,
 }
 """What is as it was before there was a choice is not told, so that what was stored then is kept."""
 
@@ -72,6 +73,8 @@ class Predict(Overlapping):
     precision: str
     engine: str = "torch"
     """What computes a checkpoint: torch or openvino."""
+    compile: bool = False
+    """Whether torch compiles the network."""
     engine_choice: EngineChoice | None = None
     """Why that engine, if it was left open."""
     is_computed_here: bool = False
@@ -229,8 +232,8 @@ class Predict(Overlapping):
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)
 
-    def compute(self, block: Block, loaded: Loaded) -> np.ndarray:
-        return self.predict(block.write_roi, loaded)
+    def compute(self, block: Block, loaded: Loaded) -> Begun:
+        return self.begin(block.write_roi, loaded)
 
     def read_raw(self, roi: Roi) -> Loaded:
         """Raw of all tiles that touch a region and are wanted, and what the network needs around them."""
@@ -247,19 +250,21 @@ class Predict(Overlapping):
             raw = levels.apply(raw, reflect(around.begin[0], around.end[0], self.shape[0]))
         return Loaded(chosen, raw, around.begin)
 
-    def predict(self, roi: Roi, loaded: Loaded) -> np.ndarray:
-        """(C, z, y, x) of a region as it is stored, what goes to volumes beside the target last.
-
-        loaded: from `read_raw`.
-        """
+    def begin(self, roi: Roi, loaded: Loaded) -> Begun:
+        """Begin to predict a region. loaded: from `read_raw`."""
         predictor = cached_predictor(self.checkpoint, self.is_head, self.weights, self._choice)
         return predict_tiles(predictor, roi, loaded.tiles, loaded.take, self.skip_constant)
 
-    def save(self, block: Block, computed: np.ndarray) -> None:
+    def predict(self, roi: Roi) -> np.ndarray:
+        """(C, z, y, x) of a region as it is stored, what goes to volumes beside the target last."""
+        return self.begin(roi, self.read_raw(roi)).values()
+
+    def save(self, block: Block, computed: Begun) -> None:
         """Write it to the target, and what comes after its channels to volumes of their own."""
-        write(self.target, block.write_roi, computed[: self.channels])
-        for volume, values in zip(self.beside(), computed[self.channels :], strict=True):
-            write(volume, block.write_roi, values)
+        values = computed.values()
+        write(self.target, block.write_roi, values[: self.channels])
+        for volume, beside in zip(self.beside(), values[self.channels :], strict=True):
+            write(volume, block.write_roi, beside)
 
     @property
     def _choice(self) -> PredictorChoice:
@@ -274,6 +279,7 @@ class Predict(Overlapping):
             self.augment,
             self.further,
             self.disagreement is not None,
+            self.compile,
             self.networks,
         )
 

@@ -41,6 +41,10 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
+    if model.compile and are_workers_here(settings.cluster):
+        from contraband.models.hardware import check_compiler
+
+        check_compiler("model.compile", device)
     checkpoint, *others = _files(model)
     here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
@@ -68,6 +72,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         precision="float32" if is_small or engine != "torch" else use.precision if use else model.precision,
         engine=engine,
         engine_choice=choice,
+        compile=model.compile,
         shape=shape,
         **_blocks(tile_choice, block),
         tile=predictor.fit_output(wanted),

@@ -37,6 +37,8 @@ class PredictorChoice:
     """Further checkpoints, of which the mean is taken with the first."""
     disagreement: bool = False
     """Whether it is told how far checkpoints are apart."""
+    compile: bool = False
+    """Whether torch compiles a checkpoint's network."""
     networks: Path | None = None
     """Folder in which networks are kept that OpenVINO has converted."""
 
@@ -84,6 +86,8 @@ def _load_network(path: Path, choice: PredictorChoice) -> Any:
     predictor = load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
     if choice.engine == "openvino" and choice.networks is not None:
         predictor.compute_in_openvino(choice.networks)
+    if choice.compile:
+        predictor.compile()
     return predictor
 
 

@@ -85,6 +85,9 @@ class Model(Settings):
     of a worker's memory, which may take several blocks together; chosen once and stored with the prediction."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 where the processor has it."""
+    compile: bool = False
+    """torch compiles a checkpoint's network for the shape of its tiles, which takes each worker some seconds and a C
+    compiler, on a CPU one of C++; affinities differ by rounding. On an H200 half as fast again in bfloat16."""
     other_processors: bool = False
     """A run on this machine that goes on with a prediction is refused where finished blocks were computed by a
     processor with other instruction sets (AVX2, AVX-512), as values differ by rounding; true: it goes on."""
@@ -117,6 +120,8 @@ class Model(Settings):
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
         if self.tile == "auto" and given != ["checkpoint"]:
             raise ValueError(f"tile: auto is for a checkpoint, whose memory can be told; a {given[0]} needs numbers")
+        if self.compile and (given != ["checkpoint"] or self.engine not in (None, "torch")):
+            raise ValueError("compile is for a checkpoint that torch computes")
         if self.classical is not None and self.output == "embeddings":
             raise ValueError("rules without labels (classical) have no embeddings; name a checkpoint")
         if self.augment != "none" and (self.output == "embeddings" or given[0] not in ("checkpoint", "network")):

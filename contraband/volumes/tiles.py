@@ -16,7 +16,7 @@ from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.volume import Volume, as_shard, info
 from blockwise.errors import BadInput
 from blockwise.grid import Grid, Voxels, as_voxels
-from contraband.models.averaging.base import Predicting
+from contraband.models.averaging.base import Beginning, Predicting
 from contraband.volumes.brightness import array_levels
 from contraband.volumes.reflection import reflected
 from contraband.volumes.settings import Blocks
@@ -122,31 +122,59 @@ def hull(chosen: Sequence[Roi], context: Voxels) -> Roi:
     return whole.grow(Coordinate(context), Coordinate(context))
 
 
+class Begun:
+    """A region that is being predicted: its last tile may still be computed, by a GPU."""
+
+    def __init__(self, predictor: Predicting, roi: Roi) -> None:
+        self._predictor = predictor
+        self._roi = roi
+        self._stored = np.dtype(np.uint8 if predictor.kind == "affinities" else np.float16)
+        self._result = np.zeros((predictor.channels, *roi.shape), self._stored)
+        self._last: tuple[Roi, Callable[[], np.ndarray]] | None = None
+
+    def add(self, tile: Roi, raw: np.ndarray) -> None:
+        """Begin with a tile, then fill in the one before. raw: of the tile, with what the network needs around it."""
+        begun = (tile, self._begin(raw))
+        self.values()
+        self._last = begun
+
+    def values(self) -> np.ndarray:
+        """(C, z, y, x) of the region as it is stored; waits for what is still computed. Any thread may ask."""
+        if self._last is not None:
+            tile, last = self._last
+            self._last = None
+            inside = tile.intersect(self._roi)
+            piece = last()[(slice(None), *(inside - tile.begin).to_slices())]
+            self._result[(slice(None), *(inside - self._roi.begin).to_slices())] = piece
+        return self._result
+
+    def _begin(self, raw: np.ndarray) -> Callable[[], np.ndarray]:
+        if isinstance(self._predictor, Beginning):
+            return self._predictor.begin(raw)
+        values = self._predictor.quantised(raw) if self._stored == np.uint8 else self._predictor(raw)
+        return lambda: values
+
+
 def predict_tiles(
     predictor: Predicting,
     roi: Roi,
     chosen: Iterable[Roi],
     take: Callable[[Roi], np.ndarray],
     skip_constant: bool = False,
-) -> np.ndarray:
+) -> Begun:
     """(C, z, y, x) of a region as it is stored: affinities as uint8, embeddings as float16; foreground comes last.
 
     chosen: tiles that touch the region; where there is none, and with `skip_constant` where all that the network would
     see of a tile is one value, the result is 0. take: gives raw of a region, which may reach outside of the volume: of
     each tile with what is around it.
     """
-    is_uint8 = predictor.kind == "affinities"
-    result = np.zeros((predictor.channels, *roi.shape), np.uint8 if is_uint8 else np.float16)
+    begun = Begun(predictor, roi)
     around = Coordinate(predictor.context)
     for one in chosen:
         raw = take(one.grow(around, around))
-        if skip_constant and raw.min() == raw.max():
-            continue
-        values = predictor.quantised(raw) if is_uint8 else predictor(raw)
-        inside = one.intersect(roi)
-        piece = values[(slice(None), *(inside - one.begin).to_slices())]
-        result[(slice(None), *(inside - roi.begin).to_slices())] = piece
-    return result
+        if not (skip_constant and raw.min() == raw.max()):
+            begun.add(one, raw)
+    return begun
 
 
 def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, int], None]) -> np.ndarray:
@@ -174,6 +202,6 @@ def predict_array(predictor: Predicting, raw: np.ndarray, told: Callable[[int, i
         piece = raw[(..., *np.ix_(z, y, x))]
         return piece if levels is None else levels.apply(piece, z)
 
-    result = predict_tiles(predictor, whole, tiles(whole, tile), take)
+    result = predict_tiles(predictor, whole, tiles(whole, tile), take).values()
     told(total, total)
     return result

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,14 @@ class Predicting(Protocol):
 
     def quantised(self, raw: np.ndarray) -> np.ndarray:
         """Affinities as uint8."""
+
+
+@runtime_checkable
+class Beginning(Protocol):
+    """What can have the next tile begun while the last one is still computed, by a device of its own."""
+
+    def begin(self, raw: np.ndarray) -> Callable[[], np.ndarray]:
+        """Begin with a tile; what is returned waits for it, and gives (C, z, y, x) as it is stored."""
 
 
 class Averageable(Predicting, Protocol):

@@ -111,7 +111,7 @@ class Auditor:
 
     def compare_prediction(self, stage: Predict, box: Roi) -> list[Difference]:
         """The window predicted again, with the very tiles and levels of the run; nothing of it is stored."""
-        again = stage.predict(box, stage.read_raw(box))
+        again = stage.predict(box)
         stored = np.concatenate([read(stage.target, box), *(read(one, box)[None] for one in stage.beside())])
         differences, rounded = prediction_differences(stored, again)
         self.findings.rounded += rounded

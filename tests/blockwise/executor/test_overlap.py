@@ -77,14 +77,14 @@ def test_a_block_is_read_and_another_written_while_one_is_computed(happened, sto
     assert overlapped == [True] * (BLOCKS - 2 + BLOCKS - 1)
 
 
-def test_a_block_comes_back_once_it_is_saved_and_three_are_held_at_most(happened, store):
-    """In order; when the compute of a block begins, the one two before it has been saved."""
+def test_a_block_comes_back_once_it_is_saved_and_four_are_held_at_most(happened, store):
+    """In order; when the compute of a block begins, the one three before it has been saved."""
     plain = Steps.seen
 
     def watch(step: str, place: int) -> None:
         plain(step, place)
-        if step == "compute" and place > 1:
-            assert happened["saved", place - 2].is_set()
+        if step == "compute":
+            assert place < 3 or happened["saved", place - 3].is_set()
             assert not happened["load", place + 2].is_set()
 
     Steps.seen = watch
@@ -92,6 +92,20 @@ def test_a_block_comes_back_once_it_is_saved_and_three_are_held_at_most(happened
         assert (one.ok, one.error, one.stage) == (True, "", "steps")
         assert Steps().grid().block_at(one.key).write_roi.begin[0] == place
         assert happened["saved", place].is_set()
+
+
+def test_two_blocks_are_written_at_once(happened, store):
+    """Each write waits here until the next one has begun as well."""
+    together, plain = [], Steps.seen
+
+    def meet(step: str, place: int) -> None:
+        plain(step, place)
+        if step == "save" and place < BLOCKS - 1:
+            together.append(happened["save", place + 1].wait(PATIENCE_S))
+
+    Steps.seen = meet
+    assert [one.ok for one in outcomes(store)] == [True] * BLOCKS
+    assert together == [True] * (BLOCKS - 1)
 
 
 @pytest.mark.parametrize("bad", ["load", "compute", "save"])

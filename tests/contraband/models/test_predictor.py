@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from blockwise.errors import BadInput
 from contraband.experiments.train import train_contrastive, train_seg
+from contraband.models.hardware import check_compiler
 from contraband.models.predictor import load_predictor
 from tests.support.tiny import tiny_experiment
 
@@ -68,6 +70,44 @@ def test_affinities_are_probabilities_and_repeat(trained):
     assert np.array_equal(np.rint(values * np.float32(255)).astype(np.uint8), predictor.quantised(raw))
     reduced = load_predictor(baseline, "affinities", device="cpu", precision="bfloat16")
     assert np.abs(reduced(raw) - values).max() < 0.1
+
+
+def test_a_tile_that_was_begun_comes_back_as_it_is_stored(trained):
+    """Affinities in 256 steps, embeddings in half precision; in whatever order tiles are waited for."""
+    _, encoder, baseline = trained
+    for checkpoint, kind, stored in ((baseline, "affinities", np.uint8), (encoder, "embeddings", np.float16)):
+        predictor = load_predictor(checkpoint, kind, device="cpu")
+        shape = predictor.input_shape(predictor.fit_output((8, 8, 8)))
+        raws = [np.random.default_rng(seed).integers(0, 255, shape).astype(np.uint8) for seed in (0, 1)]
+        first, second = [predictor.begin(raw) for raw in raws]
+        for wait, raw in ((second, raws[1]), (first, raws[0])):
+            found, expected = wait(), predictor(raw)
+            assert found.dtype == stored
+            assert np.array_equal(found, predictor.quantised(raw) if kind == "affinities" else expected.astype(stored))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch compiles for CPUs with g++, which is not installed")
+def test_a_compiled_network_says_the_same(trained):
+    """To rounding, also of a tile of another shape."""
+    plain, compiled = (load_predictor(trained[2], "affinities", device="cpu") for _ in range(2))
+    compiled.compile()
+    for size in (4, 8):
+        shape = plain.input_shape(plain.fit_output((size, size, size)))
+        raw = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+        np.testing.assert_allclose(compiled(raw), plain(raw), atol=1e-5, rtol=0)
+
+
+def test_a_compiler_that_is_missing_is_named(monkeypatch, tmp_path):
+    """With what would be taken, and the variable that names another one."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(BadInput, match=r"model.compile: no compiler is installed.*g\+\+ or clang\+\+.*CXX"):
+        check_compiler("model.compile", "cpu")
+    (tmp_path / "own++").write_text("#!/bin/sh\n")
+    (tmp_path / "own++").chmod(0o755)
+    monkeypatch.setenv("CXX", "own++")
+    check_compiler("model.compile", "cpu")
 
 
 def test_what_cannot_be_predicted_is_refused(trained):

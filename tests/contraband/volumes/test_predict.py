@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from contraband.models.predictor import quantise
 from contraband.volumes.line import stages
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.settings import VolumeSettings
-from contraband.volumes.tiles import tiles
+from contraband.volumes.tiles import predict_tiles, tiles
 from tests.support.tiny import tiny_experiment
 from tests.support.volumes import digest, store_volume, whole
 
@@ -125,3 +127,44 @@ def test_affinities_are_rounded_to_the_nearest_step() -> None:
     """0 is 0, 1 is 255, and what lies outside is cut off."""
     values = torch.tensor([-1, 0, 0.499 / 255, 0.5, 1, 2])
     assert quantise(values).tolist() == [0, 0, 0, 128, 255, 255]
+
+
+class Device:
+    """Computes tiles elsewhere: tells in which order they are begun and waited for, and says their first voxel."""
+
+    kind, channels, context = "affinities", 1, (0, 0, 0)
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int]] = []
+
+    def begin(self, raw: np.ndarray) -> Callable[[], np.ndarray]:
+        """One tile."""
+        self.seen.append(("begin", int(raw[0, 0, 0])))
+
+        def wait() -> np.ndarray:
+            self.seen.append(("wait", int(raw[0, 0, 0])))
+            return raw[None]
+
+        return wait
+
+
+def test_a_device_of_its_own_always_has_the_next_tile() -> None:
+    """A tile is begun before the last one is waited for, and the end of a region is left to whoever stores it."""
+    whole, device = Roi((0, 0, 0), (3, 2, 2)), Device()
+    raw = np.repeat(np.arange(3, dtype=np.uint8), 4).reshape(3, 2, 2)
+
+    def take(box: Roi) -> np.ndarray:
+        return raw[box.to_slices()]
+
+    begun = predict_tiles(cast(Any, device), whole, tiles(whole, (1, 2, 2)), take)
+    assert device.seen == [("begin", 0), ("begin", 1), ("wait", 0), ("begin", 2), ("wait", 1)]
+    assert np.array_equal(begun.values(), raw[None])
+    assert device.seen[-1] == ("wait", 2)
+
+
+@pytest.mark.parametrize("more", [{"engine": "openvino"}, {"engine": "auto"}])
+def test_only_what_torch_computes_is_compiled(more: dict[str, str], tmp_path: Path) -> None:
+    """Other engines compile by themselves."""
+    told = {"volume": {"raw": "raw"}, "output": str(tmp_path), "model": {"checkpoint": "one", "compile": True, **more}}
+    with pytest.raises(BadInput, match="compile is for a checkpoint that torch computes"):
+        VolumeSettings.parse(told, "test")
