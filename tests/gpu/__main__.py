@@ -31,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "bfloat16": predicting.bfloat16,
     "tiles": predicting.tiles,
     "memory": predicting.memory,
+    "compiled": predicting.compiled,
     "training": training.steps,
     "compile": training.compiled,
     "augmentation": training.augmentation,

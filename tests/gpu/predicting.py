@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import resource
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from contraband.models.predictor import Predictor
 from tests.benchmarks.report import Row
-from tests.gpu.trial import Trial
+from tests.gpu.trial import LeftOut, Trial
 
 MEMORIES = (0.9, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2)
 """Of what a tile takes, tried one after the other until it does not fit any more."""
@@ -35,6 +37,29 @@ def bfloat16(trial: Trial) -> Iterator[Row]:
     exact, found = here(raw), there(raw)
     yield Row("bfloat16: largest difference to float32 on a CPU", _apart(exact, found), "of 1", "<= 0.1")
     yield Row("bfloat16: mean difference", float(np.abs(exact - found).mean()), "of 1", "<= 0.01")
+
+
+def compiled(trial: Trial) -> Iterator[Row]:
+    """A large tile by a network that torch has compiled, in both precisions."""
+    if not trial.is_gpu:
+        raise LeftOut("a compiler of C++ takes longer than all else")
+    for precision in ("float32", "bfloat16"):
+        plain, found = trial.predictor(precision=precision), trial.predictor(precision=precision)
+        found.compile()
+        raw = trial.raw(plain, trial.large.tile)
+        apart = _apart(plain(raw), found(raw))
+        rates = [math.prod(trial.large.tile) / _seconds(one, raw) / 1e6 for one in (plain, found)]
+        note = f"{rates[1]:.0f} million voxels/s, {rates[0]:.0f} without"
+        most = "1e-4" if precision == "float32" else "0.1"
+        yield Row(f"compiled, {precision}: largest difference", apart, "of 1", f"<= {most}", None, note)
+
+
+def _seconds(predictor: Predictor, raw: NDArray[np.uint8]) -> float:
+    """Of a tile, when others were computed before."""
+    begin, count = time.perf_counter(), 20
+    for _ in range(count):
+        predictor.quantised(raw)
+    return (time.perf_counter() - begin) / count
 
 
 def tiles(trial: Trial) -> Iterator[Row]:

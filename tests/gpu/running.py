@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from blockwise.store import open_store
 from contraband.volumes.line import absolute, stages
 from contraband.volumes.settings import VolumeSettings
 from tests.benchmarks.report import Row
-from tests.gpu.trial import LeftOut, Trial
+from tests.gpu.trial import LeftOut, Scene, Trial
 
 EACH_S = 0.1
 """Between two looks at the GPU."""
@@ -58,14 +59,17 @@ def shared(trial: Trial) -> Iterator[Row]:
 
 def speed(trial: Trial) -> Iterator[Row]:
     """Stored raw to stored affinities beside the network alone, over the same tiles; the best of three of each."""
-    count = int(np.prod(trial.shape)) // int(np.prod(trial.tile))
-    with ready(trial, "speed") as run:
-        run()
-        times = [(_bare(trial, count), timed(run)) for _ in range(3)]
-    bare, whole = (min(column) for column in zip(*times, strict=True))
-    note = f"{np.prod(trial.shape) / bare / 1e6:.2f} million voxels/s of the bare loop, {count} tiles"
-    # A CPU that computes is also the one that reads and writes, and the blocks of a trial are few.
-    yield Row("speed: predict / bare loop", bare / whole, "", ">= 0.9" if trial.is_gpu else "", None, note)
+    scene = trial.large
+    for precision in ("float32", "bfloat16") if trial.is_gpu else ("float32",):
+        with ready(trial, f"speed-{precision}", precision) as run:
+            run()
+            times = [(_bare(trial, precision), timed(run)) for _ in range(3)]
+        bare, whole = (min(column) for column in zip(*times, strict=True))
+        rates = [math.prod(scene.shape) / seconds / 1e6 for seconds in (whole, bare)]
+        note = f"{rates[0]:.1f} million voxels/s, the bare loop {rates[1]:.1f}; {scene.count} tiles of {scene.tile[0]}"
+        # A CPU that computes is also the one that reads and writes, and the blocks of a trial are few.
+        goal = ">= 0.9" if trial.is_gpu else ""
+        yield Row(f"speed, {precision}: predict / bare loop", bare / whole, "", goal, None, note)
 
 
 def busy(trial: Trial) -> Iterator[Row]:
@@ -81,7 +85,7 @@ def busy(trial: Trial) -> Iterator[Row]:
             seen.append(look())
 
     watcher = threading.Thread(target=watch, daemon=True)
-    with ready(trial, "busy") as run:
+    with ready(trial, "busy", "float32") as run:
         run()
         watcher.start()
         end = time.monotonic() + BUSY_S  # drivers tell the mean of up to a second
@@ -94,45 +98,46 @@ def busy(trial: Trial) -> Iterator[Row]:
     yield Row("busy: share of the time in which the GPU computes", float(np.mean(seen)), "%", ">= 80")
 
 
-def settings_of(trial: Trial, name: str, cluster: dict[str, Any]) -> VolumeSettings:
-    """Of a run over the volume, which is made once."""
-    raw = Volume(path=trial.folder / "raw.zarr" / "raw")
+def settings_of(trial: Trial, name: str, scene: Scene, cluster: dict[str, Any], precision: str) -> VolumeSettings:
+    """Of a run over a volume, which is made once."""
+    raw = Volume(path=trial.folder / "raw.zarr" / "x".join(map(str, scene.shape)))
     if not raw.path.exists():
-        create(raw, trial.shape, "uint8", trial.tile)
-        values = np.random.default_rng(1).integers(0, 255, trial.shape).astype(np.uint8)
-        write(raw, Roi((0, 0, 0), trial.shape), values)
+        create(raw, scene.shape, "uint8", scene.tile)
+        values = np.random.default_rng(1).integers(0, 255, scene.shape).astype(np.uint8)
+        write(raw, Roi((0, 0, 0), scene.shape), values)
     output = trial.folder / f"{name}.zarr"
     for path in (output, *output.parent.glob(f"{name}.db*")):
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     told = {
         "volume": {"raw": str(raw.path)},
         "output": str(output),
-        "blocks": {"shape": list(trial.tile)},
-        "model": {"checkpoint": str(trial.checkpoint), "precision": "float32", "device": trial.device},
+        "blocks": {"shape": list(scene.tile)},
+        "model": {"checkpoint": str(trial.checkpoint), "precision": precision, "device": trial.device},
         "cluster": {"dashboard": False, **cluster},
     }
     return VolumeSettings.parse(told, "gpu")
 
 
 @contextmanager
-def ready(trial: Trial, name: str) -> Iterator[Callable[[], object]]:
-    """What predicts the volume in this process, each time from the first block on."""
-    settings = settings_of(trial, name, {"kind": "none"})
+def ready(trial: Trial, name: str, precision: str) -> Iterator[Callable[[], object]]:
+    """What predicts the large volume in this process, each time from the first block on."""
+    settings = settings_of(trial, name, trial.large, {"kind": "none"}, precision)
     stage = absolute(stages(settings)[0])
     with closing(open_store(settings.store_url)) as store, InProcess(store) as executor:
         yield lambda: run_stages([stage], store, executor, RunOptions(redo=stage.name))
 
 
 def in_process(trial: Trial, name: str) -> Volume:
-    """The affinities of a run in this process."""
-    with ready(trial, name) as run:
-        run()
-    return Volume(path=trial.folder / f"{name}.zarr" / "affinities")
+    """The affinities of a run over the small volume in this process."""
+    settings = settings_of(trial, name, trial.small, {"kind": "none"}, "float32")
+    with closing(open_store(settings.store_url)) as store, InProcess(store) as executor:
+        run_stages([absolute(stages(settings)[0])], store, executor, RunOptions())
+    return Volume(path=settings.output / "affinities")
 
 
 def on_workers(trial: Trial, name: str, cluster: dict[str, Any]) -> tuple[Volume, list[tuple[str, str]], set[str]]:
     """The affinities of a run on workers; stage and worker of each task; the workers with a GPU."""
-    settings = settings_of(trial, name, {"kind": "local", "threads": 1, **cluster})
+    settings = settings_of(trial, name, trial.small, {"kind": "local", "threads": 1, **cluster}, "float32")
     line = [absolute(stage) for stage in stages(settings)[:2]]
     with (
         closing(open_store(settings.store_url)) as store,
@@ -168,12 +173,12 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
-def _bare(trial: Trial, count: int) -> float:
-    """Seconds for as many tiles, without anything around them."""
-    predictor = trial.predictor()
-    raw = trial.raw(predictor)
+def _bare(trial: Trial, precision: str) -> float:
+    """Seconds for the tiles of the large volume, without anything around them."""
+    predictor = trial.predictor(precision=precision)
+    raw = trial.raw(predictor, trial.large.tile)
     predictor.quantised(raw)
-    return timed(lambda: [predictor.quantised(raw) for _ in range(count)])
+    return timed(lambda: [predictor.quantised(raw) for _ in range(trial.large.count)])
 
 
 def _look() -> Callable[[], float] | None:

@@ -21,7 +21,7 @@ from tests.gpu.trial import LeftOut, Trial
 from tests.support.paths import ROOT
 
 LIST = ROOT / "deploy" / "requirements-gpu-checks.txt"
-ON_A_GPU = {"busy"}
+ON_A_GPU = {"busy", "compiled"}
 """Checks that have nothing to look at on a CPU."""
 BEGINS = {"tiles": "tile:", "groups": "worker groups", "shared": "two workers"}
 """How their lines begin, where that is not their name."""

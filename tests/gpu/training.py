@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from contraband.models.hardware import Hardware
+from contraband.models.hardware import Hardware, exact_convolutions
 from contraband.models.networks import SegmentationNet
 from contraband.samples.augment import Augmenter
 from contraband.samples.settings import Augmentations
@@ -32,6 +32,12 @@ class NoSamples(Dataset[Batch]):
     """Batches are made here."""
 
 
+FEW = 4
+"""Steps compared one by one: Adam turns the rounding of small gradients into steps of full size, and it adds up."""
+RATE = 3e-4
+"""Small enough that losses go down from the first step on: at ten times this, rounding grew into other losses."""
+
+
 @dataclass(frozen=True)
 class Learnt:
     """What some steps gave."""
@@ -42,28 +48,53 @@ class Learnt:
     gradient: Tensor
     """Of all weights in the first step."""
 
+    @property
+    def outcome(self) -> float:
+        """The mean loss of the last tenth."""
+        return float(np.mean(self.losses[-max(len(self.losses) // 10, 1) :]))
+
 
 def steps(trial: Trial) -> Iterator[Row]:
-    """Losses of the same steps on a CPU and on the device, and what autocast does to them."""
-    here, there = learn(trial, "cpu"), learn(trial, trial.device)
-    reduced = learn(trial, trial.device, {"bfloat16": True})
-    note = f"{there.steps_a_second:.1f} steps/s, {here.steps_a_second:.1f} on a CPU; TF32 is allowed in trainings"
-    yield Row(
-        "training: largest relative difference of losses to a CPU", _apart(here, there), "", "<= 0.01", None, note
-    )
-    note = f"{reduced.steps_a_second:.1f} steps/s"
-    yield Row("training, bfloat16: the same", _apart(here, reduced), "", "<= 0.05", None, note)
-    apart = float((there.gradient - here.gradient).norm() / here.gradient.norm())
-    yield Row("training: relative difference of the first gradient to a CPU", apart, "", "<= 0.02")
+    """The same steps on a CPU and on the device; then longer, whether as much is learnt with fewer bits."""
+    many = 300 if trial.is_gpu else 6
+    here = learn(trial, "cpu", FEW)
+    with exact_convolutions():
+        exact = learn(trial, trial.device, many)
+    pairs = list(zip(here.losses, exact.losses, strict=False))
+    apart = max(abs(one - other) / abs(one) for one, other in pairs)
+    note = f"{len(pairs)} steps; {here.steps_a_second:.1f} steps/s on a CPU, {exact.steps_a_second:.1f} on the device"
+    yield Row("training: largest relative difference of losses to a CPU", apart, "", "<= 0.01", None, note)
+    yield Row("training: relative difference of the first gradient to a CPU", _turned(here, exact), "", "<= 1e-3")
+    yield _outcome("training in float32", trial, exact)
+    for name, how, most in (("TF32", {}, 0.03), ("bfloat16", {"bfloat16": True}, 0.1)):
+        found = learn(trial, trial.device, many, how)
+        turned = _turned(here, found)
+        yield Row(f"training in {name}: relative difference of the first gradient", turned, "", f"<= {most}")
+        yield _outcome(f"training in {name}", trial, found)
 
 
 def compiled(trial: Trial) -> Iterator[Row]:
     """The same steps with `compile: true`; on a CPU traced and not compiled, which would need a compiler of C++."""
-    plain = learn(trial, trial.device)
     backend = {} if trial.is_gpu else {"backend": "aot_eager"}
-    there = learn(trial, trial.device, {"compiled": backend})
-    note = f"{there.steps_a_second:.1f} steps/s, {plain.steps_a_second:.1f} without"
-    yield Row("compile: largest relative difference of losses", _apart(plain, there), "", "<= 0.01", None, note)
+    many = 300 if trial.is_gpu else 6
+    with exact_convolutions():
+        exact = learn(trial, trial.device, FEW)
+        found = learn(trial, trial.device, many, {"compiled": backend})
+    yield Row("compile: relative difference of the first gradient", _turned(exact, found), "", "<= 1e-3")
+    yield _outcome("compile", trial, found)
+
+
+def _outcome(name: str, trial: Trial, found: Learnt) -> Row:
+    """What is left of the loss; a GPU has the time to learn the batch by heart."""
+    goal = "<= 0.05" if trial.is_gpu else "<= 1.05"
+    value = found.outcome if trial.is_gpu else found.outcome / found.losses[0]
+    unit = "" if trial.is_gpu else "of the first"
+    note = f"{found.losses[0]:.2f} at first; {found.steps_a_second:.1f} steps/s"
+    return Row(f"{name}: loss after {len(found.losses)} steps", value, unit, goal, None, note)
+
+
+def _turned(one: Learnt, other: Learnt) -> float:
+    return float((other.gradient - one.gradient).norm() / one.gradient.norm())
 
 
 def augmentation(trial: Trial) -> Iterator[Row]:
@@ -81,8 +112,8 @@ def augmentation(trial: Trial) -> Iterator[Row]:
     yield Row("augmentation: mean difference to a CPU", float((found[0] - found[1]).abs().mean()), "of 1", "<= 1e-4")
 
 
-def learn(trial: Trial, device: str, how: Mapping[str, Any] | None = None) -> Learnt:
-    """Some steps on one batch, from the weights of a seed.
+def learn(trial: Trial, device: str, count: int, how: Mapping[str, Any] | None = None) -> Learnt:
+    """So many steps on one batch, from the weights of a seed.
 
     how: `bfloat16`, or `compiled` with what `torch.compile` is told.
     """
@@ -93,13 +124,13 @@ def learn(trial: Trial, device: str, how: Mapping[str, Any] | None = None) -> Le
     lesson = affinity_lesson(OFFSETS, affinity_target(OFFSETS, MARGIN, 1))
     task = DenseTask(network, NoSamples(), None, SHAPE, lesson)
     hardware.place(network, 3).train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
     state = State(network, optimizer, [parameter.detach().clone() for parameter in network.parameters()])
     if "compiled" in how:
         network.compile(**how["compiled"])
     batch = {name: value.to(hardware.device) for name, value in _batch(network).items()}
     gradient = torch.zeros(0)
-    losses, count, begin = [], 12 if trial.is_gpu else 4, 0.0
+    losses, begin = [], 0.0
     for number in range(count):
         if number == 2:
             begin = time.perf_counter()
@@ -125,8 +156,3 @@ def _batch(network: SegmentationNet) -> Batch:
         for size, lost, edge in zip(SHAPE, context, MARGIN, strict=True)
     )
     return {"raw": torch.from_numpy(raw)[None, None], "labels": torch.from_numpy(labels[inside].copy())[None]}
-
-
-def _apart(first: Learnt, second: Learnt) -> float:
-    pairs = zip(first.losses, second.losses, strict=True)
-    return max(abs(one - other) / abs(one) for one, other in pairs)

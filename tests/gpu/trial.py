@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blockwise.grid import Voxels
+from blockwise.grid import Voxels, as_voxels
 from contraband.models.predictor import Predictor, load_predictor
 from contraband.models.settings import ModelSettings
 from tests.benchmarks.report import Row
@@ -19,6 +20,26 @@ from tests.support.untrained import like_fib25, store_untrained
 
 class LeftOut(Exception):
     """A check has nothing to look at here; its text says why."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A volume that is predicted, in blocks of one tile."""
+
+    tiles: Voxels
+    """How many along z, y, x."""
+    tile: Voxels
+    """Voxels of each."""
+
+    @property
+    def shape(self) -> Voxels:
+        """Voxels of all."""
+        return as_voxels(size * count for size, count in zip(self.tile, self.tiles, strict=True))
+
+    @property
+    def count(self) -> int:
+        """How many tiles there are."""
+        return math.prod(self.tiles)
 
 
 @dataclass(frozen=True)
@@ -46,11 +67,14 @@ class Trial:
         return (64, 64, 64) if self.is_gpu else (16, 16, 16)
 
     @property
-    def shape(self) -> Voxels:
-        """Of the volume that is predicted: some tiles, in blocks of one."""
-        tiles = (4, 4, 4) if not self.is_gpu else (2, 4, 4) if self.quick else (4, 6, 6)
-        z, y, x = (size * count for size, count in zip(self.tile, tiles, strict=True))
-        return z, y, x
+    def small(self) -> Scene:
+        """A volume in many small blocks."""
+        return Scene((2, 4, 4) if self.is_gpu and self.quick else (4, 4, 4), self.tile)
+
+    @property
+    def large(self) -> Scene:
+        """A volume in blocks as one would give a GPU, so many that the first and the last do not count."""
+        return Scene((2, 4, 4) if self.quick else (4, 4, 4), (128, 128, 128)) if self.is_gpu else self.small
 
     @cached_property
     def checkpoint(self) -> Path:
