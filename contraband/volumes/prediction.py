@@ -41,10 +41,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
-    if model.compile and are_workers_here(settings.cluster):
-        from contraband.models.hardware import check_compiler
-
-        check_compiler("model.compile", device)
+    _check_compiler(settings, model, device)
     checkpoint, *others = _files(model)
     here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
@@ -93,6 +90,14 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         skip_constant=model.skip_constant,
         **how,
     )
+
+
+def _check_compiler(settings: VolumeSettings, model: Model, device: str) -> None:
+    """Refuse to compile where nothing can: on other machines workers find out."""
+    if model.compile and are_workers_here(settings.cluster):
+        from contraband.models.hardware import check_compiler
+
+        check_compiler("model.compile", device)
 
 
 def _masking(settings: VolumeSettings, context: Voxels) -> dict[str, Any]:
