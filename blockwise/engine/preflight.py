@@ -217,7 +217,7 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
         for name, info in known.items()
         if name not in names
         and not names & set(_made_from(info))
-        and not (name != stage_word(name) and stage_word(name) in known)
+        and not any(name.startswith(f"{other}/") for other in known)
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -17,9 +18,11 @@ from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.graph.rules import SmallRules
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
+from blockwise.stages.agglomerate.downwards import downwards, forget, segment_rows
+from blockwise.stages.agglomerate.pieces import boxes_of
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.renaming import note_renaming
-from blockwise.stages.tables import NAMES, SEGMENT, segments_of
+from blockwise.stages.tables import NAMES, segments_of
 from blockwise.store.base import Store, mask_of
 
 SegmentNumbers = Literal["fragment", "compact"]
@@ -90,13 +93,26 @@ class Segment(Stage):
 
     def prepare(self, store: Store) -> None:
         note_renaming(store)
-        fragment, segment = self.lookup()
-        for key, names in store.each(NAMES):
-            store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
-        dtype = self._dtype(segment)
+        if self._is_in_boxes():
+            dtype = np.dtype("uint64")
+        else:
+            fragment, segment = self.lookup()
+            for key, names in store.each(NAMES):
+                store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
+            dtype = self._dtype(segment)
         if is_there(self.target.path) and info(self.target).dtype != dtype:
             remove(self.target.path)  # no block of it counts any more: its fingerprint is another
         create(self.target, self.shape, dtype.name, self.block, like=info(self.fragments))
+
+    def substages(self, store: Store) -> Iterable[Stage]:
+        return downwards(self.name, self.dendrogram, self.threshold) if self._is_in_boxes() else ()
+
+    def finish(self, store: Store) -> None:
+        forget(self.name, store)
+
+    def _is_in_boxes(self) -> bool:
+        """Whether fragments are looked up box by box. Compact numbers follow from all segments, so they are not."""
+        return self.numbers == "fragment" and len(boxes_of(self.dendrogram)) > 0
 
     def _dtype(self, segment: np.ndarray) -> np.dtype:
         """The type of the target. segment: that of each fragment."""
@@ -132,10 +148,7 @@ class Segment(Stage):
 
 def _rows_of(names: np.ndarray, fragment: np.ndarray, segment: np.ndarray) -> np.ndarray:
     """SEGMENT of the fragments of a block (NAME)."""
-    rows = np.empty(len(names), SEGMENT)
-    rows["fragment"] = names["fragment"]
-    rows["segment"] = relabel(names["fragment"], fragment, segment)
-    return np.unique(rows)
+    return segment_rows(names["fragment"], relabel(names["fragment"], fragment, segment))
 
 
 def compact(segment: np.ndarray) -> np.ndarray:

@@ -37,8 +37,8 @@ SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
 """A block and the bytes of edges and histograms that it counted."""
 LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
 """A block, and the leaf that it is in."""
-SOLVED = np.dtype([("level", "<i8"), ("first", "<i8")])
-"""A box: 0 or the number of its level, and its first leaf."""
+SOLVED = np.dtype([("level", "<i8"), ("first", "<i8"), ("above", "<i8")])
+"""A box: 0 or the number of its level, its first leaf, and the row of the box that it is a part of; -1 for the last."""
 
 LINKS = Table("links", BITS, "fragments")
 """fragments -> edges, audit: for each voxel of the block's three low faces, whether its link goes on outside."""
@@ -91,7 +91,7 @@ def _of_boxes(kind: str, dtype: np.dtype, stage: str = BOXES) -> Table:
 SIZES = _of_boxes("sizes", SIZE, "agglomerate/sizes")
 """sizes -> the cut into leaves; by layer of blocks."""
 CUT = _of_boxes("cut", LEAF)
-"""The cut into leaves -> borders, names, leaves; all under 0."""
+"""The cut into leaves -> borders, names, leaves, pieces; all under 0."""
 ABROAD = _of_boxes("abroad", NUMBER)
 """borders -> names: numbers in a leaf that are at home in another."""
 INSIDE = _of_boxes("inside", ROOT)
@@ -99,18 +99,18 @@ INSIDE = _of_boxes("inside", ROOT)
 NAMED_OUTSIDE = _of_boxes("named", NAMED)
 """names -> leaves: final numbers of what a leaf has in common with others, and where else these are."""
 LEAF_FRAGMENTS = _of_boxes("fragments", NUMBER)
-"""leaves -> dendrogram: the fragments that begin in a leaf."""
+"""leaves -> pieces: the fragments that begin in a leaf."""
 SOLVED_BOXES = _of_boxes("solved", SOLVED)
-"""The last box -> dendrogram: all boxes, once the graph is solved; under 0."""
+"""The last box -> pieces, agglomerate: all boxes, each after those within it, once the graph is solved; under 0."""
 
 
 def merges_of(level: int) -> Table:
-    """Boxes -> dendrogram: the merges found in the boxes of a level; under a box's first leaf."""
+    """Boxes -> pieces: the merges found in the boxes of a level; under a box's first leaf."""
     return _of_boxes(f"merges {level}", MERGE)
 
 
 def rest_of(level: int) -> tuple[Table, Table, Table]:
-    """Boxes -> larger boxes: edges, histograms and places that the boxes of a level left over."""
+    """Boxes -> larger boxes, pieces: edges, histograms and places that the boxes of a level left over."""
     return (
         _of_boxes(f"links {level}", LINK),
         _of_boxes(f"bins {level}", HISTOGRAM),
@@ -121,3 +121,11 @@ def rest_of(level: int) -> tuple[Table, Table, Table]:
 def segments_of(stage: str) -> Table:
     """Segment (prepare) -> segment: the segments of the fragments in the block at the threshold of that stage."""
     return Table(stage, SEGMENT, stage)
+
+
+def became_of(stage: str) -> Table:
+    """Boxes of segment -> the boxes within, leaves: what the clusters that a box handed on became above it.
+
+    They lie on a `Shelf`, under the row of the box among all boxes, until that stage is finished.
+    """
+    return Table(f"{stage}: became", SEGMENT, f"boxes of {stage}")

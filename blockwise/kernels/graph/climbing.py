@@ -8,7 +8,7 @@ on it, so the last row above the threshold is found without looking at those bet
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +51,7 @@ def read_ancestry(count: int, load: Callable[[str, slice], np.ndarray]) -> Ances
 
     load: gives some rows of the columns fragment, parent and score. Raises BadInput beyond 2**32 - 1 fragments.
     """
-    if count > MOST_ROWS:
-        raise BadInput("dendrogram", "has too many fragments", got=count, wanted=f"at most {MOST_ROWS}")
+    _check(count)
     fragment = np.empty(count, np.uint64)
     score = np.empty(count, np.float64)
     parent = np.empty(count, np.uint32)
@@ -63,6 +62,23 @@ def read_ancestry(count: int, load: Callable[[str, slice], np.ndarray]) -> Ances
         # A parent is smaller than its children, so that it is among what is read already.
         _find_rows(fragment[: rows.stop], np.asarray(load("parent", rows), np.uint64), parent[rows])
     return Ancestry(fragment, parent, _jumps(parent), score)
+
+
+def gather_ancestry(fragment: np.ndarray, solved: Iterable[np.ndarray]) -> Ancestry:
+    """The same of the merges of boxes. fragment: all fragments, sorted. solved: MERGE of each box."""
+    _check(len(fragment))
+    score = np.zeros(len(fragment), np.float64)
+    parent = np.arange(len(fragment), dtype=np.uint32)
+    for merges in solved:
+        row = np.searchsorted(fragment, merges["child"])
+        parent[row] = np.searchsorted(fragment, merges["parent"])
+        score[row] = merges["score"]
+    return Ancestry(fragment, parent, _jumps(parent), score)
+
+
+def _check(count: int) -> None:
+    if count > MOST_ROWS:
+        raise BadInput("dendrogram", "has too many fragments", got=count, wanted=f"at most {MOST_ROWS}")
 
 
 @compiled

@@ -5,6 +5,7 @@ borders  a leaf is a group of blocks whose graph fits: the numbers it has in com
 names    one block: which of these numbers are one fragment, and in which leaves it is
 leaves   final names of a leaf's fragments; the merges that can be told from its edges alone
 1, 2 ..  boxes of what smaller boxes left over, until one holds everything
+pieces   what was found in each box, written into the dendrogram
 
 All that a block reads and writes are tables in the store, of the size of its box, but for `names`: of the size of
 all borders between leaves. How many leaves and levels there are follows from what lies in the store.
@@ -20,16 +21,16 @@ from itertools import count
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from blockwise.grid import Block, Grid, Voxels, unpack
+from blockwise.arrays.volume import Volume
+from blockwise.grid import Block, Grid
 from blockwise.kernels.components import concatenate_pairs
-from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.kernels.graph.boxes import Graph, Span, assemble, group, join, leaf, solve_box
+from blockwise.kernels.graph.boxes import Span, group, join, leaf
 from blockwise.kernels.graph.leaves import elsewhere, final_names, find_roots, join_inside, shared, unite
-from blockwise.kernels.graph.rules import MergeRules
 from blockwise.settings import Settings
-from blockwise.stage import Stage
+from blockwise.stages.agglomerate.pieces import BoxPieces, make_room
 from blockwise.stages.agglomerate.region_graph import GROWTH, Cut, RegionGraph, put_names, split
 from blockwise.stages.agglomerate.shelf import Shelf
+from blockwise.stages.agglomerate.substage import Substage, place_of
 from blockwise.stages.tables import (
     ABROAD,
     CUT,
@@ -44,53 +45,15 @@ from blockwise.stages.tables import (
     SIZES,
     SOLVED,
     SOLVED_BOXES,
-    merges_of,
 )
 from blockwise.store.base import Store
-from blockwise.store.table import Table
 
 log = logging.getLogger(__name__)
 
+NONE = -1
+"""The last box is in no larger one."""
 LEFT = 6
 """Bytes needed to solve a box for each byte that the boxes in it left over."""
-
-
-class Substage(Stage):
-    """What all substages know of agglomerate."""
-
-    shape: Voxels
-    block: Voxels
-    """The blocks that edges were counted in."""
-    full: int
-    """The affinity that scores 1."""
-    rules: MergeRules
-    """What merges follow: the settings of agglomerate."""
-    boxes: int = 1
-    """Blocks of this substage."""
-    plan: str = ""
-    """A digest of which block is in which leaf."""
-
-    def grid(self) -> Grid:
-        return Grid(self.name, (self.boxes, 1, 1), (1, 1, 1))
-
-    def parameters(self) -> dict[str, object]:
-        # How agglomerate is set is in its own fingerprint, on which its substages depend.
-        return {key: value for key, value in super().parameters().items() if key in ("boxes", "plan", "joined")}
-
-    @property
-    def graph(self) -> tuple[Table, ...]:
-        """The tables that the graph is made of."""
-        return (EDGES, HISTOGRAMS) if self.rules.statistic.percent else (EDGES,)
-
-    def cut(self, store: Store) -> Cut:
-        """Which block is in which leaf."""
-        return Cut(Shelf(store).get(CUT, 0), Grid(self.name, self.shape, self.block))
-
-    def solve(self, shelf: Shelf, graph: Graph, level: int, span: Span) -> None:
-        """Merge what can be merged in a box, and keep it with what is left over."""
-        merges, rest = solve_box(graph, span, self.full, self.rules)
-        shelf.put(merges_of(level), span[0], merges)
-        shelf.put_graph(level, span[0], rest)
 
 
 class Sizes(Substage):
@@ -174,6 +137,26 @@ class Box(Settings):
     inner: tuple[tuple[int, int], ...] = Field(serialization_alias="parts")  # as the fingerprints in stores have it
 
 
+class Tree:
+    """All boxes, each after those within it."""
+
+    def __init__(self, leaves: int) -> None:
+        self._rows = [(0, at, NONE) for at in range(leaves)]
+        self._places = {(0, at): at for at in range(leaves)}
+
+    def add(self, level: int, boxes: Sequence[Box]) -> None:
+        """The boxes of the next level."""
+        for box in boxes:
+            for inner in box.inner:
+                self._rows[self._places[inner]] = (*inner, len(self._rows))
+            self._places[level, box.first] = len(self._rows)
+            self._rows.append((level, box.first, NONE))
+
+    def solved(self) -> np.ndarray:
+        """SOLVED of all."""
+        return np.array(self._rows, SOLVED)
+
+
 class Joined(Substage):
     """Merge what can be merged in boxes made of smaller ones."""
 
@@ -191,15 +174,10 @@ class Joined(Substage):
         self.solve(shelf, graph, self.level, (box.first, box.end))
 
 
-def place_of(block: Block) -> int:
-    """The place of a block of a substage."""
-    return unpack(block.key)[0]
-
-
-def substages(common: dict[str, object], limit_bytes: int, store: Store) -> Iterator[Substage]:
+def substages(common: dict[str, object], limit_bytes: int, store: Store, target: Volume) -> Iterator[Substage]:
     """The substages that solve a graph in boxes, each when those before are finished; none more if it fits at once.
 
-    common: the settings that all substages share.
+    common: the settings that all substages share. target: the group of the dendrogram.
     """
     # How many leaves there are follows from what the blocks counted, which is known when this substage is finished.
     sizes, shelf = Sizes(**common), Shelf(store)  # type: ignore[arg-type]
@@ -220,11 +198,16 @@ def substages(common: dict[str, object], limit_bytes: int, store: Store) -> Iter
     yield Leaves(boxes=len(leaves), **common)  # type: ignore[arg-type]
     # Which boxes are joined depends on what the ones within left over, so each level is laid out when the last is
     # solved.
-    solved = [(0, at) for at in range(len(leaves))]
-    for level in upwards(shelf, spans, limit_bytes):
-        solved += [(level[0], box.first) for box in level[1]]
-        yield Joined(level=level[0], joined=level[1], boxes=len(level[1]), **common)  # type: ignore[arg-type]
-    shelf.put(SOLVED_BOXES, 0, np.array(solved, SOLVED))
+    tree = Tree(len(leaves))
+    for level, boxes in upwards(shelf, spans, limit_bytes):
+        tree.add(level, boxes)
+        yield Joined(level=level, joined=boxes, boxes=len(boxes), **common)  # type: ignore[arg-type]
+    solved = tree.solved()
+    shelf.put(SOLVED_BOXES, 0, solved)
+    make_room(target)
+    # Another limit may join the boxes of the same cut in another way.
+    common["plan"] = hashlib.sha256(rows.tobytes() + solved.tobytes()).hexdigest()
+    yield BoxPieces(target=target, boxes=len(solved), **common)  # type: ignore[arg-type]
 
 
 def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[tuple[int, tuple[Box, ...]]]:
@@ -262,24 +245,5 @@ def upwards(shelf: Shelf, spans: Sequence[Span], limit_bytes: int) -> Iterator[t
 
 
 def is_solved(store: Store) -> bool:
-    """Whether the substages have solved the graph, so that only the dendrogram is to be put together."""
+    """Whether the substages have solved the graph, and written the dendrogram in pieces."""
     return Shelf(store).has(SOLVED_BOXES, 0)
-
-
-def dendrogram(store: Store) -> Dendrogram:
-    """The dendrogram of all boxes."""
-    shelf = Shelf(store)
-    solved: list[tuple[int, int]] = shelf.get(SOLVED_BOXES, 0).tolist()
-    leaves = [first for level, first in solved if level == 0]
-    # Filled in place, as the fragments of a whole volume may be most of what memory holds: a list of arrays to be
-    # joined would take it twice.
-    fragment = np.empty(sum(shelf.nbytes(LEAF_FRAGMENTS, first) for first in leaves) // 8, np.uint64)
-    end = 0
-    for first in leaves:
-        some = shelf.get(LEAF_FRAGMENTS, first)
-        fragment[end : end + len(some)], end = some, end + len(some)
-    fragment.sort()  # in place, as there may be many
-    # A fragment with edges in several leaves is listed by each of them.
-    is_new = np.r_[True, fragment[1:] != fragment[:-1]][: len(fragment)]
-    fragment = fragment if is_new.all() else fragment[is_new]
-    return assemble(fragment, (shelf.get(merges_of(level), first) for level, first in solved))

@@ -13,15 +13,25 @@ from blockwise.fields import MemoryLimit
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.kernels.components import components, unique_pairs
 from blockwise.kernels.graph.agglomeration import Dendrogram, agglomerate
-from blockwise.kernels.graph.climbing import Ancestry, read_ancestry
+from blockwise.kernels.graph.boxes import assemble
+from blockwise.kernels.graph.climbing import Ancestry, gather_ancestry, read_ancestry
 from blockwise.kernels.graph.reference import waterz_dendrogram
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
 from blockwise.stages.affinity import full_affinity, nearest_channels
 from blockwise.stages.agglomerate import boxes
+from blockwise.stages.agglomerate.pieces import (
+    WHOLE,
+    all_fragments,
+    all_merges,
+    boxes_of,
+    forget_pieces,
+    list_pieces,
+    write_column,
+)
 from blockwise.stages.agglomerate.region_graph import RegionGraph, put_names
 from blockwise.stages.agglomerate.shelf import Shelf
-from blockwise.stages.tables import JOINS, NODES
+from blockwise.stages.tables import JOINS, NODES, SOLVED_BOXES
 from blockwise.store.base import Store
 
 
@@ -42,7 +52,7 @@ class Agglomerate(Stage):
 
     affinities: Volume
     target: Volume
-    """Group of the arrays fragment, parent and score."""
+    """Group of the arrays fragment, parent and score, or of pieces of them."""
     shape: Voxels
     fragments: Volume | None = None
     """Needed for waterz only."""
@@ -72,11 +82,11 @@ class Agglomerate(Stage):
         if limit is None or self.block is None or self.settings.statistic.of_waterz:
             return ()
         common = {"full": self.full(), "rules": self.settings, "shape": self.shape, "block": self.block}
-        return boxes.substages(common, limit, store)
+        return boxes.substages(common, limit, store, self.target)
 
     def process(self, block: Block, store: Store) -> None:
         if self.limit_bytes is not None and boxes.is_solved(store):
-            write_dendrogram(self.target, boxes.dendrogram(store))
+            list_pieces(self.target, Shelf(store).get(SOLVED_BOXES, 0))
             return
         names = components(unique_pairs(store.rows(JOINS)))
         nodes = put_names(store, (key for key, _ in store.each(NODES)), *names)
@@ -111,21 +121,24 @@ class Agglomerate(Stage):
 def write_dendrogram(group: Volume, tree: Dendrogram) -> None:
     """Overwrite the arrays fragment, parent and score of `group`."""
     root = open_group(group.path, "a", zarr_format=3)
-    for name in ("fragment", "parent", "score"):
-        data = getattr(tree, name)
-        array = root.create_array(
-            name, shape=data.shape, dtype=data.dtype, chunks=(max(1, min(len(data), 1 << 20)),), overwrite=True
-        )
-        array[:] = data
+    for name in WHOLE:
+        write_column(root, name, getattr(tree, name))
+    forget_pieces(root)
 
 
 def read_dendrogram(group: Volume) -> Dendrogram:
-    """The dendrogram stored in `group`."""
+    """The dendrogram stored in `group`, as a whole or in pieces: 24 bytes a fragment."""
+    solved = boxes_of(group)
+    if len(solved):
+        return assemble(all_fragments(group, solved), all_merges(group, solved))
     root = open_group(group.path)
-    return Dendrogram(*(np.asarray(root[name][:]) for name in ("fragment", "parent", "score")))
+    return Dendrogram(*(np.asarray(root[name][:]) for name in WHOLE))
 
 
 def read_ancestry_of(group: Volume) -> Ancestry:
     """The dendrogram stored in `group`, made ready to look up single fragments; never in memory as a whole."""
+    solved = boxes_of(group)
+    if len(solved):
+        return gather_ancestry(all_fragments(group, solved), all_merges(group, solved))
     root = open_group(group.path)
     return read_ancestry(root["fragment"].shape[0], lambda name, rows: np.asarray(root[name][rows]))

@@ -64,7 +64,8 @@ def apply(settings: VolumeSettings, corrections: Sequence[Correction], options: 
     """
     output = Output(settings.output)
     with opened_store(settings, find_belonging(settings).identity) as store:
-        written = [info.name.partition("/")[2] for info in store.stages() if info.name.startswith("segment/")]
+        names = [info.name.split("/") for info in store.stages()]
+        written = [name[1] for name in names if name[0] == "segment" and len(name) == 2]  # no substages of these
         # Before they are written, so that nobody takes the last dendrogram for theirs.
         store.clear(Absorb.name)
         store.clear(Correct.name)

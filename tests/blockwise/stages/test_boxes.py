@@ -14,7 +14,7 @@ from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
-from blockwise.grid import Block, Grid, Voxels
+from blockwise.grid import Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
@@ -22,38 +22,13 @@ from blockwise.stages.agglomerate import boxes
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
 from blockwise.stages.tables import CUT, SOLVED_BOXES, merges_of, rest_of
 from blockwise.store import Store, open_store
-from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan, strike
+from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
+from tests.support.struck import Struck
 from tests.support.volumes import cells, digest, line, store_volume
 
 SHAPE: Voxels = (26, 33, 40)
 BLOCK: Voxels = (9, 11, 14)
 NAMES = ("fragment", "parent", "score")
-
-
-class Struck(Stage):
-    """A substage of agglomerate whose blocks die as planned."""
-
-    substage: Any
-    faults: Path
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        return str(self.substage.name)
-
-    def grid(self) -> Grid:
-        grid: Grid = self.substage.grid()
-        return grid
-
-    def parameters(self) -> dict[str, object]:
-        chosen: dict[str, object] = self.substage.parameters()
-        return chosen
-
-    def process(self, block: Block, store: Store) -> None:
-        folder = self.faults / self.name.replace("/", " ")
-        folder.mkdir(parents=True, exist_ok=True)
-        strike(folder, block.key, "before write")
-        self.substage.process(block, store)
-        strike(folder, block.key, "after write")
 
 
 class Mortal(Agglomerate):
