@@ -73,10 +73,11 @@ def bytes_of(chosen: cb.VolumeSettings) -> bytes:
 
 
 def test_blocks_and_the_order_of_corrections_do_not_show(folder, wanted):
-    """Corrected step by step, at once before the run, in other blocks and in another order: the same bytes."""
+    """Step by step after boxes, at once before the run, in other blocks and in another order: the same bytes."""
     join, split = wanted
-    steps = settings(folder, "steps")
+    steps = settings(folder, "steps", agglomerate={"memory": "60kB"})
     cb.run(steps, progress=False)
+    assert (folder / "steps.zarr" / "agglomeration" / "boxes").is_dir()
     before = bytes_of(steps)
     cb.correct(steps, join=[join], progress=False)
     made = cb.correct(steps, split=[split], progress=False)
