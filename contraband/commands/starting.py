@@ -98,7 +98,16 @@ def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str
     lines.append(f"  values      {low:.6g} to {high:.6g} in the sections looked at")
     lines.append(f"  looked for  {seen} ({proposal.found.reason})")
     lines.append(f"  how         {flat}")
+    if proposal.found.min_voxels > 1:
+        lines.append(f"  too small   {_too_small_in_words(proposal)}")
     return [*lines, *(f"  note        {one}" for one in found.remarks)]
+
+
+def _too_small_in_words(proposal: Proposal) -> str:
+    """What is too small to be an object, and what becomes of it."""
+    what = {"membranes": "as wide as what lies between membranes"}.get(proposal.found.rules.kind, "a quarter as wide")
+    shape = "disc" if proposal.dims == 2 else "ball"
+    return f"fewer than {proposal.found.min_voxels} voxels, a {shape} {what}: joins a neighbour or is background"
 
 
 def _images_in_words(found: OpenedImage) -> str:
@@ -176,4 +185,5 @@ def _told(found: OpenedImage, places: Places, proposal: Proposal) -> dict[str, A
     named = {key: str(getattr(places, key)) for key in ("settings", "raw", "output", "picture")}
     named |= {} if places.mask is None else {"mask": str(places.mask)}
     rules = proposal.found.rules.model_dump(mode="json")
-    return {**named, "shape": list(found.shape), "dtype": str(found.dtype), "said": found.said, "classical": rules}
+    looked = {"shape": list(found.shape), "dtype": str(found.dtype), "said": found.said}
+    return {**named, **looked, "classical": rules, "min_voxels": proposal.found.min_voxels}

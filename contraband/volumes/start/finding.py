@@ -12,6 +12,7 @@ from scipy import ndimage
 from contraband.quick.classical_settings import Classical, Kind
 from contraband.quick.otsu import otsu_levels, otsu_threshold
 from contraband.volumes.start.planes import SampledSection, Section2D
+from contraband.volumes.start.smallest import LEAST_PEAK, depths, least_voxels
 
 ROUND = 0.34
 """Share of what is bright, or dark, that lies in the largest discs within its pieces, from which on these are objects:
@@ -22,8 +23,6 @@ WIDTHS = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 """Standard deviations at which membranes are looked for, in voxels."""
 SHARP = 95.0
 """Percentile of the curvature by which membranes are told."""
-LEAST_PEAK = 1.5
-"""Voxels from the edge below which a piece is noise."""
 SECTIONED = 4 / 3
 """A sphere is larger than most of its sections."""
 PERCENT = (1.0, 99.0)
@@ -36,6 +35,8 @@ class Understood:
 
     rules: Classical
     reason: str
+    min_voxels: int
+    """What has fewer is no object."""
 
 
 def find(pairs: Sequence[SampledSection], kind: Kind | None, dims: int, z_scale: float) -> Understood:
@@ -62,7 +63,7 @@ def find(pairs: Sequence[SampledSection], kind: Kind | None, dims: int, z_scale:
         smooth=round(min(NOISE_VX, max(0.3, radius / 4)), 2) if guessed != "membranes" else NOISE_VX,
         levels=_levels(sections, guessed, dark, dims),
     )
-    return Understood(rules, why)
+    return Understood(rules, why, least_voxels(sections, rules))
 
 
 def _roundness(section: Section2D) -> tuple[float, float]:
@@ -87,11 +88,7 @@ def _radius(sections: Sequence[Section2D], dark: bool) -> float:
     found: list[NDArray[np.floating]] = []
     for section in sections:
         smooth = ndimage.gaussian_filter(section, NOISE_VX)
-        inside = (smooth > otsu_threshold(smooth)) != dark
-        depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-        hills = ndimage.gaussian_filter(depth, 1.0)
-        tops = (hills == ndimage.maximum_filter(hills, 7)) & (depth > LEAST_PEAK)
-        found.append(depth[tops])
+        found.append(depths((smooth > otsu_threshold(smooth)) != dark))
     every = np.concatenate(found)
     return float(np.median(every)) if every.size else 2 * LEAST_PEAK
 

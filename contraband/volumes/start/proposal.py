@@ -80,7 +80,7 @@ class Proposal:
             "output": str(places.output),
             "blocks": {"shape": list(flat if is_flat else wide)},
             "fragments": fragments,
-            "segment": {"thresholds": [0.5]},
+            "segment": {"thresholds": [0.5], "min_voxels": self.found.min_voxels},
             "cluster": {"kind": "auto"},
         }
 
