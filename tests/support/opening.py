@@ -44,19 +44,25 @@ def ome_zarr_py(path: Path) -> Iterator[Found]:
         for number, (level, said) in enumerate(
             zip(node.data, node.metadata.get("coordinateTransformations", ()), strict=True)
         ):
-            scale = next(one["scale"] for one in said if one["type"] == "scale")
-            begin = next(one["translation"] for one in said if one["type"] == "translation")
+            scale = next(one["scale"] for one in said if one["type"] == "scale")[-3:]
+            begin = next(one["translation"] for one in said if one["type"] == "translation")[-3:]
             yield found(f"{Path(str(node.zarr)).name.split(' ')[0]}/{number}", level, axes, scale, begin)
 
 
 def napari_ome_zarr(path: Path) -> Iterator[Found]:
-    """The layers that napari would show, all levels; it tells the scale of the finest, and no place."""
+    """The layers that napari would show, all levels, channels together; it tells no place, and the finest's scale."""
     from napari_ome_zarr import napari_get_reader
 
-    for levels, how, kind in napari_get_reader(str(path))(str(path)):
-        name = path.name if kind == "image" else how["name"]
-        for number, level in enumerate(levels):
-            yield found(f"{name}/{number}", level, "".join(how["axis_labels"]), [] if number else how["scale"])
+    layers = napari_get_reader(str(path))(str(path))
+    for wanted in ("image", "labels"):
+        chosen = [(levels, how) for levels, how, kind in layers if kind == wanted]
+        how = chosen[0][1]
+        name = path.name if wanted == "image" else how["name"]
+        for number, channels in enumerate(zip(*(levels for levels, _ in chosen), strict=True)):
+            axes = "".join(how["axis_labels"])
+            values = np.stack(channels) if len(channels) > 1 else channels[0]
+            told = "c" + axes if len(channels) > 1 else axes
+            yield found(f"{name}/{number}", values, told, [] if number else how["scale"])
 
 
 def ngff_zarr(path: Path) -> Iterator[Found]:
@@ -70,12 +76,15 @@ def ngff_zarr(path: Path) -> Iterator[Found]:
 
 
 def bioio(path: Path) -> Iterator[Found]:
-    """The finest level as (z, y, x), as bioio finds a reader for it by itself."""
+    """All levels of the image, as bioio finds a reader for it by itself; one channel as (z, y, x)."""
     from bioio import BioImage
 
     image = BioImage(path)
-    size = image.physical_pixel_sizes
-    yield found(f"{path.name}/0", image.get_image_data("ZYX"), "zyx", [size.Z, size.Y, size.X])
+    for level in image.resolution_levels:
+        image.set_resolution_level(level)
+        size = image.physical_pixel_sizes
+        axes = "CZYX" if image.dims.C > 1 else "ZYX"
+        yield found(f"{path.name}/{level}", image.get_image_data(axes), axes.lower(), [size.Z, size.Y, size.X])
 
 
 def tensorstore(path: Path) -> Iterator[Found]:
@@ -93,7 +102,7 @@ def tensorstore(path: Path) -> Iterator[Found]:
     for place in sorted((*path.glob("[0-9]"), *path.glob("labels/*/[0-9]"))):
         driver = "zarr3" if (place / "zarr.json").exists() else "zarr"
         level = ts.open({"driver": driver, "kvstore": {"driver": "file", "path": f"{place}/"}}).result()
-        yield found(f"{place.parent.name}/{place.name}", level.read().result(), "zyx", [])
+        yield found(f"{place.parent.name}/{place.name}", level.read().result(), "czyx"[-level.rank :], [])
 
 
 def cloud_volume(path: Path) -> Iterator[Found]:

@@ -6,36 +6,68 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from funlib.geometry import Roi
 
 import contraband as cb
+from blockwise.arrays.volume import Volume, create, write
+from blockwise.kernels.shrink import shrink_majority, shrink_mean
 from tests.support.paths import ROOT
-from tests.support.volumes import cells, store_volume
+from tests.support.volumes import cells, store_volume, whole
 
 READERS = ROOT / ".venv-readers"
 pytestmark = pytest.mark.skipif(
     not (READERS / ".installed").exists(), reason="make readers installs what opens exports"
 )
-SHAPE = (10, 70, 66)
-COARSE = (10, 35, 33)
-SIZES = ([40, 10, 10], [40, 20, 20])
-CORNER = [80.0, 20.0, 30.0]
-CENTRES = ([100.0, 25.0, 35.0], [100.0, 30.0, 40.0])
-"""Of the first voxel of both levels, in nanometres."""
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What was exported, by its kind; `raw` and `segments` as they are in the run, as .npy."""
+@dataclass(frozen=True)
+class Case:
+    """A volume to export, and what is to be found of it."""
+
+    shape: tuple[int, int, int]
+    channels: int | None
+    """Of raw; None: it has no axis of them."""
+    corner: tuple[float, float, float]
+    """Of the first voxel, in nanometres, a whole number of voxels of the smallest level."""
+    levels: int
+
+    @property
+    def sizes(self) -> list[list[float]]:
+        """Nanometres of a voxel of each level: z is left as it is until y and x are as long."""
+        return [[40.0, 10.0 * 2**level, 10.0 * 2**level] for level in range(self.levels)]
+
+    @property
+    def centres(self) -> list[list[float]]:
+        """Of the first voxel of each level, in nanometres."""
+        return [[at + size / 2 for at, size in zip(self.corner, sizes, strict=True)] for sizes in self.sizes]
+
+
+CASES = {"grey": Case((10, 70, 66), None, (80, 20, 40), 2), "colours": Case((6, 140, 132), 3, (80, 40, 120), 3)}
+
+
+def store_raw(path: Path, affinities: np.ndarray, case: Case, about: dict[str, Any]) -> None:
+    """Raw as an import leaves it."""
+    data = affinities[0] if case.channels is None else affinities[: case.channels]
+    volume = Volume(path=path)
+    create(volume, data.shape, str(data.dtype), case.shape, attributes=about)
+    write(volume, Roi((0, 0, 0), case.shape), data)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Case, dict[str, Path]]:
+    """What was exported, by its kind; `segments` as they are in the run, as .npy."""
+    case = CASES[request.param]
     folder = tmp_path_factory.mktemp("foreign")
-    affinities, _ = cells(SHAPE)
-    place = {"voxel_size": [40, 10, 10], "offset": CORNER, "units": ["nm"] * 3}
-    store_volume(folder / "vol.zarr" / "affinities", affinities, SHAPE, **place)
-    store_volume(folder / "vol.zarr" / "raw", affinities[0], SHAPE, **place)
+    affinities, _ = cells(case.shape)
+    about = {"voxel_size": [40, 10, 10], "offset": list(case.corner), "units": ["nm"] * 3}
+    store_volume(folder / "vol.zarr" / "affinities", affinities, case.shape, **about)
+    store_raw(folder / "vol.zarr" / "raw", affinities, case, about)
     settings = cb.load_settings(
         {
             "volume": {"raw": folder / "vol.zarr" / "raw"},
@@ -52,9 +84,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     found["tiff"] = cb.export(settings, folder / "a.ome.tif", progress=False)
     found["precomputed"] = cb.export(settings, folder / "a.precomputed", progress=False)
-    np.save(folder / "raw.npy", affinities[0])
+    np.save(folder / "raw.npy", whole(Volume(path=folder / "vol.zarr" / "raw")))
     np.save(folder / "segments.npy", cb.open_result(settings).stored("segments/0.5")[...])
-    return found | {name: folder / f"{name}.npy" for name in ("raw", "segments")}
+    return case, found | {name: folder / f"{name}.npy" for name in ("raw", "segments")}
 
 
 def opened(reader: str, path: Path) -> list[dict[str, Any]]:
@@ -73,48 +105,61 @@ def arrays(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {one.pop("name"): one for one in found}
 
 
-def expected(path: Path, dtype: str | None = None, level: int = 0) -> dict[str, Any]:
-    """What is to be found of the finest level of an .npy, or of the levels above it all but the voxels."""
-    values = np.load(path)
-    values = values.astype(dtype or values.dtype)
-    about = {"dtype": values.dtype.name, "axes": "zyx", "scale": SIZES[level], "begin": CENTRES[level]}
-    if level:
-        return {**about, "shape": list(COARSE)}
-    return {**about, "shape": list(SHAPE), "sha256": hashlib.sha256(values.tobytes()).hexdigest()}
+def pyramid(path: Path, case: Case) -> list[np.ndarray]:
+    """All levels of raw or segments, made smaller as a whole."""
+    found = [np.load(path)]
+    shrink = shrink_mean if path.stem == "raw" else shrink_majority
+    for _ in range(1, case.levels):
+        found.append(shrink(found[-1], (1, 2, 2)))
+    return found
+
+
+def expected(case: Case, path: Path, dtype: str | None = None) -> list[dict[str, Any]]:
+    """What is to be found of each level of raw or segments."""
+    told = []
+    for values, size, centre in zip(pyramid(path, case), case.sizes, case.centres, strict=True):
+        stored = np.ascontiguousarray(values.astype(dtype or values.dtype))
+        about = {"axes": "zyx" if stored.ndim == 3 else "czyx", "scale": size, "begin": centre}
+        digest = hashlib.sha256(stored.tobytes()).hexdigest()
+        told.append({**about, "shape": list(stored.shape), "dtype": stored.dtype.name, "sha256": digest})
+    return told
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
 @pytest.mark.parametrize("reader", ["ome-zarr-py", "napari-ome-zarr", "ngff-zarr", "tensorstore", "bioio"])
-def test_an_ome_zarr_is_what_was_exported(made: dict[str, Path], reader: str, version: str) -> None:
-    """Voxels, type, axes, size and place of image and labels, on both levels; as much of it as the program tells."""
-    path = made[version]
+def test_an_ome_zarr_is_what_was_exported(made: tuple[Case, dict[str, Path]], reader: str, version: str) -> None:
+    """Voxels, type, axes, size and place of image and labels, on all levels; as much of it as the program tells."""
+    case, paths = made
+    path = paths[version]
     found = arrays(opened(reader, path))
+    images = {path.name: "raw"} if reader == "bioio" else {path.name: "raw", "segments_0.5": "segments"}
     wanted = {
-        f"{name}/{level}": expected(made[origin], level=level)
-        for name, origin in ((path.name, "raw"), ("segments_0.5", "segments"))
-        for level in (0, 1)
-        if reader != "bioio" or (name == path.name and not level)
+        f"{name}/{level}": told
+        for name, origin in images.items()
+        for level, told in enumerate(expected(case, paths[origin]))
     }
     assert found.keys() == wanted.keys()
     for name, told in found.items():
         compared = [key for key, value in told.items() if key in wanted[name] and value not in (None, [])]
-        assert {"shape", "dtype", "axes"} <= set(compared)
+        assert {"shape", "dtype", "axes", "sha256"} <= set(compared)
         assert {key: told[key] for key in compared} == {key: wanted[name][key] for key in compared}
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
-def test_an_ome_zarr_is_valid(made: dict[str, Path], version: str) -> None:
+def test_an_ome_zarr_is_valid(made: tuple[Case, dict[str, Path]], version: str) -> None:
     """By ome-zarr-models, image and labels each as what they are; by yaozarrs, which looks at the arrays, too."""
-    models = [(one["model"], one["version"]) for one in opened("ome-zarr-models", made[version])]
+    path = made[1][version]
+    models = [(one["model"], one["version"]) for one in opened("ome-zarr-models", path)]
     assert models == [("Image", version), ("ImageLabel", version)]
-    assert opened("yaozarrs", made[version])
+    assert opened("yaozarrs", path)
 
 
 @pytest.mark.parametrize("reader", ["tifffile", "bioio"])
-def test_a_tiff_is_what_was_exported(made: dict[str, Path], reader: str) -> None:
+def test_a_tiff_is_what_was_exported(made: tuple[Case, dict[str, Path]], reader: str) -> None:
     """Voxels, type, axes and the size of voxels in nanometres."""
-    (found,) = opened(reader, made["tiff"])
-    wanted = expected(made["segments"])
+    case, paths = made
+    (found,) = opened(reader, paths["tiff"])
+    wanted = expected(case, paths["segments"])[0]
     assert {key: found[key] for key in wanted if key != "begin"} == {
         key: wanted[key] for key in wanted if key != "begin"
     }
@@ -122,18 +167,25 @@ def test_a_tiff_is_what_was_exported(made: dict[str, Path], reader: str) -> None
 
 
 @pytest.mark.parametrize("reader", ["tensorstore", "cloud-volume"])
-def test_a_precomputed_volume_is_what_was_exported(made: dict[str, Path], reader: str) -> None:
-    """Voxels, size and the corner of the first voxel in nanometres."""
-    found = arrays(opened(reader, made["precomputed"]))
-    assert found[f"{made['precomputed'].name}/0"] == expected(made["segments"], "uint64") | {"begin": CORNER}
+def test_a_precomputed_volume_is_what_was_exported(made: tuple[Case, dict[str, Path]], reader: str) -> None:
+    """Voxels, size and the corner of the first voxel in nanometres, on all levels."""
+    case, paths = made
+    found = arrays(opened(reader, paths["precomputed"]))
+    found.pop("surfaces", None)
+    wanted = expected(case, paths["segments"], "uint64")
+    assert found == {
+        f"{paths['precomputed'].name}/{level}": told | {"begin": list(case.corner)} for level, told in enumerate(wanted)
+    }
 
 
-def test_cloud_volume_finds_the_surface_of_each_segment(made: dict[str, Path]) -> None:
+def test_cloud_volume_finds_the_surface_of_each_segment(made: tuple[Case, dict[str, Path]]) -> None:
     """Each lies around its segment, to half a section."""
-    boxes = arrays(opened("cloud-volume", made["precomputed"]))["surfaces"]["boxes"]
-    segments = np.load(made["segments"])
+    case, paths = made
+    boxes = arrays(opened("cloud-volume", paths["precomputed"]))["surfaces"]["boxes"]
+    segments = np.load(paths["segments"])
     assert {*map(int, boxes)} == {*np.unique(segments).tolist()} - {0}
+    size = case.sizes[0]
     for number, (low, high) in boxes.items():
         places = np.argwhere(segments == int(number))
-        corners = (places.min(0) * SIZES[0] + CORNER)[::-1], ((places.max(0) + 1) * SIZES[0] + CORNER)[::-1]
+        corners = (places.min(0) * size + case.corner)[::-1], ((places.max(0) + 1) * size + case.corner)[::-1]
         np.testing.assert_allclose([low, high], corners, atol=20.01)
