@@ -57,7 +57,7 @@ def start(
     from contraband.volumes.start.source import opened
 
     with opened(image, options) as found:
-        places = Places.called(called or _name_of(image), found.in_place, found.is_padded)
+        places = Places.called(called or _name_of(image), image, found.in_place, found.is_padded)
         places.check_free(is_imported=found.in_place is None)
         proposal = propose(found, kind, channels)  # type: ignore[arg-type]
     lines = _settings_lines(found, places, proposal)
@@ -91,9 +91,7 @@ def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str
     if found.images:
         lines.append(f"  images      {_images_in_words(found)}")
     if proposal.channels is not None:
-        taken = ", ".join(map(str, proposal.channels))
-        how = ", averaged" if len(proposal.channels) > 1 else ""
-        lines.append(f"  channels    {taken} of {found.channels}{how}")
+        lines.append(f"  channels    {_channels_in_words(found.channels or 1, proposal.channels)}")
     low, high = proposal.seen
     lines.append(f"  values      {low:.6g} to {high:.6g} in the sections looked at")
     lines.append(f"  looked for  {seen} ({proposal.found.reason})")
@@ -101,6 +99,14 @@ def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str
     if proposal.found.min_voxels > 1:
         lines.append(f"  too small   {_too_small_in_words(proposal)}")
     return [*lines, *(f"  note        {one}" for one in found.remarks)]
+
+
+def _channels_in_words(count: int, chosen: tuple[int, ...]) -> str:
+    """Which channels are segmented, and how to choose others."""
+    taken = f"{', '.join(map(str, chosen))} of {count}"
+    if count == 1:
+        return taken
+    return f"{taken}{', averaged' if len(chosen) > 1 else ''} (--channel {chosen[0]} or 0,1 chooses others)"
 
 
 def _too_small_in_words(proposal: Proposal) -> str:

@@ -45,7 +45,7 @@ def find(pairs: Sequence[SampledSection], kind: Kind | None, dims: int, z_scale:
     z_scale: voxels along z as long as one along x.
     """
     sections = [pair.here for pair in pairs]
-    bright, dim = np.median([_roundness(section) for section in sections], axis=0).tolist()
+    bright, dim = roundness(sections)
     has_objects = max(bright, dim) > ROUND
     guessed: Kind = kind or ("nuclei" if has_objects else "membranes")
     why = "as you say" if kind else f"guessed: it consists of {'round pieces' if has_objects else 'what is not round'}"
@@ -64,6 +64,12 @@ def find(pairs: Sequence[SampledSection], kind: Kind | None, dims: int, z_scale:
         levels=_levels(sections, guessed, dark, dims),
     )
     return Understood(rules, why, least_voxels(sections, rules))
+
+
+def roundness(sections: Sequence[Section2D]) -> tuple[float, float]:
+    """Of the bright and of the dark pieces of most sections; where one is above `ROUND`, these are objects."""
+    bright, dim = np.median([_roundness(section) for section in sections], axis=0).tolist()
+    return bright, dim
 
 
 def _roundness(section: Section2D) -> tuple[float, float]:

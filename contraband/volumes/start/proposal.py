@@ -10,7 +10,7 @@ from blockwise.errors import BadInput
 from blockwise.files.whole import check_folder
 from contraband.quick.classical_settings import Kind
 from contraband.volumes.settings import Blocks
-from contraband.volumes.start.finding import Understood, find
+from contraband.volumes.start.finding import ROUND, Understood, find, roundness
 from contraband.volumes.start.planes import planes, thickness
 from contraband.volumes.start.source import ONE_SECTION, OpenedImage
 
@@ -32,21 +32,22 @@ class Places:
     """Where images end in a stack of images of different sizes; None for all others."""
 
     @classmethod
-    def called(cls, name: str, in_place: Path | None, is_padded: bool = False) -> Places:
-        """The places for a name; raw is left where it is if it can be used there."""
+    def called(cls, name: str, image: Path, in_place: Path | None, is_padded: bool = False) -> Places:
+        """The places for a name; raw is left where it is if it can be used there, and so is an image of that name."""
         data = Path("data") / f"{name}.zarr"
         mask = data / "mask" if is_padded else None
-        return cls(
-            Path(f"{name}.yaml"), in_place or data / "raw", Path("out") / f"{name}.zarr", Path(f"{name}.png"), mask
-        )
+        picture = Path(f"{name}.png")
+        if picture.absolute() == image.absolute():
+            picture = Path(f"{name}-segments.png")
+        return cls(Path(f"{name}.yaml"), in_place or data / "raw", Path("out") / f"{name}.zarr", picture, mask)
 
     def check_free(self, is_imported: bool) -> None:
         """Raise BadInput if something would be replaced, or a folder may not be written to."""
         data = [path for path in (self.raw if is_imported else None, self.mask) if path is not None]
         for path in (self.settings, *data, self.output, self.picture):
             if path.exists():
-                again = f"contraband run {self.settings}" if self.settings.exists() else "remove it"
-                raise BadInput(path, "is there already", todo=f"go on with {again}, or give another --as")
+                again = f"go on with contraband run {self.settings}" if self.settings.exists() else "remove it"
+                raise BadInput(path, "is there already", todo=f"{again}, or give another --as")
             check_folder(path, "start")
 
 
@@ -90,8 +91,8 @@ def propose(image: OpenedImage, kind: Kind | None, channels: tuple[int, ...] | N
     count = image.channels or 1
     if channels and max(channels) >= count:
         raise BadInput("--channel", "there is no such channel", got=max(channels), wanted=f"below {count}")
-    chosen = channels or (tuple(range(image.channels)) if image.channels else None)
     sizes = [(one.height, one.width) for one in image.images] if image.is_padded else []
+    chosen = channels or (_telling(image, kind, sizes) if image.channels else None)
     pairs = list(planes(image.read, image.spatial, chosen, sizes))
     measured = thickness(pairs) if image.spatial[0] > 1 and not sizes else None
     dims = 2 if measured is None else 3
@@ -101,3 +102,19 @@ def propose(image: OpenedImage, kind: Kind | None, channels: tuple[int, ...] | N
     seen = min(float(pair.here.min()) for pair in pairs), max(float(pair.here.max()) for pair in pairs)
     is_guessed = dims == 3 and not image.is_size_known
     return Proposal(dims, z_scale, is_guessed, chosen if image.channels else None, found, seen)
+
+
+def _telling(image: OpenedImage, kind: Kind | None, sizes: list[tuple[int, int]]) -> tuple[int, ...]:
+    """The channels that show what is in an image: all, unless pieces are round in one of them but not in their mean."""
+    every = tuple(range(image.channels or 1))
+    if len(every) == 1 or kind == "membranes":
+        return every
+
+    def seen(channels: tuple[int, ...]) -> float:
+        return max(roundness([one.here for one in planes(image.read, image.spatial, channels, sizes)]))
+
+    if seen(every) > ROUND:
+        return every
+    alone = {(channel,): seen((channel,)) for channel in every}
+    best = max(alone, key=alone.__getitem__)
+    return best if alone[best] > ROUND else every
