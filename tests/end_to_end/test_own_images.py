@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 from scipy import ndimage
 
 from blockwise.arrays.volume import Volume
 from contraband.cli import call
-from contraband.interface import open_result
+from contraband.interface import load_settings, open_result
+from contraband.volumes.view.page import add_page
+from contraband.volumes.view.viewer import RunViewer, close_viewer
 from tests.house.test_pages import fenced, text_of
+from tests.support.browser import opened_browser, picture
 from tests.support.networks import onnx_file
 from tests.support.nuclei import THICKNESS, nuclei
+from tests.support.paths import ROOT
 from tests.support.volumes import whole
 
 PAGE = "configs/OWN-IMAGES.md"
+PATIENCE_S = 90
 
 
 def write_cells() -> np.ndarray:
@@ -69,6 +77,46 @@ def test_the_commands_of_the_page_lead_to_objects(in_tmp: Path, capsys: pytest.C
     assert Path("seen.png").stat().st_size > 5_000
     stored = whole(Volume(path=Path("out/cells.zarr/segments/0.5")))
     np.testing.assert_array_equal(open_result("out/cells.zarr").segments(0.5)[:], stored)
+
+
+def assert_same_picture(made: Path, name: str) -> None:
+    """That the picture of the page is this one, but for letters, which other machines draw otherwise."""
+    pictures = [Image.open(path).convert("RGB") for path in (made, ROOT / "configs" / name)]
+    assert pictures[0].size == pictures[1].size
+    small = [np.asarray(one.resize((64, 40), Image.Resampling.BOX), float) for one in pictures]
+    apart = np.abs(small[0] - small[1]).mean()
+    assert apart < 4, f"configs/{name} is not what the commands of the page make: copy {made.resolve()} there"
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_page_are_made_by_its_commands(in_tmp: Path) -> None:
+    """What `start` draws, and what a browser shows of `view`, in the files that the page shows."""
+    assert {*re.findall(r"!\[.*?\]\((.*?)\)", text_of(PAGE))} == {"own-images-start.png", "own-images-view.png"}
+    write_cells()
+    assert call(["start", "cells.tif"]) == 0
+    assert_same_picture(Path("cells.png"), "own-images-start.png")
+    try:
+        with opened_browser((900, 560)) as driver:
+            driver.get(add_page(RunViewer(load_settings("cells.yaml"), "127.0.0.1", 0)))
+            seen = settled(lambda: picture(driver))
+    finally:
+        close_viewer()
+    Image.fromarray(seen).save("view.png", optimize=True)
+    assert_same_picture(Path("view.png"), "own-images-view.png")
+
+
+def settled(look: Callable[[], np.ndarray]) -> np.ndarray:
+    """What is seen once it has been the same for some seconds, and is not nothing."""
+    end = time.monotonic() + PATIENCE_S
+    last, since = look(), time.monotonic()
+    while time.monotonic() < end:
+        time.sleep(0.5)
+        now = look()
+        if not np.array_equal(now, last):
+            last, since = now, time.monotonic()
+        elif np.ptp(now) > 200 and time.monotonic() - since > 5:
+            return now
+    return pytest.fail(f"what is seen still changes after {PATIENCE_S} s")
 
 
 WAYS = re.findall(r"^### (.*)$", text_of(PAGE), re.MULTILINE)
