@@ -104,7 +104,7 @@ def _by_segments(path: Path, image: Any) -> Callable[[Slices], np.ndarray]:
         shape = (rows.stop - rows.start, columns.stop - columns.start, keyframe.shaped[4])
         result = np.full(shape, keyframe.nodata, keyframe.dtype)
         with complete(path), _opened(image.parent.filehandle):
-            for segment, (_, _, y, x, _), _ in image.segments(buffersize=BUFFER_BYTES):
+            for segment, (_, _, y, x, _) in _segments(image, rows, columns):
                 if segment is None:
                     continue  # nothing was written there
                 top, bottom = max(rows.start, y), min(rows.stop, y + segment.shape[1])
@@ -119,6 +119,21 @@ def _by_segments(path: Path, image: Any) -> Callable[[Slices], np.ndarray]:
         return result[..., samples[0]] if samples else result[..., 0]
 
     return read
+
+
+def _segments(image: Any, rows: slice, columns: slice) -> Iterator[tuple[np.ndarray | None, tuple[int, ...]]]:
+    """The tiles or strips that meet a rectangle, unpacked, and where they lie; the others are not even read."""
+    keyframe = image.keyframe
+    height, width = keyframe.chunks[:2]
+    across = -(-keyframe.shaped[3] // width)
+    lines = range(rows.start // height, -(-rows.stop // height))
+    stacked = range(columns.start // width, -(-columns.stop // width))
+    chosen = [line * across + place for line in lines for place in stacked]
+    offsets, counts = ([said[index] for index in chosen] for said in (image.dataoffsets, image.databytecounts))
+    packed = image.parent.filehandle.read_segments(offsets, counts, indices=chosen, buffersize=BUFFER_BYTES)
+    for data, index in packed:
+        segment, place, _ = keyframe.decode(data, index, jpegtables=image.jpegtables, jpegheader=keyframe.jpegheader)
+        yield segment, place
 
 
 @contextmanager

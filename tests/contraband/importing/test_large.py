@@ -37,6 +37,23 @@ def test_a_large_packed_image_is_the_same_read_by_its_pieces(tmp_path, monkeypat
     assert not whole
 
 
+def test_a_part_unpacks_no_tile_that_it_does_not_touch(tmp_path, monkeypatch):
+    """Where all other tiles are destroyed, it is read as before; so an image is not unpacked again for each slab."""
+    image = RANDOM.integers(0, 60000, (96, 144)).astype(np.uint16)
+    path = tmp_path / "large.tif"
+    tifffile.imwrite(path, image, **PACKED["tiles"])
+    with tifffile.TiffFile(path) as file:
+        (page,) = file.pages
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    with path.open("r+b") as file:
+        for offset, count in places[:4] + places[5:]:
+            file.seek(offset)
+            file.write(bytes(count))
+    monkeypatch.setattr(tiff, "LARGE_BYTES", 0)
+    with open_foreign(path, Wanted(scratch=tmp_path)) as source:
+        np.testing.assert_array_equal(source.read((slice(33, 64), slice(48, 96))), image[33:64, 48:96])
+
+
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4), (1, 5), (300, 4)])
 def test_a_window_beyond_an_image_is_its_mirror_image_and_0_farther_away(monkeypatch, shape):
     """For masks of objects all of it is 0; how opaque a voxel is stays as it is."""
