@@ -25,6 +25,7 @@ SECTIONS = {
     "agglomeration": "merging",
     "view": "viewing",
     "engine": "engine",
+    "prediction": "engines",
     "training": "training",
     "labelling": "labelling",
     "quality": "quality",

@@ -1,0 +1,259 @@
+"""Raw to affinities and to segments by every program and precision that computes a network, side by side."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from funlib.geometry import Roi
+
+from blockwise.arrays.volume import Volume, create, info, write
+from blockwise.grid import Voxels
+from contraband.demo.synthetic import em_like
+from contraband.experiments.folders import Experiment
+from contraband.experiments.params import parse_params
+from contraband.experiments.train import train_seg
+from contraband.models.checkpoints import latest_checkpoint
+from contraband.models.engines.base import is_installed
+from contraband.models.predictor import load_predictor
+from tests.benchmarks.report import Row
+from tests.benchmarks.runs import call
+from tests.support.paths import ROOT
+from tests.support.untrained import like_fib25
+
+NAME = "prediction"
+PROGRAMS = {
+    "torch float32": {"engine": "torch", "precision": "float32"},
+    "torch bfloat16": {"engine": "torch", "precision": "bfloat16"},
+    "OpenVINO float32": {"engine": "openvino", "precision": "float32"},
+}
+FIRST = "torch float32"
+"""What the others are held against."""
+TIMES = 2
+"""Runs of each, in turn; that with the least CPU time counts."""
+SEGMENTED = ("predict", "fragments", "edges", "agglomerate", "segment")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is predicted, and by which network."""
+
+    checkpoint: Path
+    raw: Path
+    labels: Path
+    network: str
+    """Where it comes from, in words."""
+    block: Voxels
+
+    @property
+    def shape(self) -> Voxels:
+        """Of the volume."""
+        return info(Volume(path=self.raw)).spatial
+
+    @property
+    def voxels(self) -> int:
+        """Of the whole volume."""
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one run cost."""
+
+    affinities_ns: float
+    """CPU time inside the blocks of predict, for each voxel."""
+    segments_ns: float
+    """The same of all stages up to the segments."""
+    outside_s: float
+    """CPU seconds of the command outside of the blocks."""
+    worker_bytes: int
+    voi: float
+    """Of the best threshold, in bits."""
+    engine: dict[str, Any]
+    """What `engine: auto` chose, and why; empty where it was told."""
+    tile: dict[str, Any]
+    """The same of `tile: auto`."""
+
+
+def measure(folder: Path, quick: bool) -> list[Row]:
+    """Every program on one volume, what auto chooses, a bare loop, and what a kept conversion saves."""
+    work = folder / NAME
+    work.mkdir(parents=True, exist_ok=True)
+    subject = fib25(quick) or made_up(work, quick)
+    there = {name: how for name, how in PROGRAMS.items() if is_installed(how["engine"])}
+    runs: dict[str, list[Cost]] = {name: [] for name in there}
+    for _ in range(TIMES):
+        for name, how in there.items():
+            runs[name].append(run(work, subject, how))
+    best = {name: min(costs, key=lambda one: one.affinities_ns) for name, costs in runs.items()}
+    rows = [row for name in best for row in program_rows(subject, name, best)]
+    rows += tile_rows(subject, run(work, subject, {**PROGRAMS[FIRST], "tile": "auto"}), best[FIRST])
+    rows += auto_rows(run(work, subject, {"engine": "auto", "precision": "float32"}), best)
+    if "OpenVINO float32" in best:
+        rows += openvino_rows(work, subject, best["OpenVINO float32"])
+    return rows
+
+
+def program_rows(subject: Subject, name: str, best: dict[str, Cost]) -> list[Row]:
+    """CPU time and memory of one, beside torch in float32."""
+    cost, first = best[name], best[FIRST]
+    size = f"{subject.voxels:,} voxels, {name}"
+    times = f"{first.affinities_ns / cost.affinities_ns:.2f} times less than {FIRST}; "
+    note = (times if name != FIRST else "") + subject.network
+    voi = f"VOI {cost.voi:.3f} bits, {cost.voi - first.voi:+.3f} to {FIRST}"
+    peak = f"libraries included; tiles of {'x'.join(map(str, subject.block))}"
+    return [
+        Row(
+            f"{size}: raw to affinities",
+            cost.affinities_ns,
+            "ns CPU/voxel",
+            note=note,
+        ),
+        Row(f"{size}: raw to segments", cost.segments_ns, "ns CPU/voxel", "<= 600", note=voi),
+        Row(f"{size}: VOI beyond that of {FIRST}", cost.voi - first.voi, "bits", "<= 0.03"),
+        Row(f"{size}: memory of the process that predicts", cost.worker_bytes / 1e6, "MB", note=peak),
+        Row(f"{size}: outside of the blocks", cost.outside_s, "s CPU", note="start-up, and all that a run does once"),
+    ]
+
+
+def auto_rows(cost: Cost, best: dict[str, Cost]) -> list[Row]:
+    """Whether `engine: auto` takes what costs least of what it may take."""
+    allowed = {name: best[name] for name in best if name.endswith("float32")}
+    cheapest = min(allowed, key=lambda name: allowed[name].affinities_ns)
+    took = str(cost.engine.get("engine"))
+    is_cheapest = float(PROGRAMS[cheapest]["engine"] == took)
+    note = f"{took}: {cost.engine.get('why')}; measuring and all else outside of the blocks {cost.outside_s:.1f} s CPU"
+    return [Row("engine auto takes the one with less CPU time", is_cheapest, "", ">= 1", None, note)]
+
+
+def tile_rows(subject: Subject, cost: Cost, told: Cost) -> list[Row]:
+    """What `tile: auto` saves beside tiles of a block."""
+    size, block = "x".join(map(str, cost.tile["tile"])), "x".join(map(str, subject.block))
+    note = f"{size} instead of {block}: {cost.tile['why']}; the process took {cost.worker_bytes / 1e6:,.0f} MB"
+    gain = told.affinities_ns / cost.affinities_ns
+    return [Row(f"tile auto, {FIRST}: raw to affinities", gain, "times less", ">= 1", None, note)]
+
+
+def openvino_rows(work: Path, subject: Subject, cost: Cost) -> list[Row]:
+    """What is beside OpenVINO itself, and the first and the second start with a folder of networks."""
+    networks = work / "networks"
+    shutil.rmtree(networks, ignore_errors=True)
+    predictor = load_predictor(subject.checkpoint, "affinities", "cpu")
+    tile = predictor.fit_output(subject.block)
+    raw = np.random.default_rng(0).integers(0, 255, predictor.input_shape(tile)).astype(np.uint8)
+
+    def start() -> None:
+        predictor.compute_in_openvino(networks)
+        predictor(raw)
+
+    first, second = seconds(start), seconds(start)
+    engine: Any = predictor._engine
+    batch = np.ascontiguousarray(raw[None, None], np.float32) / 255
+    tiles = int(np.prod([-(-size // step) for size, step in zip(subject.shape, tile, strict=True)]))
+    began = time.process_time()
+    for _ in range(tiles):
+        engine(batch)
+    bare = 1e9 * (time.process_time() - began) / subject.voxels
+    note = f"{bare:,.0f} ns CPU/voxel of {tiles} tiles and nothing else"
+    saved = f"{first:.2f} s instead of {second:.2f} s until the first tile is there"
+    return [
+        Row("predict by OpenVINO / a bare loop", cost.affinities_ns / bare, "times", "<= 1.1", None, note),
+        Row("a kept conversion saves", first - second, "s", "", None, saved),
+    ]
+
+
+def run(work: Path, subject: Subject, how: dict[str, str]) -> Cost:
+    """`contraband run` from raw to scores, from nothing, in one process."""
+    output = work / "out.zarr"
+    shutil.rmtree(output, ignore_errors=True)
+    for path in work.glob("out.db*"):
+        path.unlink()
+    told = {
+        "volume": {"raw": str(subject.raw), "labels": str(subject.labels)},
+        "model": {"checkpoint": str(subject.checkpoint), "device": "cpu", **how},
+        "output": str(output),
+        "blocks": {"shape": list(subject.block)},
+        "segment": {"thresholds": [0.5]},
+        "cluster": {"kind": "none"},
+    }
+    settings = work / "volume.yaml"
+    settings.write_text(yaml.safe_dump(told), encoding="utf-8")
+    cpu, _ = call([sys.executable, "-m", "contraband", "run", str(settings)])
+    stages = json.loads((output / "report.json").read_text(encoding="utf-8"))["stages"]
+    inside = {name: row["cpu_seconds"] for name, row in stages.items()}
+    scores = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))["thresholds"]
+    told_by = info(Volume(path=output / "affinities")).attributes
+    return Cost(
+        affinities_ns=1e9 * inside["predict"] / subject.voxels,
+        segments_ns=1e9 * sum(inside[name] for name in SEGMENTED) / subject.voxels,
+        outside_s=cpu - sum(inside.values()),
+        worker_bytes=stages["predict"]["peak_rss_bytes"],
+        voi=min(row["voi_sum"] for row in scores),
+        engine=told_by.get("engine", {}),
+        tile=told_by.get("tile", {}),
+    )
+
+
+def fib25(quick: bool) -> Subject | None:
+    """The network and the test half of configs/fib25-test.yaml; None where they are not here, or in a hurry."""
+    told = yaml.safe_load((ROOT / "configs" / "fib25-test.yaml").read_text(encoding="utf-8"))
+    checkpoint, raw = ROOT / told["model"]["checkpoint"], ROOT / told["volume"]["raw"]
+    if quick or not checkpoint.is_dir() or not raw.exists():
+        return None
+    labels = ROOT / told["volume"]["labels"]
+    return Subject(latest_checkpoint(checkpoint), raw, labels, "fib25, its network and test half", (64, 128, 128))
+
+
+def made_up(work: Path, quick: bool) -> Subject:
+    """A network of fib25's shape, trained for some steps on a made-up volume, and another such volume; made once."""
+    steps, shape = (40, (64, 96, 96)) if quick else (600, (128, 192, 192))
+    place = work / f"made-up-{steps}"
+    for seed, half in enumerate(("train", "test"), start=1):
+        volume = place / "vol.zarr" / half
+        if not (volume / "done").exists():
+            for name, values in zip(("raw", "labels"), em_like(shape, seed), strict=True):
+                target = Volume(path=volume / name)
+                create(target, shape, str(values.dtype), shape)
+                write(target, Roi((0, 0, 0), shape), values)
+            (volume / "done").touch()
+    checkpoint = trained(place, steps)
+    network = f"a network of fib25's shape, {steps} steps on a made-up volume"
+    block = (32, 48, 48) if quick else (64, 96, 96)
+    return Subject(checkpoint, place / "vol.zarr/test/raw", place / "vol.zarr/test/labels", network, block)
+
+
+def trained(place: Path, steps: int) -> Path:
+    """Its checkpoint; a training that is done already is not repeated."""
+    seg = {
+        "baseline": True,
+        "data_file": str(place / "vol.zarr"),
+        "dataset": {"train": {"raw": "train/raw", "gt": "train/labels"}},
+        "lr": 1e-3,
+        "ema_decay": 0.95,
+        "num_iterations": steps,
+        "save_every": steps,
+        "precision": "float32",
+        "simple": True,
+        "grow_boundary": 1,
+    }
+    model = like_fib25().model_dump(mode="json") | {"in_shape": [56, 56, 56]}
+    experiment = Experiment(place / "experiments" / NAME / "EXP1-bench-1-1-2026")
+    experiment.path.mkdir(parents=True, exist_ok=True)
+    data = {"model": [model], "seg": {key: [value] for key, value in seg.items()}}
+    experiment.param_dict.write_text(json.dumps(data), encoding="utf-8")
+    return train_seg(parse_params(data, NAME), experiment, 0)[0]
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """By the clock."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
