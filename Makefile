@@ -37,7 +37,7 @@ setup: ## make .venv, or bring it up to date
 	fi; \
 	echo "setup: installing what constraints.txt pins (the first time: minutes and some gigabytes)"; \
 	PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-version-check $$quiet --progress-bar off -c constraints.txt \
-		-e ".[dev,view,cloud,cluster,export,openvino]" || exit 1; \
+		-e ".[dev,bioimage,view,cloud,cluster,export,openvino]" || exit 1; \
 	echo "$$want" > $(STAMP); \
 	echo "setup: done"
 

@@ -16,6 +16,7 @@ from contraband.models.facts import KnownNetworks
 from contraband.models.folder import latest_checkpoint
 from contraband.models.foreign.settings import NEAREST, NetworkUse
 from contraband.volumes.channels import chosen_channels
+from contraband.volumes.described import with_description
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
 from contraband.volumes.predictors import PredictorChoice, load_predicting
@@ -31,7 +32,7 @@ LEAST_NEAR = 16
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
     """The stage that predicts for a volume; what it needs is known of a finished prediction, else it is loaded here."""
-    model: Model = settings.model  # type: ignore[assignment]
+    model = with_description(settings.model)  # type: ignore[arg-type]
     is_head = model.head is not None
     use = network_use(model)
     known = _known_networks(settings, model)

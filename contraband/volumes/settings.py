@@ -59,7 +59,8 @@ class Model(Settings):
     """Instead: the file of a quick head, as `contraband label` writes it. It needs neither torch nor a GPU."""
     network: Place | None = None
     """Instead: the file of a network that was made elsewhere, `.pt2` (torch.export), `.onnx` or `.xml` (OpenVINO). It
-    is tried on a random tile first; nothing is unpickled."""
+    is tried on a random tile first; nothing is unpickled. Or its description by bioimage.io, `rdf.yaml` or the `.zip`
+    of its package: what that says of `context`, `stride`, `input` and `output` holds where these are not given."""
     context: tuple[Count, Count, Count] | None = None
     """Of a network file: voxels along z, y, x that it looks at around a voxel. Too few are refused, with the number
     that was measured."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput, one_line
 from contraband.models.engines.base import check_installed
+from contraband.models.engines.packed import file_or_bytes
 
 
 class OnnxEngine:
@@ -40,7 +41,8 @@ def load_onnx(path: Path) -> OnnxEngine:
     options.intra_op_num_threads = int(told) if told.isdigit() else 0
     options.log_severity_level = 4  # what goes wrong is raised, too
     try:
-        return OnnxEngine(onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]))
+        source = file_or_bytes(path)
+        return OnnxEngine(onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]))
     except Exception as error:
         raise BadInput(path, f"is no network that onnxruntime reads ({_said(error)})") from None
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from blockwise.errors import BadInput, one_line
 from contraband.models.engines.base import check_installed
 from contraband.models.engines.kept import made_once
+from contraband.models.engines.packed import file_or_bytes
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 """What OpenVINO calls the precisions when it is asked for them."""
@@ -78,7 +79,7 @@ def read_openvino(path: Path, precision: str) -> OpenVinoEngine:
     """The network of an OpenVINO (.xml) or ONNX (.onnx) file; raises BadInput if it is none or cannot be computed."""
     check_installed("openvino", path)
     try:
-        model = library().read_model(path)
+        model = library().read_model(file_or_bytes(path))
     except RuntimeError as error:
         raise BadInput(path, f"is no network that OpenVINO reads ({_first_line(error)})") from None
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from blockwise.errors import BadInput, looked_for
 from contraband.models.engines.base import Engine, check_installed, is_installed
+from contraband.models.engines.packed import archive_of, file_or_bytes, is_there
 
 READ_BY = {".pt2": ("torch",), ".onnx": ("openvino", "onnxruntime"), ".xml": ("openvino",)}
 """The engines that compute what a file with this ending holds, the one that is taken first."""
 _PICKLES = {".pt", ".pth", ".ckpt", ".pkl", ".pickle"}
-WANTED = "net.pt2 (torch.export), net.onnx or net.xml (OpenVINO)"
+WANTED = "net.pt2 (torch.export), net.onnx, net.xml (OpenVINO) or a description of bioimage.io, rdf.yaml"
 
 
 def engine_for(path: Path, wanted: str | None) -> str:
@@ -20,7 +21,7 @@ def engine_for(path: Path, wanted: str | None) -> str:
 
     wanted: None for the first that is here.
     """
-    if not path.is_file():
+    if not is_there(path):
         raise BadInput(path, "no such network", todo=f"check the path{looked_for(path)}")
     if path.suffix in _PICKLES:
         from contraband.models.engines.exported import TODO
@@ -58,6 +59,9 @@ def load_engine(path: Path, engine: str, precision: str, device: str) -> Engine:
 def digest_of(path: Path) -> str:
     """sha256 of a network's file, and of the weights beside it."""
     digest = hashlib.sha256()
+    if archive_of(path) is not None:
+        digest.update(hashlib.sha256(bytes(file_or_bytes(path))).digest())
+        return digest.hexdigest()
     for file in _files(path):
         with file.open("rb") as opened:
             digest.update(hashlib.file_digest(opened, "sha256").digest())

@@ -11,57 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
-from scipy import ndimage
 
 import contraband as cb
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.grid import Voxels
-from contraband.models.classes import affinities_of
-from contraband.volumes.settings import VolumeSettings
-from tests.support.networks import BRIGHT, SCALE, Membranes, exported_file, onnx_file, openvino_file
-from tests.support.volumes import NEAREST, cells, digest, store_volume, whole
-
-SHAPE: Voxels = (16, 24, 32)
+from tests.support.network_files import SHAPE, affinities_from, expected, refuse, settings, store_raw
+from tests.support.networks import SCALE, Membranes, exported_file, onnx_file, openvino_file
+from tests.support.volumes import NEAREST, digest, whole
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Path:
     """A folder with raw of bright cells between dark membranes."""
-    affinities, _ = cells(SHAPE)
-    store_volume(tmp_path / "raw", (affinities.min(axis=0) // 2 + 40).astype(np.uint8))
-    return tmp_path
-
-
-def settings(folder: Path, network: Path, name: str = "a", block: Voxels = SHAPE, **model: Any) -> VolumeSettings:
-    """One settings file, from raw to segments, in this process."""
-    told = {"network": str(network), "context": [1, 1, 1], "output": "boundary", "tile": [8, 8, 8], **model}
-    content = {
-        "volume": {"raw": str(folder / "raw")},
-        "output": str(folder / f"{name}.zarr"),
-        "blocks": {"shape": list(block)},
-        "model": {key: value for key, value in told.items() if value is not None},
-        "cluster": {"kind": "none"},
-    }
-    file = folder / f"{name}.yaml"
-    file.write_text(yaml.safe_dump(content))
-    return cb.load_settings(file)
-
-
-def affinities_from(chosen: VolumeSettings) -> np.ndarray:
-    """What a whole run stores."""
-    cb.run(chosen, progress=False)
-    return whole(Volume(path=chosen.output / "affinities"))
-
-
-def expected(folder: Path) -> np.ndarray:
-    """The affinities of the network, in plain numpy; those with a voxel outside of the volume see it mirrored."""
-    raw = whole(Volume(path=folder / "raw")).astype(np.float64)
-    wide = np.pad(raw, 2, "reflect")
-    inside = 1 / (1 + np.exp(SCALE * (BRIGHT - ndimage.uniform_filter(wide, 3))))
-    found = affinities_of(inside, NEAREST)[:, 2:-2, 2:-2, 2:-2]
-    return np.rint(found * 255)
+    return store_raw(tmp_path)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
@@ -121,15 +83,6 @@ def test_what_does_not_fit_a_network_is_refused(scene: Path, name: str) -> None:
     network = onnx_file(scene / "net.onnx")
     changes, message = REFUSED[name]
     refuse(settings(scene, network, **{"engine": "onnxruntime", **changes}), message)
-
-
-def refuse(chosen: VolumeSettings, message: str) -> None:
-    """It is refused with the message, in one line, and nothing is written."""
-    with pytest.raises(BadInput, match=message) as raised:
-        cb.run(chosen, progress=False)
-    assert "\n" not in str(raised.value)
-    assert not chosen.output.exists()
-    assert not chosen.output.with_suffix(".db").exists()
 
 
 def test_too_little_context_is_refused_with_what_was_measured(scene: Path) -> None:
