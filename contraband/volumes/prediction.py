@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from contraband.volumes.channels import chosen_channels
 from contraband.volumes.described import with_description
 from contraband.volumes.output import Output
 from contraband.volumes.predict import Predict
-from contraband.volumes.predictors import PredictorChoice, load_predicting
+from contraband.volumes.predictors import PredictorChoice, load_predicting, network_facts
 from contraband.volumes.processors import are_workers_here
 from contraband.volumes.settings import Model, VolumeSettings
 from contraband.volumes.tile_choice import TileChoice, choose_tile
@@ -171,10 +173,11 @@ def _chosen_tile(
         return None, model.tile or block
     checkpoint = latest_checkpoint(model.checkpoints[0])
     how = PredictorChoice(model.stored, "cpu", levels=model.levels)
-    measured = f"{load_predicting(checkpoint, False, how, known).fingerprint} {list(block)}"
+    load: Callable[[], Any] = cache(partial(load_predicting, checkpoint, False, how))
+    measured = f"{network_facts(checkpoint, how, known, load).fingerprint} {list(block)}"
     if kept := TileChoice.kept(_stored(settings, model, "tile"), measured, "tile"):
         return kept, kept.tile
-    predictor: Any = load_predicting(checkpoint, False, how)
+    predictor: Any = load()
     on_gpu, cluster = _on_gpu(settings, model), settings.cluster
     grid = Grid("predict", shape, block, predictor.context, predictor.context)
     memory = GPU_BYTES if on_gpu else cluster.share_bytes

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from blockwise.errors import BadInput
-from contraband.models.averaging.base import Predicting
+from contraband.models.averaging.base import Averageable, Predicting
 from contraband.models.averaging.turns import Orientations
-from contraband.models.facts import KnownNetworks
+from contraband.models.facts import KnownNetworks, NetworkFacts
 from contraband.models.foreign.settings import NetworkUse
 from contraband.quick.classical_settings import Classical
 
@@ -64,8 +65,7 @@ def load_predicting(
     def network(one: Path) -> Any:
         if known is None:
             return _load_network(one, choice)
-        how = (choice.kind, choice.levels, choice.network and choice.network.model_dump_json())
-        return known.facts(one, how, lambda: _load_network(one, choice))
+        return network_facts(one, choice, known, lambda: _load_network(one, choice))
 
     networks = [oriented(network(one), choice.augment) for one in (path, *choice.further)]
     if len(networks) == 1:
@@ -73,6 +73,14 @@ def load_predicting(
     from contraband.models.averaging.ensemble import Ensemble
 
     return Ensemble(networks, choice.disagreement)
+
+
+def network_facts(
+    path: Path, choice: PredictorChoice, known: KnownNetworks, load: Callable[[], Averageable]
+) -> NetworkFacts:
+    """Facts of one network, asked about a tile as it is; it is loaded by `load` if they are not known."""
+    how = (choice.kind, choice.levels, choice.network and choice.network.model_dump_json())
+    return known.facts(path, how, load)
 
 
 def _load_network(path: Path, choice: PredictorChoice) -> Any:

@@ -15,7 +15,7 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.grid import Grid, Voxels
 from contraband.models.activations import peak_bytes
-from contraband.models.predictor import load_predictor
+from contraband.models.predictor import Predictor, load_predictor
 from contraband.models.settings import ModelSettings
 from contraband.volumes.line import stages
 from contraband.volumes.plan.probe import around
@@ -159,3 +159,18 @@ def test_a_plan_probes_the_blocks_around() -> None:
     assert around(fine, keys, coarse) == [int(key) for key in coarse.keys().ravel()]
     assert around(fine, keys[:2], fine) == keys[:2]
     assert len(around(fine, keys, Grid("c", (100, 40, 40), (100, 40, 40)))) == 1
+
+
+def test_a_checkpoint_is_loaded_once_for_its_tile(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What tells its context and stride also tells its memory."""
+    loaded = []
+
+    def counted(*told: Any) -> Predictor:
+        loaded.append(told[0])
+        return load_predictor(*told)
+
+    monkeypatch.setattr("contraband.models.predictor.load_predictor", counted)
+    stages(settings_of(tmp_path, "auto", model | {"tile": "auto"}))
+    assert loaded == [tmp_path / "network"]
