@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from numpy.typing import NDArray
 
 from blockwise.errors import WorkFailed
+from contraband.models.engines.base import tells_of_memory
+
+if TYPE_CHECKING:
+    import torch
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +33,9 @@ class Halving:
         self.too_large: int | None = None
         """Voxels of the smallest tile that did not fit; None: all did."""
 
-    def __call__(self, compute: Callable[[NDArray[Any]], torch.Tensor], raw: NDArray[Any]) -> torch.Tensor:
+    def __call__[Values: (torch.Tensor, NDArray[np.float32])](
+        self, compute: Callable[[NDArray[Any]], Values], raw: NDArray[Any]
+    ) -> Values:
         """(C, z, y, x) of a tile by `compute`, from raw with its context; WorkFailed if not even a stride fits."""
         output = [size - 2 * lost for size, lost in zip(raw.shape[-3:], self._context, strict=True)]
         is_tried = self.too_large is None or prod(output) < self.too_large
@@ -41,8 +48,9 @@ class Halving:
         halves = []
         for kept in (slice(0, at + 2 * self._context[axis]), slice(at, None)):
             z, y, x = (kept if one == axis else slice(None) for one in range(3))
-            halves.append(self(compute, raw[..., z, y, x]).cpu())
-        return torch.cat(halves, dim=axis + 1)
+            halves.append(_on_cpu(self(compute, raw[..., z, y, x])))
+        joined: Values = _joined(halves, axis + 1)
+        return joined
 
     def _middle(self, output: Sequence[int]) -> tuple[int, int]:
         """The longest axis that can be halved, and the voxel at which its second half begins."""
@@ -56,19 +64,28 @@ class Halving:
         return axis, output[axis] // self._stride[axis] // 2 * self._stride[axis]
 
 
-def _attempt(compute: Callable[[NDArray[Any]], torch.Tensor], raw: NDArray[Any]) -> torch.Tensor | None:
+def _attempt[Values](compute: Callable[[NDArray[Any]], Values], raw: NDArray[Any]) -> Values | None:
     """What is computed, or None where the memory does not suffice."""
     try:
         return compute(raw)
     except (RuntimeError, MemoryError) as error:
-        if not _tells_of_memory(error):
+        if not tells_of_memory(error):
             raise
     # Only here, where the error and the tensors that it holds are gone.
-    if torch.cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return None
 
 
-def _tells_of_memory(error: Exception) -> bool:
-    """Whether memory was asked for in vain: of a GPU, or of the processor, for which torch has no error of its own."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _on_cpu(values: Any) -> Any:
+    """A tensor away from the GPU, which has to hold the other half; arrays are there already."""
+    return values if isinstance(values, np.ndarray) else values.cpu()
+
+
+def _joined(halves: list[Any], axis: int) -> Any:
+    if isinstance(halves[0], np.ndarray):
+        return np.concatenate(halves, axis)
+    import torch
+
+    return torch.cat(halves, dim=axis)

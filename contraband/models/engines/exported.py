@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput, one_line
+from contraband.models.engines.base import tells_of_memory
 from contraband.models.hardware import choose_device
 
 TODO = "export it: torch.export.save(torch.export.export(network.eval(), (example,)), 'net.pt2')"
@@ -31,6 +32,8 @@ class ExportedEngine:
             try:
                 found = self._program(torch.from_numpy(np.ascontiguousarray(batch)).to(self._device))
             except Exception as error:  # guards on shapes fail as assertions, and operators in ways of their own
+                if tells_of_memory(error):
+                    raise
                 said = one_line(str(error))[:160]
                 raise BadInput("network", f"torch does not take it ({said})", got=list(batch.shape)) from None
         found = found[0] if isinstance(found, tuple | list) else found

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput, one_line
-from contraband.models.engines.base import check_installed
+from contraband.models.engines.base import check_installed, tells_of_memory
 from contraband.models.engines.packed import file_or_bytes
 
 
@@ -27,6 +27,8 @@ class OnnxEngine:
         try:
             found = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
         except Exception as error:  # onnxruntime has classes of its own, without a common base
+            if tells_of_memory(error):
+                raise MemoryError(_said(error)) from None
             raise BadInput("network", f"onnxruntime does not take it ({_said(error)})", got=list(batch.shape)) from None
         return np.asarray(found, np.float32)
 

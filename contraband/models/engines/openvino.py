@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blockwise.errors import BadInput, one_line
-from contraband.models.engines.base import check_installed
+from contraband.models.engines.base import check_installed, tells_of_memory
 from contraband.models.engines.kept import made_once
 from contraband.models.engines.packed import file_or_bytes
 
@@ -60,6 +60,8 @@ class OpenVinoEngine:
         try:
             return library().compile_model(self._make(shape), "CPU", options)
         except RuntimeError as error:
+            if tells_of_memory(error):
+                raise
             raise BadInput("network", f"OpenVINO does not take it ({_first_line(error)})", got=list(shape)) from None
 
 

@@ -16,6 +16,7 @@ from contraband.models.classes import affinities_of
 from contraband.models.engines.base import Engine
 from contraband.models.foreign.files import digest_of, load_engine
 from contraband.models.foreign.settings import NetworkUse
+from contraband.models.halving import Halving
 
 ORDER = "bczyx"
 PROBED = 8
@@ -44,6 +45,7 @@ class ForeignPredictor:
         """Voxels predicted around a tile for the neighbours of its voxels."""
         self.context: Voxels = as_voxels(c + m for c, m in zip(use.context, self.margin, strict=True))
         """Voxels of raw needed around a tile on each side."""
+        self.halving = Halving(use.context, use.stride)
         self.fingerprint = hashlib.sha256(f"{digest} {use.model_dump_json()}".encode()).hexdigest()
         """sha256 over all that changes what is predicted."""
         shape = [-(-PROBED // s) * s + 2 * c for s, c in zip(self.stride, use.context, strict=True)]
@@ -56,7 +58,7 @@ class ForeignPredictor:
 
     def __call__(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
         """Affinities in [0, 1], the foreground after them, or embeddings: (C, z, y, x) of raw with its context."""
-        values = self.channels_of(raw)
+        values = self.halving(self.channels_of, raw)
         if self._use.says == "boundary":
             return self._inner(affinities_of(1 - values[0], self.offsets))
         if self._use.says == "foreground+boundary":
