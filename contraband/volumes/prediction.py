@@ -59,8 +59,6 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
     output = Output(settings.output)
-    foreground = output.foreground if predictor.has_foreground else None
-    disagreement = output.disagreement if model.disagreement else None
     return Predict(
         raw=Volume(path=raw),
         target=output.array(model.stored),
@@ -83,8 +81,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
         raw_channels=channels,
-        foreground=foreground,
-        disagreement=disagreement,
+        foreground=output.foreground if predictor.has_foreground else None,
+        disagreement=output.disagreement if model.disagreement else None,
         networks=output.networks if engine == "openvino" else None,
         known=known.asked_for,
         is_computed_here=not is_small and are_workers_here(settings.cluster),
