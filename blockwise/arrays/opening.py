@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import zarr
 from zarr.storage import ObjectStore, StorePath
 
+from blockwise.arrays.synthetic import Computed, store_of
 from blockwise.files import objects
-from blockwise.files.address import Address
+from blockwise.files.address import Address, Synthetic
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -70,6 +71,8 @@ def opened_by_zarr(path: Path) -> Path | StorePath:
     """What zarr is given for a place."""
     if not isinstance(path, Address):
         return path
+    if isinstance(path, Synthetic):
+        return store_of(path)
     root = objects.bucket_of(str(path))
     return StorePath(_bucket(objects.bucket(root), root), objects.key_of(str(path)))
 
@@ -82,6 +85,8 @@ def open_group(path: Path, mode: str = "r", **options: Any) -> zarr.Group:
 def folder_of(array: zarr.Array[Any]) -> Path:
     """Where an array lies."""
     place = array.store_path
+    if isinstance(place.store, Computed):
+        return place.store.address
     if isinstance(place.store, Bucket):
         return Address(place.store.root, place.path)
     return Path(str(place.store.root), place.path)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Self
 
 from blockwise.errors import BadInput
-from blockwise.files import objects
+from blockwise.files import objects, synthetic
 from blockwise.files.whole import check_folder
 
 KINDS = ("s3", "gs", "az", "http", "https")
-_ADDRESS = re.compile(r"(s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):(?:/+|$)")
+_ADDRESS = re.compile(
+    r"(synthetic|s3a?|gs|gcs|az|abfss?|https?|s?ftp|ssh|hdfs|file|[A-Za-z][A-Za-z0-9+.-]+(?=://)):(?:/+|$)"
+)
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 """One of them is where something of zarr is; so it is found on the web too, where nobody can ask what lies below."""
 
@@ -35,6 +37,10 @@ class Address(Path):
     def is_on_the_web(self) -> bool:
         """Whether it can only be read."""
         return self.parts[0].startswith("http")
+
+    def tag(self) -> str | None:
+        """Another one whenever the object has been written; None if there is none."""
+        return objects.tag(str(self)) if objects.key_of(str(self)) else None
 
     @property
     def parents(self) -> Sequence[Self]:
@@ -59,11 +65,11 @@ class Address(Path):
 
     def is_file(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there is an object."""
-        return bool(objects.key_of(str(self))) and objects.tag(str(self)) is not None
+        return self.tag() is not None
 
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         """Whether there are objects below it."""
-        return any(objects.tag(str(self / name)) is not None for name in _METADATA) or any(self.iterdir())
+        return any((self / name).is_file() for name in _METADATA) or any(self.iterdir())
 
     def iterdir(self) -> Generator[Self]:
         return (self / name for name in objects.names_below(str(self)))
@@ -76,6 +82,30 @@ class Address(Path):
 
     def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
         return self.read_bytes().decode(encoding or "utf-8", errors or "strict")
+
+
+class Synthetic(Address):
+    """The address of an array whose voxels are computed when they are read; what describes it is its only file."""
+
+    def __fspath__(self) -> str:
+        raise BadInput(self, "is computed when it is read, and is no file", wanted="a path, or another address")
+
+    def tag(self) -> str | None:
+        return str(synthetic.VERSION) if self.name == synthetic.METADATA else None
+
+    def iterdir(self) -> Generator[Self]:
+        names = () if self.tag() else (synthetic.METADATA,)
+        return (self / name for name in names)
+
+    def read_bytes(self) -> bytes:
+        if self.tag() is None:
+            raise FileNotFoundError(2, "No such object", str(self))
+        return self.parent.described.metadata()
+
+    @property
+    def described(self) -> synthetic.Described:
+        """The array at this address."""
+        return synthetic.described(str(self))
 
 
 def address_in(path: str | Path) -> str | None:
@@ -91,6 +121,9 @@ def place_of(path: str | Path) -> Path:
     if address is None:
         return path if isinstance(path, Path) else Path(path)
     kind, _, rest = address.partition("://")
+    if kind == synthetic.KIND:
+        synthetic.described(address)
+        return Synthetic(f"{kind}:/{rest}")
     host = rest.partition("/")[0]
     # What follows names nothing of the address: it may be a password.
     if "@" in host:
@@ -98,7 +131,8 @@ def place_of(path: str | Path) -> Path:
     if "?" in rest or "#" in rest:
         raise ValueError("an address must not hold ? or #, as signed ones do: give credentials in the environment")
     if kind not in KINDS:
-        raise ValueError(f"{address} is an address of a kind that is not known here: {', '.join(KINDS)}")
+        known = ", ".join((*KINDS, synthetic.KIND))
+        raise ValueError(f"{address} is an address of a kind that is not known here: {known}")
     if not host:
         raise ValueError(f"{address} names no {'host' if kind.startswith('http') else 'bucket'}")
     return Address(f"{kind}:/{rest}")
@@ -115,7 +149,7 @@ def on_disk(path: Path) -> Path:
 def last_written(path: Path) -> object:
     """Another one whenever the file or object has been written: its time in ns, or its etag; None if there is none."""
     if isinstance(path, Address):
-        return objects.tag(str(path))
+        return path.tag()
     return path.stat().st_mtime_ns if path.is_file() else None
 
 

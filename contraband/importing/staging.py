@@ -14,7 +14,7 @@ from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.opening import open_group
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BadInput
-from blockwise.files.address import Address, check_writable, on_disk, upload
+from blockwise.files.address import Address, Synthetic, check_writable, on_disk, upload
 from blockwise.files.whole import exists, staging
 
 PREFIX = ".importing-"
@@ -59,6 +59,8 @@ def _locked(handle: int) -> bool:
 
 def check_target(target: Path) -> None:
     """Raise BadInput unless `target` can become a new array in a group."""
+    if isinstance(target, Synthetic):
+        raise BadInput(target, "is computed when it is read: nothing can be written there", wanted="a path or s3://...")
     if exists(target):
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
     if ".." in target.parts and any(name.endswith(".zarr") for name in target.parts[: target.parts.index("..")]):

@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
 from blockwise.fields import Count, Place, Positive, SomePlaces, TileShape, VolumePlace, with_variables
-from blockwise.files.address import Address, on_disk
+from blockwise.files.address import Address, Synthetic, on_disk
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
 from blockwise.stages.agglomerate.stage import AgglomerateSettings
@@ -157,7 +157,8 @@ class VolumeSettings(Settings):
     """One volume from raw (or affinities) to scores: what a VOLUME.yaml holds. It never changes.
 
     Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced. Volumes may lie at addresses
-    too: s3://bucket/vol.zarr/raw, gs://, az://, and http(s):// to be read; these need the extra `cloud`.
+    too: s3://bucket/vol.zarr/raw, gs://, az://, and http(s):// to be read; these need the extra `cloud`. Affinities and
+    labels may be made up while they are read: synthetic://7?shape=1024,2048,2048.
 
     Example:
         settings = VolumeSettings(affinities=Path("vol.zarr/affinities"), output=Path("out/vol.zarr"))
@@ -184,6 +185,8 @@ class VolumeSettings(Settings):
     @field_validator("output")
     @classmethod
     def named_zarr(cls, output: Path) -> Path:
+        if isinstance(output, Synthetic):
+            raise ValueError("outputs are not synthetic, which is only read: use a path, s3://, gs:// or az://")
         if output.suffix != ".zarr":
             raise ValueError(f"output must end in .zarr, got {output}")
         if isinstance(output, Address) and output.is_on_the_web:

@@ -13,11 +13,12 @@ from functools import cache
 from pathlib import Path
 
 from blockwise.arrays.volume import Volume, create, write
-from blockwise.grid import Grid, Voxels
+from blockwise.files.synthetic import VERSION
+from blockwise.grid import Grid, Voxels, as_voxels
+from blockwise.kernels.synthetic.tissue import made_up_affinities
 from blockwise.stages.affinity import NEAREST
 from blockwise.stages.tables import EDGES
 from blockwise.store import open_store
-from tests.support.synthetic_affinities import em_like_affinities
 
 SEED = 3
 
@@ -146,15 +147,15 @@ def figures(output: Path, case: Case, cpu: float, wall: float) -> Run:
 
 
 def make_affinities(path: Path, shape: Voxels, block: Voxels) -> None:
-    """Write EM-like affinities block by block; a finished volume is kept."""
-    done = path.parent / "done"
+    """Write affinities of the made-up tissue block by block; a finished volume is kept."""
+    done = path.parent / f"done-{VERSION}"
     if done.exists():
         return
     volume = Volume(path=path)
     create(volume, (3, *shape), "uint8", block, attributes={"offsets": [list(offset) for offset in NEAREST]})
     for piece in Grid("", shape, block).blocks():
-        affinities, _ = em_like_affinities(tuple(piece.write_roi.shape), SEED, tuple(piece.write_roi.begin))
-        write(volume, piece.write_roi, affinities)
+        box = piece.write_roi
+        write(volume, box, made_up_affinities(SEED, as_voxels(box.begin), as_voxels(box.end)))
     done.touch()
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import zarr
 
-from blockwise.grid import Grid
+from blockwise.grid import Grid, as_voxels
 from blockwise.kernels.scores.tables import score
+from blockwise.kernels.synthetic.tissue import made_up_labels
 from blockwise.kernels.tables import count_overlap
 from tests.benchmarks.runs import SEED, Case, affinities_of, call, ready, tiny
-from tests.support.synthetic_affinities import em_like_affinities
 
 HERE = Path(__file__).parent
 CONTEXT = (8, 8, 8)
@@ -152,13 +152,13 @@ def stored(path: Path) -> np.ndarray:
 
 
 def labels(case: Case, folder: Path) -> np.ndarray:
-    """The cells that the affinities were made of; kept in the folder."""
+    """The objects that the affinities were made of; kept in the folder."""
     path = folder / f"{case.name}-labels.npy"
     if not path.exists():
         truth = np.empty(case.shape, np.uint64)
         for piece in Grid("", case.shape, case.block).blocks():
-            _, found = em_like_affinities(tuple(piece.write_roi.shape), SEED, tuple(piece.write_roi.begin))
-            truth[piece.write_roi.to_slices()] = found
+            box = piece.write_roi
+            truth[box.to_slices()] = made_up_labels(SEED, as_voxels(box.begin), as_voxels(box.end))
         np.save(path, truth)
     kept: np.ndarray = np.load(path)
     return kept

@@ -21,7 +21,15 @@ class Named(Settings):
     file: Place | None = None
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a/vol.zarr/raw", "https://host:8080/vol.zarr", "az://box/vol.zarr"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://bucket/a/vol.zarr/raw",
+        "https://host:8080/vol.zarr",
+        "az://box/vol.zarr",
+        "synthetic://7/labels?shape=8,9,10",
+    ],
+)
 def test_an_address_reads_as_it_was_typed(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Through a path, which loses a slash, settings, JSON, and the way to a worker; variables are replaced."""
     monkeypatch.setenv("REST", text.partition("://")[2])
@@ -82,8 +90,19 @@ def test_an_address_is_never_taken_for_a_file(in_tmp: Path) -> None:
         ("https://me:SESAME@host/vol.zarr", "must not hold a user or password"),
         ("s3://key:SESAME@bucket/vol.zarr", "must not hold a user or password"),
         ("https://host/vol.zarr?signature=SESAME", "must not hold \\? or #"),
-        ("ftp://host/vol.zarr", "of a kind that is not known here: s3, gs, az, http, https"),
+        ("ftp://host/vol.zarr", "of a kind that is not known here: s3, gs, az, http, https, synthetic"),
         ("s3://", "names no bucket"),
+        ("synthetic://", "followed by a seed, a whole number"),
+        ("synthetic://name?shape=8,8,8", "followed by a seed, a whole number"),
+        ("synthetic://7/masks?shape=8,8,8", "there are affinities and labels"),
+        ("synthetic://7", "is told its shape, once"),
+        ("synthetic://7?shape=8,8,8&shape=9,9,9", "is told its shape, once"),
+        ("synthetic://7?shape=8,8,8&colour=red", "is told its shape, once, and may be told its voxel_size: synth"),
+        ("synthetic://7?shape=8,8", "three numbers above 0, along z, y, x"),
+        ("synthetic://7?shape=8,8,0", "three numbers above 0, along z, y, x"),
+        ("synthetic://7?shape=8,8,1.5", "three whole numbers up to 16777216"),
+        ("synthetic://7?shape=8,8,99999999", "three whole numbers up to 16777216"),
+        ("synthetic://7?shape=8,8,8&voxel_size=4,4,nan", "three numbers above 0, along z, y, x"),
     ],
 )
 def test_addresses_that_cannot_be_used_are_refused(text: str, reason: str) -> None:

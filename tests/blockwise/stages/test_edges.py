@@ -13,10 +13,10 @@ from blockwise.executor import InProcess
 from blockwise.grid import Block
 from blockwise.kernels.components import PAIR, components, named_after, unique_pairs
 from blockwise.kernels.graph.edges import merge_edges, rename_edges
+from blockwise.kernels.synthetic.tissue import made_up_affinities
 from blockwise.stages.edges import Edges, below
 from blockwise.stages.tables import EDGES, JOINS, LINKS
 from blockwise.store import Store, open_store
-from tests.support.synthetic_affinities import em_like_affinities
 from tests.support.volumes import line, read, store_volume
 
 SHAPE, BLOCK = (64, 96, 96), (32, 48, 48)
@@ -25,7 +25,7 @@ SHAPE, BLOCK = (64, 96, 96), (32, 48, 48)
 @pytest.fixture
 def edges(tmp_path: Path, store: Store) -> Edges:
     """The stage, with all before it done, and nothing after."""
-    affinities = store_volume(tmp_path / "affinities", em_like_affinities(SHAPE, seed=5)[0], BLOCK)
+    affinities = store_volume(tmp_path / "affinities", made_up_affinities(5, (0, 0, 0), SHAPE), BLOCK)
     fragments, stage = line(tmp_path / "out.zarr", affinities, BLOCK)[:2]
     assert isinstance(stage, Edges)
     with InProcess(store) as executor:

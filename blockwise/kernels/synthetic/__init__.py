@@ -1,0 +1,1 @@
+"""A made-up tissue, computed from place and seed."""
