@@ -3,13 +3,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup readers demo picture test check bench faults gpu pages pins clean
+.PHONY: help setup readers demo picture test check bench scale faults gpu pages pins clean
 
 TESTS ?= tests
 TESTFLAGS ?=
 TESTWORKERS ?= auto
 DEMOFLAGS ?=
 BENCHFLAGS ?=
+SCALEFLAGS ?=
 FAULTFLAGS ?=
 GPUFLAGS ?=
 WHEELS ?=
@@ -81,6 +82,9 @@ check: setup ## ruff (rules and format) and mypy --strict
 
 bench: setup ## figures of speed and memory (BENCHFLAGS="--quick", "--only edges", "--readme")
 	@$(RUN) -m tests.benchmarks $(BENCHFLAGS)
+
+scale: setup ## growing synthetic volumes, and what 10^12 voxels need (SCALEFLAGS="--quick", "--up-to 10")
+	@$(RUN) -m tests.scale $(SCALEFLAGS)
 
 faults: setup ## runs killed at every scripted point (FAULTFLAGS=--quick)
 	@$(RUN) -m tests.faults $(FAULTFLAGS)

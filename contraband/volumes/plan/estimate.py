@@ -13,6 +13,7 @@ from blockwise.arrays.volume import info
 from blockwise.engine.preflight import stage_word
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate
+from contraband.volumes.plan.bill import Usage, billed, in_words, prices
 from contraband.volumes.plan.forecast import Forecast
 from contraband.volumes.tiles import work_per_voxel
 
@@ -150,3 +151,21 @@ def print_forecast(console: Console, forecast: Forecast) -> None:
         )
     console.print(table)
     console.print(f"from {forecast.probes} blocks; {forecast.workers} at a time")
+    bill = billed(usage_of(forecast), prices())
+    console.print(f"by the assumptions of prices.yaml: {in_words(bill, prices().currency)}")
+    for line in bill.breaks:
+        console.print(f"breaks: {line}")
+
+
+def usage_of(forecast: Forecast) -> Usage:
+    """The forecast as what a bill is made from; of the driver nothing is known, since a probe asks little of it."""
+    return Usage(
+        voxels=forecast.voxels,
+        cpu_seconds=forecast.cpu_seconds,
+        driver_seconds=0,
+        worker_bytes=forecast.peak_rss_bytes,
+        driver_bytes=0,
+        store_bytes=forecast.store_bytes,
+        written_bytes=forecast.bytes_written,
+        files=forecast.files,
+    )

@@ -55,6 +55,12 @@ class Forecast:
     """Blocks that will be processed at a time."""
     startup: Startup
     stages: tuple[StageForecast, ...]
+    voxels: int = 0
+    """Of the volume."""
+    store_bytes: int = 0
+    """Marks and tables of SQLite, at the end."""
+    files: int = 0
+    """Shards of arrays."""
 
     @property
     def cpu_seconds(self) -> float:
@@ -131,4 +137,6 @@ def totals(forecast: Forecast) -> Mapping[str, object]:
         "startup_wall_seconds": forecast.startup.wall_seconds,
         "peak_rss_bytes": forecast.peak_rss_bytes,
         "bytes_written": forecast.bytes_written,
+        "store_bytes": forecast.store_bytes,
+        "files": forecast.files,
     }

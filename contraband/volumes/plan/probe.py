@@ -56,12 +56,18 @@ def probe(settings: VolumeSettings) -> Forecast:
             trial = Trial(line, store, executor, scratch.cluster)
             trial.run()
             ran = time.time()
+        probed = sum(voxels_of(trial.grid, key) for key in trial.everything)
+        stored = sum(path.stat().st_size for path in folder.glob("probe.db*"))
     after = _clock()
     cpu = max(0.0, after.cpu - trial.cpu_seconds)
     wall = max(0.0, ready - before.born + trial.warming_seconds + time.time() - ran)
     slots = settings.cluster.most_workers * settings.cluster.threads if not settings.cluster.in_process else 1
     forecasts = [extrapolate(stage.grid(), trial.measured[stage.name], trial.slots(stage, slots)) for stage in line]
-    return Forecast(len(trial.everything), slots, Startup(cpu, wall), tuple(forecasts))
+    voxels = prod(trial.grid.volume)
+    files = sum(stage.grid().count * len(stage.outputs()) for stage in line)
+    return Forecast(
+        len(trial.everything), slots, Startup(cpu, wall), tuple(forecasts), voxels, stored * voxels // probed, files
+    )
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,21 @@ def test_a_plan_predicts_every_stage_and_leaves_nothing(volume: Path, capsys: py
     assert total["cpu_seconds"] >= sum(row["cpu_seconds"] for row in said["predicted"]["stages"]) > 0
     assert total["wall_seconds"] > total["startup_wall_seconds"] > 0
     assert total["peak_rss_bytes"] > 50_000_000
+    assert total["files"] == 6
+    assert total["store_bytes"] > 10_000
     assert call(["run", "vol.yaml"]) == 0
     # All three blocks were probed, but not yet joined with each other.
     written = sum(size_of(volume / "out" / "a.zarr" / name) for name in ("fragments", "segments/0.5"))
     assert total["bytes_written"] == pytest.approx(written, rel=0.05)
+
+
+def test_a_plan_ends_with_a_bill(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Core hours, room and money in one line, by assumptions that are named."""
+    assert call(["plan", "vol.yaml"]) == 0
+    lines = [
+        line for line in " ".join(capsys.readouterr().out.split()).split("by the assumptions of ") if "USD" in line
+    ]
+    assert lines[0].startswith("prices.yaml: 1.2e+04 voxels: 0.0 core hours, 0.0 hours on 1 cores; memory of a worker")
 
 
 def test_what_is_read_and_written_is_told_without_a_probe(volume: Path, capsys: pytest.CaptureFixture[str]) -> None:
