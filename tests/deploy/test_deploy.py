@@ -98,5 +98,5 @@ def test_no_credentials_are_written_down():
     """A password in deploy/ or configs/ is always a name of the environment or of a secret."""
     for name in tracked():
         if name.startswith(("deploy/", "configs/")):
-            for user in re.findall(r"mongodb://([^@/\s]*)@", (ROOT / name).read_text("utf-8")):
+            for user in re.findall(r"mongodb://([^@/\s]*)@", (ROOT / name).read_text("utf-8", "replace")):
                 assert user.startswith("$"), f"{name}: {user}"
