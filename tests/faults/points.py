@@ -381,6 +381,10 @@ def in_boxes() -> list[Point]:
         ("substage leaves", "after", 2),
         ("substage 1", "before", 1),
         ("substage 1", "after", 1),
+        ("substage pieces", "after", 2),
+        ("substage 0.3/1", "after", 1),
+        ("substage 0.3/leaves", "before", 2),
+        ("substage 0.5/leaves", "after", 1),
         ("box put", "before", 3),
         ("box put", "after", 20),
         ("process agglomerate", "before", 1),
@@ -410,6 +414,8 @@ def in_boxes() -> list[Point]:
         for place, moment, nth in (
             ("substage leaves", "after", 2),
             ("substage 1", "before", 1),
+            ("substage pieces", "before", 2),
+            ("substage 0.5/leaves", "after", 2),
             ("box put", "after", 30),
         )
     ]

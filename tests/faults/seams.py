@@ -226,9 +226,16 @@ def wrap_cli(module: ModuleType, striker: Striker) -> None:
     around(striker, module, "call", lambda arguments: ("start", ()))
 
 
-def wrap_boxes(module: ModuleType, striker: Striker) -> None:
-    """The substages of agglomerate, by the last word of their names."""
-    for name in ("Sizes", "Borders", "Names", "Leaves", "Joined"):
+SUBSTAGES = {
+    "blockwise.stages.agglomerate.boxes": ("Sizes", "Borders", "Names", "Leaves", "Joined"),
+    "blockwise.stages.agglomerate.pieces": ("BoxPieces",),
+    "blockwise.stages.agglomerate.downwards": ("Within", "InLeaves"),
+}
+
+
+def wrap_substages(module: ModuleType, striker: Striker) -> None:
+    """The substages of agglomerate and segment, by their names without that of the stage."""
+    for name in SUBSTAGES[module.__name__]:
         around(
             striker,
             getattr(module, name),
@@ -250,7 +257,7 @@ SEAMS: dict[str, Callable[[ModuleType, Striker], None]] = {
     "blockwise.store.sqlite": wrap_sqlite,
     "blockwise.store.mongo": wrap_mongo,
     "blockwise.executor.inprocess": wrap_executor,
-    "blockwise.stages.agglomerate.boxes": wrap_boxes,
+    **dict.fromkeys(SUBSTAGES, wrap_substages),
     "blockwise.stages.agglomerate.shelf": wrap_shelf,
     "contraband.volumes.output": wrap_output,
     "contraband.cli": wrap_cli,
