@@ -1,7 +1,8 @@
-"""Substages whose workers die as planned."""
+"""Stages whose substages die as planned."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,3 +36,16 @@ class Struck(Stage):
         strike(folder, block.key, "before write")
         self.substage.process(block, store)
         strike(folder, block.key, "after write")
+
+
+class Mortal(Stage):
+    """Before a stage among the bases of a class: each of its substages dies as planned."""
+
+    faults: Path
+
+    def substages(self, store: Store) -> Iterable[Stage]:
+        for substage in super().substages(store):
+            yield Struck(substage=substage, faults=self.faults)
+
+    def parameters(self) -> dict[str, object]:
+        return {key: value for key, value in super().parameters().items() if key != "faults"}

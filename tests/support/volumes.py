@@ -49,6 +49,11 @@ def store_volume(path: Path, data: np.ndarray, block: Voxels = (16, 16, 16), **a
     return volume
 
 
+def store_tied(path: Path, shape: Voxels) -> Volume:
+    """Small cells with affinities of nine levels, so that edges tie."""
+    return store_volume(path, cells(shape, spacing=6)[0] // 28 * 28)
+
+
 def whole(volume: Volume) -> np.ndarray:
     """All voxels."""
     return read(volume, Roi((0, 0, 0), info(volume).spatial))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.averaging.base import whole_strides
+from contraband.models.averaging.base import as_uint8, whole_strides
 from contraband.models.classes import affinities_of
 from contraband.models.engines.base import Engine
 from contraband.models.foreign.files import digest_of, load_engine
@@ -68,8 +68,7 @@ class ForeignPredictor:
 
     def quantised(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         """The same as uint8, 255 for 1, rounded to the nearest."""
-        scaled = np.clip(self(raw), 0, 1) * np.float32(255)
-        return np.rint(scaled).astype(np.uint8)
+        return as_uint8(self(raw))
 
     def channels_of(self, raw: NDArray[np.generic]) -> NDArray[np.float32]:
         """What the network says, (C, z, y, x), of raw (z, y, x) without `context` of the settings on each side.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +23,22 @@ from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
 from blockwise.stages.tables import CUT, SOLVED_BOXES, merges_of, rest_of
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
-from tests.support.struck import Struck
-from tests.support.volumes import cells, digest, line, store_volume
+from tests.support.struck import Mortal
+from tests.support.volumes import digest, line, store_tied
 
 SHAPE: Voxels = (26, 33, 40)
 BLOCK: Voxels = (9, 11, 14)
 NAMES = ("fragment", "parent", "score")
 
 
-class Mortal(Agglomerate):
+class MortalMerging(Mortal, Agglomerate):
     """Merging whose substages die as planned."""
-
-    faults: Path
-
-    def substages(self, store: Store) -> Iterable[Stage]:
-        for substage in super().substages(store):
-            yield Struck(substage=substage, faults=self.faults)
-
-    def parameters(self) -> dict[str, object]:
-        return {key: value for key, value in super().parameters().items() if key != "faults"}
 
 
 @pytest.fixture(scope="module")
 def affinities(tmp_path_factory: pytest.TempPathFactory) -> Volume:
     """Cells with affinities of nine levels, so that edges tie."""
-    data = cells(SHAPE, spacing=6)[0] // 28 * 28
-    return store_volume(tmp_path_factory.mktemp("volume") / "affinities", data)
+    return store_tied(tmp_path_factory.mktemp("volume") / "affinities", SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +55,7 @@ def stages(output: Path, affinities: Volume, block: Voxels = BLOCK, faults: Path
     """The line up to segment."""
     found = line(output, affinities, block, stop=0.05, merging=merging, cap=None)[:4]
     if faults is not None:
-        found[2] = Mortal(faults=faults, **dict(found[2]))
+        found[2] = MortalMerging(faults=faults, **dict(found[2]))
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from blockwise.stages.segment import Segment
 from blockwise.stages.tables import NAMES, became_of, segments_of
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
-from tests.support.struck import Struck
-from tests.support.volumes import cells, digest, line, store_volume
+from tests.support.struck import Mortal
+from tests.support.volumes import digest, line, store_tied
 
 SHAPE = (26, 33, 40)
 BLOCKS = [(9, 11, 14), (26, 7, 40), (5, 33, 9)]
@@ -35,24 +35,14 @@ STOP = 0.05
 COLUMNS = ("fragment", "parent", "score")
 
 
-class Mortal(Segment):
+class MortalSegments(Mortal, Segment):
     """Segments whose look-up dies as planned."""
-
-    faults: Path
-
-    def substages(self, store: Store) -> Iterable[Stage]:
-        for substage in super().substages(store):
-            yield Struck(substage=substage, faults=self.faults)
-
-    def parameters(self) -> dict[str, object]:
-        return {key: value for key, value in super().parameters().items() if key != "faults"}
 
 
 @pytest.fixture(scope="module")
 def affinities(tmp_path_factory: pytest.TempPathFactory) -> Volume:
     """Cells with affinities of nine levels, so that edges tie."""
-    data = cells(SHAPE, spacing=6)[0] // 28 * 28
-    return store_volume(tmp_path_factory.mktemp("volume") / "affinities", data)
+    return store_tied(tmp_path_factory.mktemp("volume") / "affinities", SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +135,7 @@ def test_workers_that_die_while_segments_are_looked_up_change_nothing(
     for substage, how in {"1": DIE_AFTER_WRITE, "leaves": DIE_BEFORE_WRITE}.items():
         plan(faults / f"segment 0.5 {substage}", {0: [how]})
     some = stages(tmp_path / "out.zarr", affinities, memory="60kB")
-    some[3] = Mortal(faults=faults, **dict(some[3]))
+    some[3] = MortalSegments(faults=faults, **dict(some[3]))
     with OnDask(dask_client, store.url) as executor:
         run_stages(some, store, executor)
     for name in ("fragments", "segments/0.5"):
@@ -158,7 +148,7 @@ def test_a_look_up_that_was_cut_off_goes_on(affinities: Volume, whole: Path, sto
     """Leaves that are marked are not looked up again, and the segments are those of an undisturbed run."""
     faults = plan(tmp_path / "faults" / "segment 0.5 leaves", {1 << 42: [RAISE] * ALWAYS})
     some = stages(tmp_path / "out.zarr", affinities, memory="200kB")
-    some[3] = Mortal(faults=faults.parent, **dict(some[3]))
+    some[3] = MortalSegments(faults=faults.parent, **dict(some[3]))
     with pytest.raises(WorkFailed, match=r"segment/0\.5/leaves: 1 blocks failed"):
         run(some, store)
     (faults / f"{1 << 42}.plan").unlink()
