@@ -65,6 +65,26 @@ def napari_ome_zarr(path: Path) -> Iterator[Found]:
             yield found(f"{name}/{number}", values, told, [] if number else how["scale"])
 
 
+def ome_zarr_py_colours(path: Path) -> Iterator[Found]:
+    """How each channel of the image is shown."""
+    from ome_zarr.io import parse_url
+    from ome_zarr.reader import Reader
+
+    (said,) = (node.metadata for node in Reader(parse_url(str(path)))() if "colormap" in node.metadata)
+    for colours, limits, visible in zip(said["colormap"], said["contrast_limits"], said["visible"], strict=True):
+        yield {"colours": colours, "limits": limits, "is_visible": visible}
+
+
+def napari_ome_zarr_colours(path: Path) -> Iterator[Found]:
+    """How napari would show each channel of the image."""
+    from napari_ome_zarr import napari_get_reader
+
+    for _, how, kind in napari_get_reader(str(path))(str(path)):
+        if kind == "image":
+            colours = how["colormap"].colors[:, :3].tolist()
+            yield {"colours": colours, "limits": list(how["contrast_limits"]), "is_visible": how["visible"]}
+
+
 def ngff_zarr(path: Path) -> Iterator[Found]:
     """Image and labels, all levels."""
     from ngff_zarr import from_ngff_zarr
@@ -158,6 +178,8 @@ def yaozarrs(path: Path) -> Iterator[Found]:
 READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
     "ome-zarr-py": ome_zarr_py,
     "napari-ome-zarr": napari_ome_zarr,
+    "ome-zarr-py colours": ome_zarr_py_colours,
+    "napari-ome-zarr colours": napari_ome_zarr_colours,
     "ngff-zarr": ngff_zarr,
     "bioio": bioio,
     "tensorstore": tensorstore,

@@ -12,6 +12,7 @@ from blockwise.arrays.ome import multiscale
 from blockwise.arrays.pyramid import OmeVersion
 from blockwise.grid import Voxels
 from blockwise.stage import Stage
+from contraband.volumes.export.colours import described_channels
 from contraband.volumes.export.images import Image
 
 
@@ -30,6 +31,8 @@ def describe_images(made: Path, images: Sequence[Image], version: OmeVersion) ->
             # Where there is no raw, the image that they are of is not there to be named.
             source = {"source": {"image": "../../"}} if len(segments) < len(images) else {}
             said["image-label"] = source if version == "0.5" else {"version": version, **source}
+        else:
+            said["omero"] = described_channels(made, image.levels, image.described.channels)
         _describe(_folder(made, image), said, version)
     if segments:
         _describe(made / "labels", {"labels": [image.name for image in segments]}, version)

@@ -79,6 +79,9 @@ def test_an_ome_zarr_holds_raw_and_segments_in_all_sizes(folder, version):
     smaller = info(Volume(path=labels / "1"))
     assert (smaller.voxel_size, smaller.offset, smaller.units[0]) == ((40, 20, 20), (80, 20, 30), "nm")
     assert zarr.open_array(target / "0").metadata.zarr_format == (2 if version == "0.4" else 3)
+    attributes = dict(zarr.open_group(target).attrs)
+    (channel,) = (attributes if version == "0.4" else attributes["ome"])["omero"]["channels"]
+    assert (channel["color"], channel["window"]["max"]) == ("FFFFFF", raw.max())
 
 
 def test_blocks_do_not_show_in_an_export(folder):

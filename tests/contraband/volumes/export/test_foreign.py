@@ -146,6 +146,21 @@ def test_an_ome_zarr_is_what_was_exported(made: tuple[Case, dict[str, Path]], re
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])
+@pytest.mark.parametrize("reader", ["ome-zarr-py", "napari-ome-zarr"])
+def test_channels_are_shown_in_colours(made: tuple[Case, dict[str, Path]], reader: str, version: str) -> None:
+    """One is white, three are red, green and blue; nearly all voxels lie between the values that are told."""
+    case, paths = made
+    told = opened(f"{reader} colours", paths[version])
+    raw = np.load(paths["raw"]).reshape(case.channels or 1, -1)
+    black, white = ([0, 0, 0], [1, 1, 1])
+    ends = [white] if case.channels is None else [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert [channel["colours"] for channel in told] == [[black, end] for end in ends]
+    limits = np.percentile(raw, (0.1, 99.9), axis=1).T
+    np.testing.assert_allclose([channel["limits"] for channel in told], limits)
+    assert all(channel["is_visible"] for channel in told)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
 def test_an_ome_zarr_is_valid(made: tuple[Case, dict[str, Path]], version: str) -> None:
     """By ome-zarr-models, image and labels each as what they are; by yaozarrs, which looks at the arrays, too."""
     path = made[1][version]
