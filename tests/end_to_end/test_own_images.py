@@ -99,8 +99,11 @@ def test_the_pictures_of_the_page_are_made_by_its_commands(in_tmp: Path) -> None
         with opened_browser((900, 560)) as driver:
             driver.get(add_page(RunViewer(load_settings("cells.yaml"), "127.0.0.1", 0)))
             seen = settled(lambda: picture(driver))
+            listed = driver.find_element("tag name", "aside").text
     finally:
         close_viewer()
+    assert "Objects" in listed
+    assert "false merges" not in listed  # nobody has said what is true
     Image.fromarray(seen).save("view.png", optimize=True)
     assert_same_picture(Path("view.png"), "own-images-view.png")
 

@@ -139,6 +139,13 @@ def test_the_page_needs_nothing_from_elsewhere(browser):
     assert all(one.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:")) for one in loaded)
 
 
+def test_false_merges_are_listed_under_their_heading(shown, browser):
+    """Where labels tell of some, the page lists them all under their heading."""
+    rows = browser.find_elements("css selector", "#merges tr")
+    assert len(rows) == len(shown.facts()["false_merges"]) > 0
+    assert browser.find_element("id", "merged").is_displayed()
+
+
 def test_places_are_within_the_volume():
     """The places looked at are voxels of the volume."""
     assert (np.array(PLACES) < SHAPE).all()
