@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -67,8 +68,18 @@ FOREIGN = {
     "NetCDF 3": (b"CDF\x01", "is NetCDF 3.*nccopy"),
     "old MATLAB": (b"MATLAB 5.0 MAT-file", "older than 7.3.*-v7.3"),
     "gzip": (b"\x1f\x8b\x08", "packed by gzip.*unpack it first"),
+    "xz": (b"\xfd7zXZ\x00", "packed by xz.*unpack it first"),
+    "tar": (bytes(257) + b"ustar", "a tar archive.*unpack it first"),
     "CZI": (b"ZISRAWFILE", "a CZI file of Zeiss.*OME-TIFF"),
+    "OIB": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "OIB of Olympus.*OME-TIFF"),
+    "DM4": (b"\x00\x00\x00\x04", "DigitalMicrograph.*OME-TIFF"),
+    "NIfTI, big-endian": (b"\x00\x00\x01\x5c", "a NIfTI file.*TIFF or HDF5"),
+    "MetaImage": (b"ObjectType = Image", "a MetaImage file.*TIFF or HDF5"),
+    "DICOM": (bytes(128) + b"DICM", "a DICOM file.*TIFF or HDF5"),
     "MRC": (b"\x00" * 208 + b"MAP ", "an MRC file.*export it as TIFF"),
+    "film": (b"RIFF\x00\x00\x00\x00AVI LIST", "a film.*PNG or TIFF"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1", "a pointer of Git LFS.*git lfs pull"),
+    "web page": (b"<!DOCTYPE html>", "a web page.*load the file again"),
     "empty": (b"", "is empty"),
     "text": (b"hello", "in no known format"),
 }
@@ -81,6 +92,23 @@ def test_formats_that_are_not_read_are_named(begin, message, tmp_path):
     path.write_bytes(begin + bytes(2000) * bool(begin))
     with pytest.raises(BadInput, match=message):
         import_volume(path, tmp_path / "out.zarr" / "raw")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("info", "Neuroglancer.*zarr or TIFF"),
+        ("header.wkw", "WEBKNOSSOS.*zarr"),
+        ("knossos.conf", "KNOSSOS"),
+        ("notes.txt", "in no known format"),
+    ],
+)
+def test_folders_that_are_not_read_are_named(file, message, tmp_path):
+    """What a folder is, by a file in it, and what to do with it."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    (folder / file).write_text("{}")
+    assert re.search(message, refused(folder, tmp_path))
 
 
 @pytest.mark.parametrize("suffix", ["tif", "TIFF", "png", "bmp"])
