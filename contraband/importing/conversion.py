@@ -62,6 +62,9 @@ def conversion(path: Path, dtype: np.dtype[Any], has_channels: bool, options: Im
     """What is done to the numbers; raises BadInput if they are none, or are not what the options say."""
     if dtype.kind not in "buif":
         raise BadInput(path, "does not hold plain numbers", got=dtype, wanted="integers or floats")
+    if dtype.itemsize > 8:
+        wanted = "at most 64 bits"
+        raise BadInput(path, "holds floats that are too long", got=dtype, wanted=wanted, todo="save it as float64")
     found = f"{dtype}, {'with' if has_channels else 'no'} channels"
     if options.boundaries:
         if has_channels or not (dtype.kind in "bf" or dtype in (np.uint8, np.uint16)):

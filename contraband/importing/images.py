@@ -12,6 +12,7 @@ import numpy as np
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.source import ForeignArray, Wanted
+from contraband.importing.tiff_space import turned
 
 DEEP_COLOURS = {2: 3, 4: 2, 6: 4}
 """PNG's numbers for kinds of pixels that hold more than one number, and how many these hold."""
@@ -45,7 +46,7 @@ def open_image(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     """The pixels, (y, x) or (y, x, colour), and remarks; raises BadInput for a file that is damaged or a film."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import ExifTags, Image, UnidentifiedImageError
 
     if _deep_colours(path):
         from imagecodecs import png_decode  # Pillow keeps 8 of 16 bits per colour
@@ -57,11 +58,14 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
             count = getattr(image, "n_frames", 1)
             if count > 1:
                 raise BadInput(path, "holds several images", got=count, wanted="one", todo="save each alone")
+            turn = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+            remarks = (turned(turn),) if turn != 1 else ()
             if image.mode == "P":
-                return _of_palette(image)
+                numbers, note = _of_palette(image)
+                return numbers, (*remarks, *note)
             if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-                return np.asarray(image.convert("RGB")), ()
-            return np.asarray(image), ()
+                return np.asarray(image.convert("RGB")), remarks
+            return np.asarray(image), remarks
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(path, f"cannot be read ({error})", todo="copy or export the file again") from None
     finally:

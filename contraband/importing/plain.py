@@ -37,5 +37,7 @@ def open_npy(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     try:
         data = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
+        if "mmap" in str(error):
+            raise BadInput(path.name, "ends before its array does", todo="copy or save the file again") from None
         raise BadInput(path.name, f"does not hold plain numbers ({error})") from None
     yield ForeignArray(data.shape, data.dtype, data.__getitem__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,11 @@ def sections_in(folder: Path) -> dict[str, list[Path]]:
     """
     found: dict[str, list[Path]] = {}
     for file in folder.iterdir():
-        if not file.name.startswith(".") and file.is_file():
+        if file.name.startswith("."):
+            continue
+        if file.is_symlink() and not file.exists():
+            raise BadInput(file, "is a link to what is not there", got=os.readlink(file), todo="mend or remove it")
+        if file.is_file():
             found.setdefault(kind_of(file), []).append(file)
     return {kind: sorted(found[kind], key=by_number) for kind in ("tiff", "image") if kind in found}
 
@@ -44,7 +49,7 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         raise BadInput(files[0], "is not one grey section", got=first.shape, wanted="(y, x)")
 
     def section(number: int) -> np.ndarray:
-        data, _ = read_one(files[number])
+        data, notes = read_one(files[number])
         shape = heads[number].shape if heads else first.shape
         if data.shape != shape or data.dtype != first.dtype:
             is_size = data.dtype == first.dtype and data.shape[2:] == first.shape[2:]
@@ -55,6 +60,9 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
                 wanted=f"{shape} {first.dtype}",
                 todo="pad images of different sizes to one stack by --pad" if is_size else "",
             )
+        if notes != remarks:
+            says = [" and ".join(one) or "nothing of the kind" for one in (notes, remarks)]
+            raise BadInput(files[number], "is not shown as the first section", got=says[0], wanted=says[1])
         return data
 
     names = ("z", "y", "x", "c")[: first.ndim + 1]
@@ -94,7 +102,7 @@ def _padded(section: Callable[[int], np.ndarray], padding: Padding) -> Callable[
 
 
 def _reader(kind: str) -> Callable[[Path], tuple[np.ndarray, tuple[str, ...]]]:
-    return (lambda file: (one_image(file), ())) if kind == "tiff" else read_image
+    return one_image if kind == "tiff" else read_image
 
 
 def _gaps(files: Sequence[Path]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import struct
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import tifffile
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.source import ForeignArray, Slices, Wanted
-from contraband.importing.tiff_space import has_colours, space_of
+from contraband.importing.tiff_space import has_colours, remarks_on, space_of
 
 Series = Any
 """A `tifffile.TiffPageSeries`: images of one size and kind."""
@@ -24,6 +25,8 @@ LARGE_BYTES = 64 << 20
 """A packed image is unpacked as a whole up to this size."""
 BUFFER_BYTES = 4 << 20
 """Packed bytes of a larger one that are unpacked at once."""
+DAMAGES = (ValueError, RuntimeError, IndexError, KeyError, struct.error, zlib.error, tifffile.TiffFileError)
+"""What tifffile raises of files that are damaged."""
 
 
 @contextmanager
@@ -170,10 +173,10 @@ def space_in_plane(path: Path) -> Space:
     return Space(voxel_size=Said(size, f"{said.where} of the first section"), units=space.units)
 
 
-def one_image(path: Path) -> np.ndarray:
-    """Everything in a small TIFF file."""
-    with complete(path):
-        return np.asarray(tifffile.imread(path))
+def one_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Everything in a small TIFF file, and remarks for the user."""
+    with complete(path), tifffile.TiffFile(path) as file:
+        return np.asarray(file.asarray()), remarks_on(file.series[0].keyframe)
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def complete(path: Path) -> Iterator[None]:
     before, logger.propagate = logger.propagate, False
     try:
         yield
-    except (ValueError, RuntimeError, IndexError, KeyError, zlib.error, tifffile.TiffFileError) as error:
+    except DAMAGES as error:
         raise BadInput(path, f"cannot be read ({error})", todo="export the file again") from None
     finally:
         logger.removeHandler(handler)

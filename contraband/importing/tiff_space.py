@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
@@ -49,7 +50,23 @@ def space_of(file: tifffile.TiffFile, series: Any, level: Any, number: int) -> t
         per_inch = NANOMETRES["inch"] / (size["x"] * NANOMETRES[unit])
         note = f"its {per_inch:.4g} dots per inch are taken for a resolution of printing, not for the size of a voxel"
         size, offset, units, remarks = {}, {}, {}, (*remarks, note)
-    return Space(axes, *(Said(said, where) if said else None for said in (size, offset, units))), remarks
+    space = Space(axes, *(Said(said, where) if said else None for said in (size, offset, units)))
+    return space, (*remarks, *remarks_on(level.keyframe))
+
+
+def remarks_on(page: Any) -> tuple[str, ...]:
+    """What a page asks of a viewer and is not done here, for the user: the numbers are taken as they are stored."""
+    notes: list[str] = []
+    if (turn := int(page.tags.valueof("Orientation") or 1)) != 1:
+        notes.append(turned(turn))
+    if int(page.photometric or 0) == tifffile.PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
+        notes.append("its header shows 0 as white: the numbers are taken as they are stored, 0 stays 0")
+    return tuple(notes)
+
+
+def turned(orientation: int) -> str:
+    """The remark on an image that is shown turned or mirrored; orientation: as TIFF and EXIF number them, 2 to 8."""
+    return f"its header has it turned or mirrored for viewing (orientation {orientation}): it is taken as it is stored"
 
 
 def has_colours(series: Any) -> bool:
@@ -74,7 +91,10 @@ def _imagej(file: tifffile.TiffFile, series: Any, number: int) -> Found:  # noqa
     if not is_calibrated or (unit_called(unit) == "vx" and set(size.values()) <= {1.0} and not _is_number(spacing)):
         return {}, {}, {}, ()
     if set("ZIQ") & set(series.axes):
-        size["z"] = abs(float(spacing)) if _is_number(spacing) and spacing else 1.0
+        if not _is_number(spacing):
+            size["z"] = 1.0
+        elif spacing and math.isfinite(spacing):
+            size["z"] = abs(float(spacing))
     # The origin is given in voxels, with x = (number - origin) * size.
     origins = {axis: meta.get(f"{axis}origin") for axis in size}
     offset = {axis: -float(at) * size[axis] for axis, at in origins.items() if _is_number(at) and at}

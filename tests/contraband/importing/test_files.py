@@ -18,7 +18,7 @@ import pytest
 import tifffile
 import zarr
 from h5py import h5d, h5p, h5s, h5t, h5z
-from PIL import Image
+from PIL import ExifTags, Image
 
 from blockwise.arrays.volume import Volume, open_array
 from blockwise.errors import BadInput
@@ -191,6 +191,52 @@ def test_a_section_in_colour_among_grey_ones_is_refused(tmp_path):
         section[5, 5] = (1, 2, 3) if number == 2 else section[5, 5]
         Image.fromarray(section).save(tmp_path / "sections" / f"{number}.png")
     assert "is in colour" in refused(tmp_path / "sections", tmp_path)
+
+
+def save_shown(path: Path, section: np.ndarray, shown: str) -> None:
+    """A section whose header asks a viewer to turn it, or to show 0 as white; or a plain one."""
+    if path.suffix == ".tif":
+        tags = [(274, "H", 1, 6, True)] if shown == "turned" else []
+        photometric = "miniswhite" if shown == "white" else "minisblack"
+        tifffile.imwrite(path, section, photometric=photometric, extratags=tags, metadata=None)
+        return
+    exif = Image.Exif()
+    if shown == "turned":
+        exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(section).save(path, exif=exif)
+
+
+SHOWN = [("tif", "turned", "orientation 6"), ("png", "turned", "orientation 6"), ("tif", "white", "shows 0 as white")]
+
+
+@pytest.mark.parametrize(("suffix", "shown", "remark"), SHOWN)
+def test_what_a_header_asks_of_a_viewer_is_told(suffix, shown, remark, tmp_path):
+    """The numbers are those that are stored, and a line says what a viewer would show instead."""
+    path = tmp_path / f"a.{suffix}"
+    save_shown(path, GREY[0], shown)
+    made, remarks = imported(path, tmp_path)
+    assert (made == GREY[:1]).all()
+    assert remark in remarks
+
+
+@pytest.mark.parametrize(("suffix", "shown", "remark"), SHOWN)
+def test_sections_that_are_shown_differently_are_refused(suffix, shown, remark, tmp_path):
+    """One section of a folder that is turned, or in negative, is named instead of mixed with the others."""
+    folder = tmp_path / "sections"
+    folder.mkdir()
+    for number, section in enumerate(GREY):
+        save_shown(folder / f"{number}.{suffix}", section, shown if number == 1 else "as stored")
+    line = refused(folder, tmp_path)
+    assert re.search(rf"1.{suffix}: is not shown as the first.*{remark}", line)
+
+
+def test_a_link_of_a_folder_that_leads_nowhere_is_named(tmp_path):
+    """A section that is a link to a file that was moved is not left out in silence."""
+    folder = tmp_path / "sections"
+    folder.mkdir()
+    tifffile.imwrite(folder / "0.tif", GREY[0])
+    (folder / "1.tif").symlink_to(tmp_path / "moved.tif")
+    assert re.search("1.tif: is a link to what is not there.*moved.tif", refused(folder, tmp_path))
 
 
 def test_sections_that_are_missing_are_told_of(tmp_path):

@@ -225,6 +225,7 @@ RAW = np.zeros(SHAPE, np.uint8)
         (RAW, {"name": "raw", "quantise": True}, "only float affinities"),
         (RAW, {"name": "raw", "offsets": [[-1, 0, 0]]}, "not one per channel"),
         (RAW.astype("complex64"), {"name": "raw"}, "does not hold plain numbers"),
+        (RAW.astype("longdouble"), {"name": "raw"}, "floats that are too long.*save it as float64"),
         (RAW[0, 0], {"name": "raw"}, "wrong number of axes"),
         (RAW[:0], {"name": "raw"}, "none of them empty"),
         (np.zeros((8, 9, 3), np.uint8), {"name": "raw"}, "looks like colours"),
@@ -255,6 +256,19 @@ def test_damaged_files_are_refused(save, raw, tmp_path):
     with pytest.raises(BadInput):
         import_volume(source, tmp_path / "out.zarr" / "raw")
     assert not (tmp_path / "out.zarr").exists()
+
+
+@pytest.mark.parametrize("save", SAVERS)
+@pytest.mark.parametrize("length", [4, 8, 20])
+def test_stumps_of_files_are_refused(save, length, raw, tmp_path):
+    """A copy that broke off after a few bytes is refused in one line, whatever the format's reader makes of it."""
+    source = save(tmp_path, raw)
+    files = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+    for file in files:
+        file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(BadInput) as caught:
+        import_volume(source, tmp_path / "out.zarr" / "raw")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_interrupted_import_leaves_nothing(raw, tmp_path):

@@ -49,6 +49,8 @@ SAID = {
     "ImageJ, cm": row(imagej(pixel=(1e-4, 1e-4), spacing=4e-4, unit="cm"), (4, 1, 1), "um", "ImageJ"),
     "ImageJ, spacing of 1": row(imagej(pixel=(0.5, 0.5), unit="um"), (1, 0.5, 0.5), "um", "ImageJ"),
     "ImageJ, origin": row(imagej(pixel=(2, 2), spacing=4, unit="um", **ORIGIN), (4, 2, 2), "um", "", (-8, 0, 6)),
+    "ImageJ, spacing of 0": row(imagej(pixel=(0.5, 0.5), spacing=0, unit="um"), (1, 0.5, 0.5), "um", "z 1 um assumed"),
+    "ImageJ, spacing below 0": row(imagej(pixel=(0.5, 0.5), spacing=-2, unit="um"), (2, 0.5, 0.5), "um", "ImageJ"),
     "ImageJ, nothing": row(imagej(), (1, 1, 1), "nm", "assumed"),
     "OME-TIFF, µm": row(
         ome_tiff(PhysicalSizeX=0.1, PhysicalSizeY=0.2, PhysicalSizeZ=0.5), (0.5, 0.2, 0.1), "um", "OME"
