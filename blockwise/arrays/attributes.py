@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from blockwise.arrays.space import Said, Space, listed, number
 
-SIZES = ("voxel_size", "resolution", "element_size_um")
+SIZES = (
+    "voxel_size",
+    "resolution",
+    *(f"{name}_{unit}" for name in ("element_size", "voxel_size", "resolution") for unit in ("um", "nm")),
+)
 UNITS = ("units", "unit")
+_LIKE_A_SIZE = re.compile(r"spacing|voxel|pixel|resolution|scal|element_?size", re.IGNORECASE)
 AXES = ("axis_names", "dimension_names", "_ARRAY_DIMENSIONS", "axes")
 
 
@@ -20,10 +26,27 @@ def space_of_attributes(attributes: Mapping[str, Any], dimension_names: Sequence
     """
     size = first_said(attributes, SIZES)
     units = first_said(attributes, UNITS)
-    if size and size.where.endswith("_um"):
-        units = Said("um", size.where)
+    if size and size.where.endswith(("_um", "_nm")):
+        units = Said(size.where[-2:], size.where)
     own = Space(_axes(attributes, dimension_names), size, first_said(attributes, ("offset",)), units)
     return own.over(_of_transform(attributes.get("transform"))).over(_of_axistags(attributes.get("axistags")))
+
+
+def not_read(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that may well be a voxel size, under names that no two programs use alike: 2 numbers or more."""
+    found: dict[str, Any] = {}
+    for key, value in attributes.items():
+        if key in SIZES or not _LIKE_A_SIZE.search(key):
+            continue
+        values = listed(value)
+        numbers = values.values() if isinstance(values, Mapping) else values
+        try:
+            count = sum(number(one)[0] > 0 for one in numbers)
+        except ValueError:
+            continue
+        if 2 <= count == len(numbers) <= 5:
+            found[key] = value
+    return found
 
 
 def first_said(attributes: Mapping[str, Any], keys: Sequence[str]) -> Said | None:

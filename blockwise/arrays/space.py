@@ -24,7 +24,8 @@ LETTERS = {
 DEFAULTS = {"voxel_size": 1, "offset": 0}
 _COUNTED = re.compile(r"(?:(?:dim|axis|phony_dim)_?\d+)?")
 """Names that xarray, HDF5 and others give to axes without one."""
-_WITH_UNIT = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(\D*)\s*")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_WITH_UNIT = re.compile(rf"\s*({_NUMBER.pattern})\s*(\D*)\s*")
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def common_unit(units: Mapping[str, str], where: object, todo: str) -> tuple[str
 
 
 def listed(value: Any) -> list[Any] | Mapping[str, Any]:
-    """Numbers or words as a flat list, however they were written: a list in a list, `40,4,4`, `[40, 4, 4]`, or one."""
+    """Numbers or words as a flat list, however they were written: nested, `40,4,4`, `40 4 4`, `[40, 4, 4]`, or one."""
     if isinstance(value, str):
         text = value.strip()
         if text[:1] in ("[", "("):
@@ -197,7 +198,10 @@ def listed(value: Any) -> list[Any] | Mapping[str, Any]:
                 return listed(json.loads(text.replace("(", "[").replace(")", "]")))
             except ValueError:
                 return [value]
-        return [one.strip() for one in text.split(",")] if "," in text else [value]
+        if "," in text:
+            return [one.strip() for one in text.split(",")]
+        words = text.split()
+        return words if len(words) > 1 and all(_NUMBER.fullmatch(word) for word in words) else [value]
     if isinstance(value, Mapping):
         return value
     if isinstance(value, Sequence):

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from blockwise.arrays.attributes import space_of_attributes
+from blockwise.arrays.attributes import SIZES, UNITS, space_of_attributes
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.filters import check_filters
@@ -96,10 +96,9 @@ def plain(value: Any) -> Any:
 
 
 def _space(data: h5py.Dataset, attributes: Mapping[str, Any]) -> Space:
-    """What the dataset says, then its group, then its dimension scales; MATLAB stores axes in the opposite order."""
+    """What the dataset says, then its groups, then its dimension scales; MATLAB stores axes in the opposite order."""
     said = space_of_attributes(attributes)
-    group = {key: plain(value) for key, value in _attributes(data.parent).items()}
-    above = space_of_attributes({key: group[key] for key in ("element_size_um", "voxel_size") if key in group})
+    above = _of_groups(data)
     scales = Space()
     if any(dimension.label or len(dimension) for dimension in data.dims):
         scales = _of_dimensions(data)
@@ -107,6 +106,17 @@ def _space(data: h5py.Dataset, attributes: Mapping[str, Any]) -> Space:
     if "MATLAB_class" in attributes and data.ndim in (2, 3):
         matlab = Space(Said(("z", "x", "y")[-data.ndim :], "MATLAB's order: row, column, section"))
     return said.over(above).over(scales).over(matlab)
+
+
+def _of_groups(data: h5py.Dataset) -> Space:
+    """Voxel size and unit of the nearest group around the dataset that says a size."""
+    group = data
+    while group.name != "/":
+        group = group.parent
+        found = {key: plain(value) for key, value in _attributes(group).items() if key in (*SIZES, *UNITS)}
+        if (said := space_of_attributes(found)).voxel_size:
+            return said
+    return Space()
 
 
 def _of_dimensions(data: h5py.Dataset) -> Space:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from blockwise.arrays.attributes import not_read
 from blockwise.arrays.space import SPATIAL, Location, Said, Space, place_of
 from blockwise.arrays.units import factor
 from blockwise.errors import BadInput
@@ -13,6 +15,8 @@ from contraband.importing.options import ImportOptions
 from contraband.importing.source import ForeignArray
 
 TODO = {"voxel_size": "give --voxel-size", "offset": "give --offset", "units": "give --units"}
+NO_CHANGE = {"scale_factor": 1, "add_offset": 0}
+"""Attributes by which NetCDF and xarray change numbers when they are read, and what changes nothing."""
 NOT_SAID = "assumed: the file says nothing"
 
 
@@ -84,6 +88,24 @@ def words(selection: StoredAxes, place: Location, source: ForeignArray) -> dict[
         "offset": _lengths(place.offset, place, "offset", stored),
         "unit": f"{place.unit} {_source(place.sources['units']['unit'])}",
     }
+
+
+def remarks_on_attributes(attributes: Mapping[str, Any], said: Mapping[str, str]) -> tuple[str, ...]:
+    """A line for what an array's attributes say and is not done: a size under another name, a change of its numbers.
+
+    said: what `words` gives.
+    """
+    lines: list[str] = []
+    if NOT_SAID in said["voxel size"]:
+        names = not_read(attributes)
+        lines += [f"its attribute {key}, {value}, is not read: give it as --voxel-size" for key, value in names.items()]
+    change = {
+        key: attributes[key] for key, none in NO_CHANGE.items() if attributes.get(key, none) not in (none, [none])
+    }
+    if change:
+        listed = " and ".join(f"{key} {value}" for key, value in change.items())
+        lines.append(f"its attributes {listed} are not applied: the numbers are taken as they are stored")
+    return tuple(lines)
 
 
 def _lengths(values: tuple[float, ...], place: Location, key: str, stored: str) -> str:

@@ -17,7 +17,7 @@ from contraband.importing.axes import select
 from contraband.importing.colours import as_grey
 from contraband.importing.conversion import Conversion, conversion
 from contraband.importing.options import ImportOptions
-from contraband.importing.placing import placed, words
+from contraband.importing.placing import placed, remarks_on_attributes, words
 from contraband.importing.sections import IMAGES
 from contraband.importing.source import ForeignArray, Slices
 
@@ -48,7 +48,8 @@ class ImportPlan:
         count = converted.channels or (len(channels) if channels else None)
         self.shape = self.spatial if count is None else (count, *self.spatial)
         self.attributes = self._attributes(options, offsets)
-        self.remarks = (*source.remarks, *remarks_on(given), *note, *self._missing())
+        about = remarks_on_attributes(source.attributes, self.attributes["source"]["said"])
+        self.remarks = (*source.remarks, *remarks_on(given), *note, *about, *self._missing())
 
     def read(self, low: Voxels, high: Voxels) -> np.ndarray:
         """(z, y, x) or (channel, z, y, x): the numbers to store between two corners of the target."""

@@ -61,6 +61,19 @@ def hdf5(data: np.ndarray = VOLUME, **attributes: Any) -> Write:
     return write
 
 
+def hdf5_in_group(group: dict[str, Any], root: dict[str, Any] | None = None) -> Write:
+    """An HDF5 file with one dataset in a group; root: attributes of the file."""
+
+    def write(folder: Path) -> Path:
+        with h5py.File(folder / "a.h5", "w") as file:
+            file.create_dataset("volumes/em/raw", data=VOLUME)
+            file["volumes/em"].attrs.update(group)
+            file.attrs.update(root or {})
+        return folder / "a.h5"
+
+    return write
+
+
 def zarr_array(
     data: np.ndarray = VOLUME, zarr_format: int = 2, names: Sequence[str] | None = None, **said: Any
 ) -> Write:

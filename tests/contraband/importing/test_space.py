@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import h5py
 import numpy as np
@@ -16,6 +17,7 @@ from tests.support.foreign import (
     SHAPE,
     VOLUME,
     hdf5,
+    hdf5_in_group,
     imagej,
     n5,
     n5_dataset,
@@ -78,6 +80,15 @@ SAID = {
     "HDF5 resolution": row(hdf5(resolution=np.array([40, 5, 4])), (40, 5, 4), "nm", "attribute resolution"),
     "HDF5 voxel_size": row(hdf5(voxel_size=[40.0, 5, 4], units="um"), (40, 5, 4), "um", "attribute voxel_size"),
     "HDF5 element_size_um": row(hdf5(element_size_um=[0.25, 0.1, 0.2]), (0.25, 0.1, 0.2), "um", "element_size_um"),
+    "HDF5 element_size_um as text": row(
+        hdf5(element_size_um="0.25 0.1 0.2"), (0.25, 0.1, 0.2), "um", "element_size_um"
+    ),
+    "HDF5 voxel_size_nm": row(hdf5(voxel_size_nm=[40, 5, 4]), (40, 5, 4), "nm", "attribute voxel_size_nm"),
+    "HDF5 group": row(hdf5_in_group({"resolution": [40, 5, 4], "unit": "um"}), (40, 5, 4), "um", "resolution"),
+    "HDF5 file": row(hdf5_in_group({}, {"element_size_um": [0.25, 0.1, 0.2]}), (0.25, 0.1, 0.2), "um", ""),
+    "HDF5 group before file": row(
+        hdf5_in_group({"voxel_size": [40, 5, 4]}, {"element_size_um": [1, 1, 1]}), (40, 5, 4), "nm", "voxel_size"
+    ),
     "HDF5 offset": row(hdf5(resolution=[40, 4, 4], offset=[400, 40, 0]), (40, 4, 4), "nm", "resolution", (400, 40, 0)),
     "HDF5 units as list": row(hdf5(resolution=[4, 4, 4], units=["um"] * 3), (4, 4, 4), "um", "resolution"),
     "HDF5 units as bytes": row(hdf5(resolution=[4, 4, 4], units=np.bytes_("micrometer")), (4, 4, 4), "um", ""),
@@ -248,6 +259,28 @@ def test_what_is_given_goes_before_what_is_said(said, options, size, offset, uni
     found = import_volume(zarr_array(**said)(tmp_path), tmp_path / "out.zarr" / "raw", **options)
     assert (found.voxel_size, found.offset) == (pytest.approx(size), pytest.approx(offset))
     assert found.units == (unit,) * 3
+
+
+@pytest.mark.parametrize("save", [zarr_array, hdf5, n5])
+@pytest.mark.parametrize(
+    ("said", "remark"),
+    [
+        (
+            {"spacing": [0.5, 0.1, 0.1]},
+            r"its attribute spacing, \[0.5, 0.1, 0.1\], is not read: give it as --voxel-size",
+        ),
+        ({"VoxelSize": "0.5, 0.1, 0.1"}, "its attribute VoxelSize, .* is not read: give it as --voxel-size"),
+        ({"spacing": [0.5, 0.1, 0.1], "voxel_size": [40, 4, 4]}, None),
+        ({"spacing": "regular", "rescaled": [0, 1], "chunk": [8, 8, 8]}, None),
+        ({"scale_factor": 0.01, "add_offset": 5}, "scale_factor 0.01 and add_offset 5 are not applied"),
+        ({"scale_factor": 1.0, "add_offset": 0}, None),
+    ],
+)
+def test_attributes_that_are_not_understood_are_told(save, said, remark, tmp_path):
+    """What may be the voxel size where none is read, and what would change the numbers, are named."""
+    remarks: list[str] = []
+    import_volume(save(**said)(tmp_path), tmp_path / "out.zarr" / "raw", say=remarks.append)
+    assert re.search(remark, " | ".join(remarks)) if remark else not remarks
 
 
 def test_lengths_without_a_unit_are_refused_where_the_file_has_another(tmp_path):
