@@ -6,10 +6,14 @@ does not matter here, and takes as long to load as all of zarr; the tests hold o
 
 from __future__ import annotations
 
+import math
+import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from blockwise.arrays.space import Said, Space
+from blockwise.arrays.space import Said, Space, listed, number
+from blockwise.arrays.units import NANOMETRES, unit_called
 from blockwise.errors import BadInput
 
 KINDS = {"channel": "c", "time": "t"}
@@ -30,7 +34,11 @@ def level_paths(image: Mapping[str, Any]) -> list[str]:
     levels = image.get("datasets")
     if not isinstance(levels, Sequence):
         return []
-    return [str(level["path"]).strip("/") for level in levels if isinstance(level, Mapping) and "path" in level]
+    return [posixpath.normpath(str(level["path"])).strip("/") for level in levels if _has_path(level)]
+
+
+def _has_path(level: Any) -> bool:
+    return isinstance(level, Mapping) and "path" in level
 
 
 def only_level(attributes: Mapping[str, Any], where: object, level: int = 0) -> str | None:
@@ -66,9 +74,43 @@ def space_of_image(attributes: Mapping[str, Any], path: str, where: object) -> S
     """
     for image in images_of(attributes):
         for level, name in zip(image["datasets"], level_paths(image), strict=True):
-            if name == path.strip("/"):
+            if name == posixpath.normpath(path).strip("/"):
                 return _space(image, level, version_of(attributes, image), where)
     return None
+
+
+def with_image(own: Space, image: Space | None) -> Space:
+    """What an array says itself, and what its image says besides: lengths of both are never mixed in two units.
+
+    Where the two differ in the voxel size, and only the image names a unit, neither is taken: `place_of` refuses it.
+    """
+    if image is None:
+        return own
+    if own.voxel_size is None or image.voxel_size is None or image.units is None:
+        return own.over(image)
+    if own.units is not None:
+        return own.over(Space(axes=image.axes))
+    bare, named = _nanometres(own), _nanometres(image)
+    if bare is None or named is None or listed(own.voxel_size.value) == listed(image.voxel_size.value):
+        return own.over(image)
+    if len(bare) != len(named) or not all(map(math.isclose, bare, named)):
+        where = f"{own.voxel_size.where} beside {image.voxel_size.where}"
+        return replace(own, voxel_size=Said(f"{bare} and {named} in nm", where))
+    if own.offset is None:
+        return replace(image, axes=own.axes or image.axes)
+    return replace(own, axes=own.axes or image.axes, units=Said("nm", f"{own.voxel_size.where}, as the image has it"))
+
+
+def _nanometres(space: Space) -> list[float] | None:
+    """The voxel size along the last three axes in nm, also where no unit is said; None if that makes no sense."""
+    sizes, units = (listed(said.value) if said else ["nm"] for said in (space.voxel_size, space.units))
+    if isinstance(sizes, Mapping) or isinstance(units, Mapping):
+        return None
+    names = [unit_called(unit) for unit in (units * len(sizes) if len(units) == 1 else units)][-3:]
+    try:
+        return [round(number(size)[0] * NANOMETRES[str(name)], 9) for size, name in zip(sizes[-3:], names, strict=True)]
+    except (ValueError, KeyError):
+        return None
 
 
 def version_of(attributes: Mapping[str, Any], image: Mapping[str, Any]) -> str:
@@ -151,7 +193,9 @@ def _name(axis: Any) -> str | None:
 
 
 def _flat(transforms: Any, where: object) -> Iterator[Mapping[str, Any]]:
-    """The scales and translations in a list of transformations, in order; raises BadInput for any other."""
+    """The scales and translations in one transformation or a list of them, in order; raises BadInput for any other."""
+    if isinstance(transforms, Mapping):  # one, as some programs write it
+        transforms = [transforms]
     for step in transforms if isinstance(transforms, Sequence) else ():
         kind = step.get("type") if isinstance(step, Mapping) else step
         if kind == "sequence":

@@ -56,7 +56,7 @@ def _opener(path: Path) -> Opener:
         opener = FILES.get(kind_of(path))
     elif any((path / name).exists() for name in ZARR):
         opener = open_zarr
-    elif (path / "attributes.json").exists() or path.suffix == ".n5":
+    elif (path / "attributes.json").exists() or any(one.suffix == ".n5" for one in (path, *path.absolute().parents)):
         opener = open_n5
     else:
         opener = open_folder if path.is_dir() and sections_in(path) else None

@@ -74,6 +74,9 @@ class N5Array:
                 got=f"{kind}, {codec}",
                 wanted=f"numbers, packed with {', '.join(CODECS)}",
             )
+        if self.attributes.get("isLabelMultiset"):
+            todo = "turn it into uint64 labels first, as paintera-convert does"
+            raise BadInput(folder, "holds label multisets of Paintera, which are not read here", todo=todo)
         self.dtype = np.dtype(kind)
         self.unpack = CODECS[str(codec)]
 

@@ -16,6 +16,9 @@ from contraband.importing.n5 import N5Array
 from contraband.importing.source import ForeignArray, Wanted, choose
 
 SIZES = ("resolution", "voxel_size", "pixelResolution")
+DEPTH = 6
+"""So many groups around a dataset are looked at."""
+UNKNOWN = "unknown"
 PYRAMID = re.compile(r"(?:(.*)/)?s(\d+)")
 """How levels of one image are called: s0, s1, ..."""
 
@@ -57,13 +60,40 @@ def _name(path: Path, wanted: Wanted, names: Sequence[str]) -> str:
 
 def _space(root: Path, folder: Path, own: Mapping[str, Any]) -> Space:
     """What a dataset says, or else the groups that it lies in; those speak of the largest level."""
-    factors = own.get("downsamplingFactors")
+    groups = [_attributes(parent) for parent in _groups_above(root, folder)]
+    factors = own.get("downsamplingFactors") or _factors(folder, own, groups)
     space = _said(own, factors, ("pixelResolution",))
-    for parent in folder.parents:
-        if not parent.is_relative_to(root) or folder == root:
-            break
-        space = space.over(_said(_attributes(parent), factors, SIZES))
+    for group in groups:
+        space = space.over(_said(group, factors, SIZES))
     return space
+
+
+def _groups_above(root: Path, folder: Path) -> list[Path]:
+    """The groups around a dataset, up to the container, which may begin above `root`, the path that was named."""
+    parents = list(folder.absolute().parents)[:DEPTH]
+    begins = [number for number, parent in enumerate(parents) if parent.suffix == ".n5" or "n5" in _attributes(parent)]
+    within = [number for number, parent in enumerate(parents) if parent.is_relative_to(root.absolute())]
+    return parents[: max([*begins[:1], *within], default=-1) + 1]
+
+
+def _factors(folder: Path, own: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> Any:
+    """By how much a voxel of a level s1, s2, ... is larger, x, y, z: as a group lists it, else by the levels' sizes.
+
+    None for the largest level, for what is no level, and where nobody tells: then what groups say of s0 is not used.
+    """
+    found = PYRAMID.fullmatch(folder.name)
+    level = int(found.group(2)) if found else 0
+    for group in groups:
+        for key in ("downsamplingFactors", "scales"):
+            listed_there = group.get(key)
+            if found and isinstance(listed_there, Sequence) and len(listed_there) > level:
+                return listed_there[level]
+    if level == 0:
+        return None
+    whole = _attributes(folder.parent / "s0").get("dimensions")
+    if not isinstance(whole, Sequence) or len(whole) != len(own["dimensions"]):
+        return UNKNOWN
+    return [max(1, round(large / size)) for large, size in zip(whole, own["dimensions"], strict=True)]
 
 
 def _said(attributes: Mapping[str, Any], factors: Any, scaled: Sequence[str]) -> Space:
@@ -77,7 +107,7 @@ def _said(attributes: Mapping[str, Any], factors: Any, scaled: Sequence[str]) ->
         plain["pixelResolution"] = pixel.get("dimensions")
     size = first_said(plain, SIZES)
     if size and size.where.split()[-1] in scaled:
-        size = _times(size, factors)
+        size = None if factors == UNKNOWN else _times(size, factors)
     units = first_said(attributes, ("units", "unit"))
     if units is None and isinstance(pixel, Mapping) and pixel.get("unit"):
         units = Said(pixel["unit"], "attribute pixelResolution")

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from blockwise.arrays.attributes import space_of_attributes
-from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image
+from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image, with_image
 from blockwise.arrays.space import Space
 from blockwise.errors import BadInput
 from contraband.importing.signatures import zipped_root
@@ -39,7 +39,7 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
                 groups = _groups_above(path) if path.is_dir() else []
             attributes = dict(array.attrs)
             space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
-            space = space.over(_said_by(groups, path))
+            space = with_image(space, _said_by(groups, path))
         except (BadInput, PermissionError):
             raise
         except Exception as error:  # zarr has one for everything, and not all are of one kind
@@ -160,10 +160,10 @@ def _groups_above(path: Path) -> list[tuple[Mapping[str, Any], str]]:
     return found
 
 
-def _said_by(groups: Sequence[tuple[Mapping[str, Any], str]], path: Path) -> Space:
-    """What the first image says that the array is in."""
+def _said_by(groups: Sequence[tuple[Mapping[str, Any], str]], path: Path) -> Space | None:
+    """What the first image says that the array is in; None if it is in none."""
     spaces = (space_of_image(attributes, place, path) for attributes, place in groups)
-    return next((space for space in spaces if space is not None), Space())
+    return next((space for space in spaces if space is not None), None)
 
 
 def _reader(path: Path, array: Any) -> Callable[[Slices], np.ndarray]:

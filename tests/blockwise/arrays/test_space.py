@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import zarr
 from funlib.geometry import Roi
 
 from blockwise.arrays.compare import voxels_between
+from blockwise.arrays.ngff import with_image
 from blockwise.arrays.placement import place_in
+from blockwise.arrays.space import Said, Space, place_of
 from blockwise.arrays.units import NANOMETRES, factor, unit_called
 from blockwise.arrays.values import as_integers
 from blockwise.arrays.volume import Volume, create, info, read
@@ -112,7 +116,7 @@ def test_an_image_with_other_axes_is_to_be_imported(tmp_path):
 def test_attributes_of_the_array_go_before_those_of_its_group(tmp_path):
     """What we write into the array itself is what counts, also where its group was written by an older version."""
     source = ome_zarr([[scale(40, 4, 4)]])(tmp_path)
-    zarr.open_array(source / "s0", mode="r+").attrs["voxel_size"] = [30, 3, 3]
+    zarr.open_array(source / "s0", mode="r+").attrs.update({"voxel_size": [30, 3, 3], "units": ["nm"] * 3})
     assert info(Volume(path=source / "s0")).voxel_size == (30, 3, 3)
 
 
@@ -224,3 +228,43 @@ def test_axes_that_are_not_ours_are_refused(names, tmp_path):
     data = VOLUME[None] if len(names) == 4 else VOLUME
     with pytest.raises(BadInput, match="wrong axis order"):
         info(Volume(path=zarr_array(data, axis_names=names)(tmp_path)))
+
+
+def image_in(unit: str | None, size: float, place: float | None = None) -> Space:
+    """What an OME-Zarr image says of one of its arrays."""
+    offset = None if place is None else Said([place] * 3, "multiscales")
+    return Space(
+        Said("zyx", "multiscales"), Said([size] * 3, "multiscales"), offset, unit and Said(unit, "multiscales")
+    )
+
+
+OWN = Space(voxel_size=Said([4, 4, 4], "attribute resolution"))
+PLACED = replace(OWN, offset=Said([8, 8, 8], "attribute offset"))
+
+
+@pytest.mark.parametrize(
+    ("own", "image", "size", "offset", "unit"),
+    [
+        (Space(), image_in("micrometer", 0.004, 0.008), 0.004, 0.008, "um"),
+        (OWN, image_in("micrometer", 4), 4, 0, "um"),
+        (OWN, image_in("micrometer", 0.004, 0.008), 0.004, 0.008, "um"),
+        (PLACED, image_in("micrometer", 0.004, 0.5), 4, 8, "nm"),
+        (replace(OWN, units=Said("nm", "")), image_in("micrometer", 0.004, 0.008), 4, 0, "nm"),
+        (OWN, image_in(None, 5, 10), 4, 10, "nm"),
+        (OWN, None, 4, 0, "nm"),
+    ],
+)
+def test_an_array_and_its_image_are_not_mixed_in_two_units(own, image, size, offset, unit):
+    """A length goes with the unit that it was written in, of the array or of the image."""
+    place = place_of(with_image(own, image), "zyx", "a.zarr", dict.fromkeys(("voxel_size", "offset", "units"), ""))
+    assert place.voxel_size == pytest.approx((size,) * 3)
+    assert place.offset == pytest.approx((offset,) * 3)
+    assert place.unit == unit
+
+
+def test_an_array_and_its_image_that_contradict_each_other_are_refused():
+    """Both sizes are named: nobody knows which is right."""
+    with pytest.raises(
+        BadInput, match=r"resolution beside multiscales.*got \[4.0, 4.0, 4.0\] and \[5.0, 5.0, 5.0\] in nm"
+    ):
+        place_of(with_image(OWN, image_in("nanometer", 5)), "zyx", "a.zarr", {"voxel_size": "correct it"})

@@ -472,6 +472,11 @@ def lz4_stream(data: bytes, packed: bool = True) -> bytes:
     return b"".join(frames) + b"LZ4Block" + struct.pack("<Biii", 0x16, 0, 0, 0)
 
 
+def test_label_multisets_are_no_numbers(tmp_path):
+    """Blocks of Paintera hold lists of labels behind the type of plain ones: they are named."""
+    assert "holds label multisets of Paintera" in refused(n5(GREY, isLabelMultiset=True)(tmp_path), tmp_path)
+
+
 @pytest.mark.parametrize("packed", [True, False])
 def test_n5_packed_with_lz4_is_read(packed, tmp_path):
     """Frames that are packed, and those that lz4 could not make smaller."""

@@ -104,6 +104,9 @@ SAID = {
     "N5 level": row(
         n5(pixelResolution=[4, 5, 40], downsamplingFactors=[2, 2, 1]), (40, 10, 8), "nm", "downsamplingFactors"
     ),
+    "N5 of a group, listed": row(
+        n5(group={"resolution": [4, 5, 40], "downsamplingFactors": [[2, 2, 1], [4, 4, 2]]}), (40, 10, 8), "nm", ""
+    ),
     "N5 axes": row(n5(VOLUME.T, axes=["z", "y", "x"], resolution=[40, 5, 4]), (40, 5, 4), "nm", "resolution"),
     "N5 of COSEM": row(n5(transform=COSEM), (40, 4, 4), "nm", "transform", (400, 80, 0)),
     "zarr of COSEM": row(zarr_array(transform=COSEM), (40, 4, 4), "nm", "transform", (400, 80, 0)),
@@ -161,6 +164,7 @@ SAID = {
         "nm",
         "OME-Zarr",
     ),
+    "OME-Zarr, one transformation": row(ome_zarr([scale(40, 4, 4)]), (40, 4, 4), "nm", "OME-Zarr"),
     "OME-Zarr, no unit": row(ome_zarr([[scale(40, 4, 4)]], space_axes()), (40, 4, 4), "nm", "OME-Zarr"),
 }
 
@@ -205,6 +209,22 @@ def test_levels_of_an_n5_pyramid_begin_at_one_corner(level, tmp_path):
     found = import_volume(tmp_path / "a.n5", tmp_path / "out.zarr" / "raw", level=level)
     assert found.voxel_size == (40, 4 * (level + 1), 4 * (level + 1))
     assert found.shape == (4, 20 // (level + 1), 24 // (level + 1))
+
+
+@pytest.mark.parametrize("named", ["container", "group", "dataset"])
+@pytest.mark.parametrize("told", ["downsamplingFactors", "scales", "nowhere"])
+def test_a_level_of_an_n5_pyramid_is_as_large_as_anybody_tells(named, told, tmp_path):
+    """The size of s0 is never that of s1, whether a group or only the sizes of the levels tell the factors."""
+    for number in (0, 1):
+        part = VOLUME[:, :: number + 1, :: number + 1]
+        n5_dataset(tmp_path / "a.n5" / "setup0" / "timepoint0" / f"s{number}", part)
+    factors = {} if told == "nowhere" else {told: [[1, 1, 1], [2, 2, 1]]}
+    (tmp_path / "a.n5" / "attributes.json").write_text(json.dumps({"n5": "2.5.0"}))
+    (tmp_path / "a.n5" / "setup0" / "attributes.json").write_text(json.dumps({"resolution": [4, 4, 40], **factors}))
+    place = {"container": "", "group": "setup0/timepoint0", "dataset": "setup0/timepoint0/s1"}[named]
+    level = {} if named == "dataset" else {"level": 1}
+    found = import_volume(tmp_path / "a.n5" / place, tmp_path / "out.zarr" / "raw", **level)
+    assert (found.voxel_size, found.shape) == ((40, 8, 8), (4, 10, 12))
 
 
 NONSENSE = {
