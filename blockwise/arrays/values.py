@@ -36,6 +36,22 @@ def unlabelled(dtype: np.dtype[Any]) -> int | None:
     return int(np.iinfo(dtype).max) if dtype.kind == "u" else None
 
 
+def inside_mask(mask: np.ndarray, where: object) -> np.ndarray:
+    """Where a mask is not 0; it may be of truth values, integers, or floats that are whole numbers.
+
+    Raises WorkFailed naming `where` for fractions, which may mean anything, for NaN, and for what is below 0.
+    """
+    if mask.dtype.kind in "if":
+        clear = (mask >= 0) & (mask == np.rint(mask))
+        if not clear.all():
+            got = mask[~clear].flat[0]
+            raise WorkFailed(
+                f"{where}: a mask is 0 outside and a whole number inside, here is {got}; give it as 0 and 1"
+            )
+    inside: np.ndarray = mask != 0
+    return inside
+
+
 def check_finite(raw: np.ndarray, where: object, begin: Sequence[int]) -> None:
     """Raise WorkFailed naming the first voxel of raw ([C,] z, y, x) that is NaN or infinite.
 

@@ -8,6 +8,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.arrays.placement import Placement, read_placed
+from blockwise.arrays.values import inside_mask
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
 from blockwise.errors import BadInput
 from blockwise.fields import Fraction, VolumePlace
@@ -111,7 +112,7 @@ class Fragments(Stage):
 
     def inside(self, roi: Roi) -> np.ndarray | None:
         """Where voxels are neither masked nor background by their foreground; None if all are."""
-        mask = read_placed(self.mask, self.mask_placed, roi) != 0 if self.mask else None
+        mask = inside_mask(read_placed(self.mask, self.mask_placed, roi), self.mask.path) if self.mask else None
         wanted = self.settings.foreground
         if self.foreground is None or wanted is None:
             return mask

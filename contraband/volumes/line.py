@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.arrays.placement import Placement, covering, place_in
+from blockwise.arrays.values import KINDS_OF_LABELS
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.preflight import stage_word
 from blockwise.errors import BadInput
@@ -194,12 +195,12 @@ def _foreground(settings: VolumeSettings, first: list[Stage]) -> tuple[Volume | 
 
 def _check_mask(mask: Volume) -> None:
     found = info(mask)
-    if found.channels is not None or found.dtype.kind not in "bui":
+    if found.channels is not None or found.dtype.kind not in KINDS_OF_LABELS:
         raise BadInput(
             mask.path,
             "a mask must be whole numbers without a channel axis",
             got=f"{found.shape} {found.dtype}",
-            wanted="(z, y, x) bool or integers",
+            wanted="(z, y, x) truth values, integers or whole floats",
         )
 
 

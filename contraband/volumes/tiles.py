@@ -13,6 +13,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from blockwise.arrays.placement import Placement, read_placed
+from blockwise.arrays.values import inside_mask
 from blockwise.arrays.volume import Volume, as_shard, info
 from blockwise.errors import BadInput
 from blockwise.grid import Grid, Voxels, as_voxels
@@ -80,7 +81,7 @@ class Mask:
         hull = looked_at[0]
         for region in looked_at[1:]:
             hull = hull.union(region)
-        inside = read_placed(self.volume, self.placed, hull)
+        inside = inside_mask(read_placed(self.volume, self.placed, hull), self.volume.path)
         zipped = zip(wanted, looked_at, strict=True)
         return [tile for tile, region in zipped if inside[(region - hull.begin).to_slices()].any()]
 

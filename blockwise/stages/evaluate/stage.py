@@ -49,8 +49,8 @@ class EvaluateSettings(Settings):
     """How the result is scored."""
 
     ignore: tuple[Annotated[int, Field(ge=-(2**63), lt=2**64)], ...] = (0,)
-    """Voxels with these true labels are left out; -1 and the largest unsigned number, which mean "not labelled", are
-    in any case."""
+    """Voxels with these true labels are left out; those below 0 and the largest unsigned number, which mean "not
+    labelled", are in any case."""
     min_voxels: Count = 0
     """True objects with fewer voxels are left out."""
     per_section: bool = False
@@ -161,7 +161,7 @@ class Evaluate(Stage):
         if self.labels is None:
             return count_overlap(np.ascontiguousarray(ids), np.zeros(ids.shape, np.uint64))
         stored = as_integers(read(self.labels, box - Coordinate(self.truth_begin)), self.labels.path)
-        is_known = stored != unlabelled(stored.dtype)
+        is_known = stored >= 0 if stored.dtype.kind == "i" else stored != unlabelled(stored.dtype)
         truth = np.where(is_known, stored.astype(np.uint64), NOT_LABELLED)
         if self.settings.per_section:
             most = int(truth.max(where=is_known, initial=0))

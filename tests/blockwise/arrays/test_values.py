@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blockwise.arrays.values import check_finite, unlabelled
+from blockwise.arrays.values import check_finite, inside_mask, unlabelled
 from blockwise.errors import WorkFailed
 
 
@@ -36,3 +36,18 @@ def test_raw_that_is_not_finite_is_refused_with_its_place(value: float, channels
 def test_raw_that_is_finite_passes(raw: Any) -> None:
     """Whole numbers are not looked at."""
     check_finite(raw, "vol/raw", (0, 0, 0))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16", "int16", "int64", "float16", "float32", "float64"])
+@pytest.mark.parametrize("inside", [1, 255])
+def test_a_mask_may_be_of_any_type(dtype: str, inside: int) -> None:
+    """0 is outside and any other whole number inside, as truth values, integers and floats."""
+    mask = np.array([0, inside, 0], dtype)
+    assert inside_mask(mask, "a.zarr").tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(0.3, "float32"), (np.nan, "float64"), (-1, "int16"), (-1.0, "float32")])
+def test_what_may_mean_anything_is_no_mask(value: float, dtype: str) -> None:
+    """Probabilities, holes and -1 are refused with the number: neither inside nor outside is sure to be meant."""
+    with pytest.raises(WorkFailed, match=rf"a.zarr: a mask is 0 outside.*here is {value:g}"):
+        inside_mask(np.array([0, 1, value], dtype), "a.zarr")
