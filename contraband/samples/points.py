@@ -1,13 +1,15 @@
 """Labelled points: drawing them from a label volume, and the CSV file they live in.
 
-A CSV has a header line, columns `z,y,x,label` (or `y,x,label` for one section), whole voxels from 0, label 0 =
-background. The labels of drawn points are those of the volume. `class` is another name for the column `label`, where
-labels are the numbers of `contraband.models.classes`.
+A CSV has a header line, columns `z,y,x,label` (or `y,x,label` for one section) in any order and perhaps others, whole
+voxels from 0, label 0 = background. The labels of drawn points are those of the volume. `class` is another name for the
+column `label`, where labels are the numbers of `contraband.models.classes`.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,10 @@ from numpy.typing import NDArray
 from blockwise.arrays.values import unlabelled
 from blockwise.errors import BadInput
 from contraband.models.classes import CLASSES, INSIDE
+
+COLUMNS = ("z", "y", "x", "label")
+SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+"""How files of Excel and LibreOffice begin."""
 
 
 @dataclass(frozen=True)
@@ -150,28 +156,48 @@ def write_points(points: Points, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(["z", "y", "x", "label"])
+        rows.writerow(COLUMNS)
         rows.writerows(np.column_stack([points.positions, points.labels]).tolist())
 
 
 def read_points(path: Path) -> Points:
-    """The points of a CSV; BadInput names the line of the first fault."""
+    """The points of a CSV, with commas, semicolons or tabs between its columns; further columns are not read.
+
+    BadInput names the line of the first fault.
+    """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
+        text = _text(path)
+        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text)))
     except FileNotFoundError:
         raise BadInput(path, "no such file", todo="run `contraband points` or correct the path") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(path, f"cannot be read ({error})") from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
     header = ["label" if name == "class" else name for name in header]
-    if sorted(header) not in (sorted(["z", "y", "x", "label"]), sorted(["y", "x", "label"])):
+    counts = {name: header.count(name) for name in COLUMNS}
+    if counts.pop("z") > 1 or set(counts.values()) != {1}:
         raise BadInput(path, "has no usable header", got=",".join(header), wanted="z,y,x,label or y,x,label (or class)")
-    table = [_row(row, header, f"{path}, line {line}") for line, row in enumerate(rows[1:], start=2) if row]
+    table = [_row(row, header, f"{path}, line {line}") for line, row in enumerate(rows[1:], start=2) if any(row)]
     if not table:
         raise BadInput(path, "holds no points")
     values = np.array(table, dtype=np.int64)
     return Points(values[:, :3], values[:, 3])
+
+
+def _text(path: Path) -> str:
+    """The file as text, in the encodings that spreadsheets save; BadInput for the file of a spreadsheet itself."""
+    data = path.read_bytes()
+    if data.startswith(SPREADSHEETS):
+        raise BadInput(path, "is the file of a spreadsheet (or a zip), not a CSV", todo="save it as CSV there")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def _separator(text: str) -> str:
+    """What stands between the columns, by the first line."""
+    header = text.partition("\n")[0]
+    return max(",;\t", key=header.count)
 
 
 def _row(row: list[str], header: list[str], where: str) -> list[int]:
@@ -180,6 +206,8 @@ def _row(row: list[str], header: list[str], where: str) -> list[int]:
         raise BadInput(where, "has a wrong number of columns", got=len(row), wanted=len(header))
     values = {"z": 0}
     for name, text in zip(header, row, strict=True):
+        if name not in COLUMNS:
+            continue
         try:
             number = float(text)
             values[name] = int(number)
@@ -187,4 +215,4 @@ def _row(row: list[str], header: list[str], where: str) -> list[int]:
             raise BadInput(where, f"{name} is not a number", got=repr(text)) from None
         if values[name] != number or values[name] < 0:
             raise BadInput(where, f"{name} is not a whole number of 0 or more", got=text)
-    return [values[name] for name in ("z", "y", "x", "label")]
+    return [values[name] for name in COLUMNS]

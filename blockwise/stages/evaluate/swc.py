@@ -81,7 +81,7 @@ def _join(graph: networkx.Graph[Any], points: _Points, path: Path) -> None:
 
 def _row(fields: list[str], where: str) -> tuple[int, int, tuple[float, float, float]]:
     if len(fields) < 7:
-        raise BadInput(where, "has too few columns", got=len(fields), wanted=7)
+        raise BadInput(where, "has too few columns", got=len(fields), wanted="7, with blanks or tabs between them")
     try:
         node, parent = (float(fields[column]) for column in (0, 6))
         x, y, z = (float(value) for value in fields[2:5])
@@ -108,6 +108,8 @@ def _moved(name: str, text: str) -> dict[str, tuple[float, float, float]]:
 def _text(path: Path) -> str:
     """The file as text: only comments hold anything but ASCII, and these may be of any program."""
     data = path.read_bytes()
+    if data.startswith(b"\x1f\x8b"):
+        raise BadInput(path, "is packed by gzip", todo="unpack it first")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16")
     try:

@@ -52,12 +52,40 @@ def test_columns_may_stand_in_any_order_and_z_may_be_missing(tmp_path):
     assert found.labels.tolist() == [1, 0]
 
 
+TABLES = {
+    "semicolons": b"z;y;x;label\n0;4;5;1\n",
+    "tabs": b"z\ty\tx\tlabel\n0\t4\t5\t1\n",
+    "byte order mark": b"\xef\xbb\xbfz,y,x,label\r\n0,4,5,1\r\n",
+    "Unicode text of Excel": "z\ty\tx\tlabel\r\n0\t4\t5\t1\r\n".encode("utf-16"),
+    "index of pandas": b",z,y,x,label\n0,0,4,5,1\n",
+    "further columns": b"name,z,y,x,class,confidence\n'a',0,4,5,1,0.5\n",
+    "empty lines of a spreadsheet": b"Z, Y, X, Label\n0,4,5,1\n,,,\n",
+}
+
+
+@pytest.mark.parametrize("content", TABLES.values(), ids=TABLES)
+def test_tables_of_other_programs_are_points(content, tmp_path):
+    """Whatever stands between the columns, beside them and before the file."""
+    (tmp_path / "p.csv").write_bytes(content)
+    found = read_points(tmp_path / "p.csv")
+    assert (found.positions.tolist(), found.labels.tolist()) == ([[0, 4, 5]], [1])
+
+
+def test_the_file_of_a_spreadsheet_is_named(tmp_path):
+    """An .xlsx that was renamed is no CSV that cannot be decoded."""
+    (tmp_path / "p.csv").write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(BadInput, match=r"the file of a spreadsheet.*save it as CSV"):
+        read_points(tmp_path / "p.csv")
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
         ("", "header"),
         ("a,b\n", "header"),
         ("y,x,label\n", "no points"),
+        ("y,x,x,label\n1,2,3,4\n", "header"),
+        ("z;y;x;label\n1,5;2;3;1\n", "'1,5'"),
         ("y,x,label\n1,2\n", "line 2"),
         ("y,x,label\n1,b,0\n", "'b'"),
         ("y,x,label\n1,2.5,0\n", "whole"),
