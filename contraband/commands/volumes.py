@@ -168,7 +168,9 @@ def plan(
     from contraband.volumes.plan.forecast import totals
 
     print_outlook(console(), planned.stages)
-    data: dict[str, Any] = {"stages": planned.stages}
+    for note in planned.notes:
+        say(note)
+    data: dict[str, Any] = {"stages": planned.stages, "notes": planned.notes}
     if with_probe:
         say("processing a few blocks to see what they cost (--no-probe leaves that out)")
         forecast = planned.probe()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blockwise.arrays.chunks import told
 from blockwise.arrays.space import SPATIAL
 from blockwise.grid import Voxels, as_voxels
 from contraband.importing.affinities import looking_back, moved, offsets_of, remarks_on
@@ -157,5 +158,4 @@ class ImportPlan:
         absent, count = self.source.missing(self._slices([low for low, _ in spans], [high for _, high in spans]))
         if not absent:
             return ()
-        meaning = self.source.filled
-        return (f"{absent} of {count} chunks are missing on the disk and are read as {meaning}; is the copy complete?",)
+        return (told(absent, count, self.source.filled),)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 import zarr
 
 from blockwise.arrays.attributes import space_of_attributes
+from blockwise.arrays.chunks import meaning_of_missing, missing_chunks
 from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image, with_image
 from blockwise.arrays.space import Space
 from blockwise.errors import BadInput
@@ -44,9 +43,8 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             raise
         except Exception as error:  # zarr has one for everything, and not all are of one kind
             raise BadInput(path, f"is not readable zarr ({error})") from None
-        missing = _missing(array) if path.is_dir() else None
-        fill = array.fill_value
-        filled = "0, since the array has no fill value" if fill is None else f"its fill value {fill}"
+        missing = partial(missing_chunks, array) if path.is_dir() else None
+        filled = meaning_of_missing(array)
         read = _reader(path, array)
         yield ForeignArray(array.shape, array.dtype, read, space, attributes, missing=missing, filled=filled)
 
@@ -174,17 +172,3 @@ def _reader(path: Path, array: Any) -> Callable[[Slices], np.ndarray]:
             raise BadInput(path, f"a chunk cannot be read ({error})", todo="copy the files again") from None
 
     return read
-
-
-def _missing(array: Any) -> Callable[[Slices], tuple[int, int]]:
-    """Counts the chunks (shards, where there are any) of a part that have no file."""
-    folder = Path(str(array.store_path.store.root), array.store_path.path)
-
-    def count(slices: Slices) -> tuple[int, int]:
-        unit = array.shards or array.chunks
-        ranges = [range(span.start // step, -(-span.stop // step)) for span, step in zip(slices, unit, strict=True)]
-        there = {os.path.relpath(os.path.join(at, file), folder) for at, _, files in os.walk(folder) for file in files}
-        keys = (array.metadata.encode_chunk_key(index) for index in itertools.product(*ranges))
-        return sum(os.path.normpath(key) not in there for key in keys), math.prod(map(len, ranges))
-
-    return count

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from blockwise.arrays.chunks import told_missing
 from blockwise.arrays.durable import remove_torn
 from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.options import RunOptions, StageResult
@@ -26,6 +27,9 @@ from contraband.volumes.report import write_report
 from contraband.volumes.settings import VolumeSettings, with_cluster
 
 log = logging.getLogger(__name__)
+
+MOST_CHUNKS = 100_000
+"""Of an input of a run: whether each of more has a file takes long to see; `plan` takes the time."""
 
 
 def execute(
@@ -53,7 +57,7 @@ def execute(
     ):
         for job in flight.jobs:
             executor.check(job.stage)
-        for note in (note for stage in line for note in stage.notes()):
+        for note in notes_on(line):
             options.announce(note)
         with (
             claimed(settings, store, belonging, options.announce),
@@ -64,6 +68,17 @@ def execute(
             run_examined(flight, store, watched, wanted)
             tidy(output.files, results)
     return results
+
+
+def notes_on(line: Sequence[Stage], most_chunks: int = MOST_CHUNKS) -> list[str]:
+    """What a user should know of the inputs of a run, in lines.
+
+    most_chunks: of an input of more, files are not looked for.
+    """
+    made = {volume.path for stage in line for volume in stage.outputs()}
+    given = dict.fromkeys(volume for stage in line for volume in stage.inputs() if volume.path not in made)
+    lacking = [told_missing(volume, most_chunks) for volume in given]
+    return [*(note for stage in line for note in stage.notes()), *(line for line in lacking if line)]
 
 
 @contextmanager

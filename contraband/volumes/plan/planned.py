@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from contraband.volumes.belonging import opened_store
 from contraband.volumes.line import stages
 from contraband.volumes.output import check_output
 from contraband.volumes.plan.estimate import outlook
+from contraband.volumes.run import notes_on
 from contraband.volumes.settings import VolumeSettings
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ class PlannedRun:
     """A row for each stage: `blocks`, `block_shape` and `context` in voxels, `files`, `bytes_read_raw` and
     `bytes_written_raw` (before compression), `worker_memory_bytes`; of agglomerate also `boxes`; of a prediction
     `tile`, and voxels for each one that is written: `predicted_per_voxel`, `shown_per_voxel` and `read_per_voxel`."""
+
+    notes: list[str]
+    """What to know of the inputs, a line each: labels of another extent, chunks that are missing on the disk."""
 
     def probe(self) -> Forecast:
         """What the run will cost, from a few blocks that are processed now, in a folder that is gone afterwards.
@@ -48,4 +53,4 @@ def planned(settings: VolumeSettings) -> PlannedRun:
     check_output(settings, line)
     check_stages(line)
     with opened_store(settings):
-        return PlannedRun(settings, outlook(line))
+        return PlannedRun(settings, outlook(line), notes_on(line, sys.maxsize))

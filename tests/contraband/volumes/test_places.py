@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.placement import Placement
+from blockwise.arrays.volume import open_array
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 from contraband.volumes.line import stages
+from contraband.volumes.run import notes_on
 from contraband.volumes.settings import VolumeSettings
 from tests.support.volumes import store_volume
 
@@ -74,3 +76,17 @@ def test_what_does_not_fit_is_refused_in_every_role(changes: dict[str, Any], mes
     """Raw, labels, masks and foregrounds, before anything is made."""
     with pytest.raises(BadInput, match=message):
         placed(in_tmp, **changes)
+
+
+def test_missing_chunks_of_what_is_given_are_told(in_tmp: Path) -> None:
+    """A copy that broke off is read as 0: `run` and `plan` say how much, but not of what an import has seen whole."""
+    affinities = store_volume(Path("v.zarr/affinities"), np.ones((3, *SHAPE), np.uint8))
+    line = stages(VolumeSettings.parse({"affinities": "v.zarr/affinities", "output": "out.zarr"}, "test"))
+    assert notes_on(line) == []
+    next(file for file in affinities.path.joinpath("c").rglob("*") if file.is_file()).unlink()
+    assert (
+        "v.zarr/affinities: 1 of 4 chunks are missing on the disk and are read as its fill value 0" in notes_on(line)[0]
+    )
+    assert notes_on(line, most_chunks=3) == []
+    open_array(affinities, "r+").attrs["identity"] = "a checksum"
+    assert notes_on(line) == []
