@@ -7,13 +7,17 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from blockwise.errors import BadInput, looked_for, one_line
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _NUMBERS = {
     "tag:yaml.org,2002:int": r"^[-+]?(0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$",
@@ -38,10 +42,10 @@ class Settings(BaseModel):
             return cls.model_validate_json(_as_json(data, where))
         except ValidationError as error:
             first = error
-        listed = with_lists(data, first)
-        if listed is not None:
+        meant = as_meant(data, first)
+        if meant is not None:
             try:
-                return cls.model_validate_json(_as_json(listed, where))
+                return cls.model_validate_json(_as_json(meant, where))
             except ValidationError as error:
                 if not _same_places(error, first):
                     raise explain(error, where, cls) from None
@@ -55,6 +59,10 @@ def _as_json(data: object, where: object, key: str = "") -> str:
     except RecursionError:
         raise BadInput(where, f"{key or 'the file'} is nested too deeply") from None
     except (TypeError, ValueError) as error:
+        if isinstance(data, float | date):
+            todo = "" if isinstance(data, float) else "put it in quotes"
+            kind = "a number that is not finite" if isinstance(data, float) else "a date"
+            raise BadInput(f"{where}: {key}" if key else where, f"is {kind}", got=data, todo=todo) from None
         entries = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list | tuple) else ()
         for name, value in entries:
             _as_json(value, where, f"{key}.{name}".lstrip("."))
@@ -62,18 +70,23 @@ def _as_json(data: object, where: object, key: str = "") -> str:
         raise BadInput(place, f"is not a plain number or text ({error})", got=_short(data)) from None
 
 
-def with_lists(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
-    """The data with lists of one where a single number or text stands for a list; None if there is none such."""
+def as_meant(data: Mapping[str, Any], error: ValidationError) -> dict[str, Any] | None:
+    """The data with a list of one for a single number or text, and no keys for a section that is empty.
+
+    None if there is neither. YAML gives null for a section of which all keys are commented out.
+    """
     result: dict[str, Any] = copy.deepcopy(dict(data))
     changed = False
     for fault in error.errors(include_url=False):
-        if fault["type"] != "tuple_type" or not isinstance(fault["input"], int | float | str):
+        is_one = fault["type"] == "tuple_type" and isinstance(fault["input"], int | float | str)
+        is_bare = fault["type"] == "model_type" and fault["input"] is None
+        if not is_one and not is_bare:
             continue
         *parents, last = fault["loc"]
         target: Any = result
         for parent in parents:
             target = target[parent]
-        target[last] = [fault["input"]]
+        target[last] = [fault["input"]] if is_one else {}
         changed = True
     return result if changed else None
 
@@ -124,9 +137,11 @@ def _section_of(kind: type[BaseModel] | None, name: str) -> type[BaseModel] | No
 def explain(error: ValidationError, where: object, kind: type[BaseModel] | None = None) -> BadInput:
     """The first fault of a failed validation as one line with the key, the value and what is wanted.
 
-    kind: the settings that were read, for the keys there are.
+    kind: the settings that were read, for the keys there are. An unknown key goes first, as a slip in its name is
+    often why another one is missing.
     """
-    first = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     key = shortened(".".join(str(name) for name in first["loc"]))
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     place = f"{where}: {key}" if key else where
@@ -134,9 +149,30 @@ def explain(error: ValidationError, where: object, kind: type[BaseModel] | None 
         return BadInput(place, f"unknown key{more}", todo=_todo_of_unknown(kind, first["loc"]))
     if first["type"] == "missing":
         return BadInput(place, f"missing key{more}", todo="add it")
-    message = first["msg"].removeprefix("Value error, ")
-    todo = "put it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
-    return BadInput(place, f"{message}{more}", got=_short(first["input"]), todo=todo)
+    message = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    message = message.replace("Input should be", "must be")
+    return BadInput(place, f"{message}{more}", got=_short(first["input"]), todo=_todo_of_kind(first))
+
+
+_PLAINLY = {
+    "tuple_type": "must be a list",
+    "model_type": "must be a section of keys",
+    "string_type": "must be a text",
+}
+"""What pydantic calls by words of JSON."""
+
+
+def _todo_of_kind(fault: ErrorDetails) -> str:
+    """How a value of another type than wanted is written, where that is likely to be what is meant."""
+    value = fault["input"]
+    if fault["type"] == "string_type" and isinstance(value, int | float):
+        return "put it in quotes"
+    if fault["type"] in ("float_type", "int_type") and isinstance(value, str) and re.fullmatch(r"[\d.eE+-]+", value):
+        return "leave out the quotes"
+    if fault["type"] in ("tuple_type", "float_type", "int_type") and isinstance(value, str):
+        parts = re.split(r"[,;\s]+", value.strip())
+        return f"write [{shortened(', '.join(parts))}]" if len(parts) > 1 else ""
+    return ""
 
 
 def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
@@ -148,14 +184,22 @@ def read_yaml(path: Path, tabs_are_spaces: bool = False) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise BadInput(path, "no such file", todo=f"check the path{looked_for(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, f"cannot be read ({error})") from None
+    except UnicodeDecodeError as error:
+        raise BadInput(path, f"cannot be read ({error})", todo="save it as text in UTF-8") from None
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})") from None
     try:
         data = parse_yaml(text.replace("\t", " ") if tabs_are_spaces else text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(path, f"is not usable YAML ({shortened(one_line(str(error)), 300)})") from None
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise BadInput(path, "is not a mapping of keys to values", got=type(data).__name__)
+        fault = one_line(str(error)).replace('"<unicode string>", ', "")
+        todo = "indent by spaces, not by tabs" if "'\\t'" in fault else ""
+        raise BadInput(path, f"is not usable YAML ({shortened(fault, 300)})", todo=todo) from None
+    if not isinstance(data, dict):
+        got = "a list" if isinstance(data, list) else "nothing" if data is None else "one value"
+        raise BadInput(path, "is not a mapping of keys to values", got=got, wanted="lines such as `output: out.zarr`")
+    other = next((key for key in data if not isinstance(key, str)), "")
+    if not isinstance(other, str):
+        raise BadInput(path, f"the key {_short(other)} is not a text", todo="remove it, or put it in quotes")
     return data
 
 
@@ -181,10 +225,11 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     known[id(node)] = 0
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
-        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the key {twice} is given twice{node.start_mark}")
+        names: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in names:
+                raise ValueError(f"the key {key.value} is given twice{key.start_mark}")
+            names.add(key.value)
         children = [child for pair in node.value for child in pair]
     elif isinstance(node, yaml.SequenceNode):
         children = node.value

@@ -76,6 +76,27 @@ def _parsed[Section: Settings](kind: type[Section], value: Section | Mapping[str
         raise ValueError(f"{key}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")) from None
 
 
+def _port_or_not(value: object) -> bool | int:
+    if not isinstance(value, int) or not 0 <= value <= 65535:
+        raise ValueError("must be true, false, or a port from 0 to 65535")
+    return value
+
+
+def _yes_no_or_auto(value: object) -> bool | Literal["auto"]:
+    if isinstance(value, bool):
+        return value
+    if value != "auto":
+        raise ValueError("must be true, false, or auto")
+    return "auto"
+
+
+Chain = Annotated[
+    bool | Literal["auto"], PlainValidator(_yes_no_or_auto, json_schema_input_type=bool | Literal["auto"])
+]
+Dashboard = Annotated[
+    bool | int,
+    PlainValidator(_port_or_not, json_schema_input_type=bool | Annotated[int, Field(ge=0, le=65535)]),
+]
 Workers = Annotated[
     Positive | WorkerRange, PlainValidator(_number_or_range, json_schema_input_type=Positive | WorkerRange)
 ]
@@ -107,7 +128,7 @@ class Cluster(Settings):
     lost_s: Annotated[float, Field(gt=0)] = 30
     """A worker that says nothing for so long, and uses no processor time either, is given up: stopped, suspended, or on
     a machine that is. One that is only busy inside compiled code is left alone."""
-    chain: bool | Literal["auto"] = "auto"
+    chain: Chain = "auto"
     """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
     gpus: Count = 0
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""
@@ -122,7 +143,7 @@ class Cluster(Settings):
     hosts: tuple[str, ...] = ()
     """For ssh: the first runs the scheduler, each other a worker, one that is named again another one; how one logs in
     is said by ~/.ssh."""
-    dashboard: bool | Annotated[int, Field(ge=0, le=65535)] = True
+    dashboard: Dashboard = True
     """Port of the dashboard on 127.0.0.1; true: 8787, or a free one if that is taken; false: none."""
     interface: str | None = None
     """For batch systems: network interface of the scheduler, such as ib0."""

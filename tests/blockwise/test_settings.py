@@ -166,6 +166,34 @@ def test_an_unknown_key_is_answered_with_the_likely_one(data: dict[str, Any], hi
     assert hint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("ouput: a.zarr\naffinities: x", "ouput: unknown key (1 more); did you mean output?"),
+        ("segment: {thresholds: '0.1,0.2'}", "must be a list; got '0.1,0.2'; write [0.1, 0.2]"),
+        ("segment: {thresholds: 0.1 0.2}", "must be a list; got '0.1 0.2'; write [0.1, 0.2]"),
+        ("segment: {thresholds: ['0.5']}", "must be a valid number; got '0.5'; leave out the quotes"),
+        ("segment: {thresholds: [.nan]}", "segment.thresholds.0: is a number that is not finite; got nan"),
+        ("agglomerate: {stop: .inf}", "agglomerate.stop: is a number that is not finite; got inf"),
+        ("segment: [0.5]", "segment: must be a section of keys; got [0.5]"),
+        ("output: 20240101", "output: must be a text; got 20240101; put it in quotes"),
+        ("cluster: {dashboard: 70000}", "cluster.dashboard: must be true, false, or a port from 0 to 65535; got 70000"),
+        ("cluster: {chain: maybe}", "cluster.chain: must be true, false, or auto; got 'maybe'"),
+    ],
+)
+def test_a_slip_is_answered_in_the_words_of_the_file(text: str, line: str) -> None:
+    """What is wrong, and how it is written, in words of YAML rather than of the program that checks it."""
+    with pytest.raises(BadInput) as caught:
+        VolumeSettings.parse({**PLAIN, **parse_yaml(text)} if "ouput" not in text else parse_yaml(text), "test")
+    assert line in str(caught.value)
+
+
+@pytest.mark.parametrize("section", ["segment", "cluster", "volume", "blocks", "model"])
+def test_a_section_of_which_all_keys_are_commented_out_is_empty(section: str) -> None:
+    """YAML gives null for it, which means what a file without the section means."""
+    assert VolumeSettings.parse({**PLAIN, section: None}, "test") == VolumeSettings.parse(PLAIN, "test")
+
+
 def test_a_missing_file_is_looked_for_in_the_working_folder(in_tmp: Path) -> None:
     """Paths are relative to where the command runs, not to the file that names them; the message says so."""
     with pytest.raises(BadInput, match=f"relative to the working folder, {in_tmp}"):

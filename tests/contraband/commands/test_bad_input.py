@@ -103,7 +103,7 @@ def resolved(part: dict[str, Any]) -> dict[str, Any]:
 def wrong_values(own: dict[str, Any]) -> Iterator[Any]:
     """Values that no choice of a key allows: of another type, out of range, too many, too few, unknown words."""
     types = {choice.get("type", "string") for choice in own["choices"]}
-    if "null" not in types:
+    if not types & {"null", "object"}:  # a section of which nothing is left is empty
         yield None
     candidates = [value for kind in sorted(types - {"null"}) for value in WRONG[kind]]
     one_is_enough = {item.get("type") for choice in own["choices"] for item in [choice.get("items", {})]}
@@ -184,26 +184,27 @@ def test_a_wrong_value_is_named_by_its_key(key: tuple[str, ...], folder: Path, r
 
 BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
 TEXTS: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "not a mapping"),
-    "text": (b"segment my volume please", "not a mapping"),
-    "a list": (b"- output: a.zarr", "not a mapping"),
+    "empty": (b"", "got nothing, wanted lines such as"),
+    "text": (b"segment my volume please", "got one value, wanted lines such as"),
+    "a list": (b"- output: a.zarr", "got a list, wanted lines such as"),
     "not closed": (b"blocks: {shape: [1, 2", "not usable YAML"),
-    "a tab": (b"blocks:\n\tshape: [1, 2, 3]", "not usable YAML"),
-    "a key twice": (b"output: a.zarr\noutput: b.zarr", "output is given twice"),
+    "a tab": (b"blocks:\n\tshape: [1, 2, 3]", "indent by spaces, not by tabs"),
+    "a key twice": (b"output: a.zarr\noutput: b.zarr", "output is given twice in line 2"),
     "a key twice within": (b"blocks: {shape: [1, 1, 1], shape: [2, 2, 2]}", "shape is given twice"),
     "aliases of aliases": (BOMB.encode(), "more than 100000 values"),
     "an alias of itself": (b"output: &x [*x]", "part of"),
     "an unknown alias": (b"output: *nosuch", "nosuch"),
     "a program": (b"output: !!python/object/apply:os.system ['touch made']", "not usable YAML"),
     "two documents": (b"output: a.zarr\n---\noutput: b.zarr", "not usable YAML"),
-    "numbers as keys": (b"1: 2", "not a mapping of keys"),
+    "numbers as keys": (b"1: 2", "the key 1 is not a text"),
+    "null as a key": (b"null: 2", "the key None is not a text"),
     "a list as a key": (b"? [a, b]\n: c", "not"),
-    "a date": (b"affinities: 2026-01-01\noutput: a.zarr", "affinities"),
+    "a date": (b"affinities: 2026-01-01\noutput: a.zarr", "affinities: is a date; got 2026-01-01; put it in quotes"),
     "bytes": (b"output: !!binary aGVsbG8=", "output"),
     "a set": (b"output: !!set {a, b}", "output"),
     "deeply nested": (b"output: " + b"[" * 5000 + b"]" * 5000, "not usable YAML"),
     "a number of 9999 digits": (b"output: " + b"9" * 9999, "not usable YAML"),
-    "no UTF-8": (b"output: \xff\xfe\x00", "cannot be read"),
+    "no UTF-8": (b"output: \xff\xfe\x00", "save it as text in UTF-8"),
     "control characters": (b"output: \x01\x02", "not usable YAML"),
     "UTF-16": ("output: a.zarr".encode("utf-16"), "cannot be read"),
     "a zip": (b"PK\x03\x04" + bytes(range(256)), "cannot be read"),
