@@ -101,11 +101,19 @@ def contraband(
     except OSError as error:
         what = f"is gone or closed to this user ({error.strerror})"
         raise BadInput("the working folder", what, todo="cd to another one") from None
+    check_threads()
     level = logging.INFO if verbose else logging.WARNING
     # Libraries give their own loggers a lower level; what is shown is decided here, and what others keep by them.
     shown = logging.StreamHandler()
     shown.setLevel(level)
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", handlers=[shown])
+
+
+def check_threads() -> None:
+    """Raise BadInput for a number of threads that numba cannot be loaded with."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "1")
+    if not given.isdecimal() or int(given) < 1:
+        raise BadInput("the variable NUMBA_NUM_THREADS", "is no number of threads", got=repr(given), todo="unset it")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -139,7 +147,7 @@ def call(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except Exception as error:
         explained = _explained(error)
         if explained is None:
             raise
@@ -152,18 +160,34 @@ def _all_commands() -> Callable[..., object]:
     return get_command(app)
 
 
-def _explained(error: OSError) -> tuple[str, int] | None:
+def _explained(error: Exception) -> tuple[str, int] | None:
     """What is wrong with the system rather than with the program, and the exit code; None if that is not known."""
+    if isinstance(error, MemoryError):
+        return "the memory does not suffice; what is finished is kept; take smaller blocks, or a larger machine", 1
+    if str(error).startswith("A config file at "):  # so zarr's configuration fails, as zarr is imported
+        return f"zarr's configuration: {one_line(str(error))[2:250]}; mend or remove it", 2
+    return _explained_by_system(error) if isinstance(error, OSError) else None
+
+
+def _explained_by_system(error: OSError) -> tuple[str, int] | None:
+    place = shortened(str(error.filename or "the target"))
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        place = shortened(str(error.filename or "the target"))
         return f"{place}: no space is left on its disk; free some, then the same command goes on", 1
+    if error.errno == errno.EFBIG:
+        return f"{place}: would be larger than a file may be here (ulimit -f); what is finished is kept", 1
     if error.errno in (errno.EMFILE, errno.ENFILE):
         most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         line = f"too many files are open at once (ulimit -n {most}); what is finished is kept; raise it with ulimit -n"
         return line, 2
     if error.errno == errno.ENAMETOOLONG:
-        return f"{shortened(str(error.filename))}: is too long a name for the file system; shorten it", 2
+        return f"{place}: is too long a name for the file system; shorten it", 2
+    if error.errno in _REFUSED and error.filename:
+        return f"{place}: {error.strerror}; what is finished is kept", 2
     return None
+
+
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+"""What a file system says of its own state, and of paths that are of another kind than they are taken for."""
 
 
 def repeat_flags(arguments: list[str]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import zarr
 from zarr.storage import ObjectStore, StorePath
 
 from blockwise.arrays.synthetic import Computed, store_of
+from blockwise.errors import BadInput
 from blockwise.files import objects
 from blockwise.files.address import Address, Synthetic
 
@@ -68,13 +70,25 @@ class Bucket(ObjectStore):
 
 
 def opened_by_zarr(path: Path) -> Path | StorePath:
-    """What zarr is given for a place."""
+    """What zarr is given for a place; raises BadInput where zarr's own configuration would have it wait for ever."""
+    check_configuration()
     if not isinstance(path, Address):
         return path
     if isinstance(path, Synthetic):
         return store_of(path)
     root = objects.bucket_of(str(path))
     return StorePath(_bucket(objects.bucket(root), root), objects.key_of(str(path)))
+
+
+@cache
+def check_configuration() -> None:
+    """Raise BadInput for what others have written into zarr's configuration and nothing can be read or written with."""
+    for key, least in (("async.concurrency", 1), ("threading.max_workers", 1), ("json_indent", 0)):
+        value = zarr.config.get(key, None)
+        if value is not None and (not isinstance(value, int) or value < least):
+            variable = f"ZARR_{key.upper().replace('.', '__')}"
+            todo = f"see the variable {variable} and ~/.config/zarr"
+            raise BadInput(f"zarr's configuration: {key}", "cannot be", got=value, wanted=f"{least} or more", todo=todo)
 
 
 def open_group(path: Path, mode: str = "r", **options: Any) -> zarr.Group:

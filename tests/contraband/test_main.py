@@ -103,6 +103,29 @@ def test_a_working_folder_that_is_gone_is_named(command, settings):
     assert "the working folder: is gone" in done.stderr
 
 
+SURROUNDINGS = {
+    "no thread": ({"NUMBA_NUM_THREADS": "0"}, "the variable NUMBA_NUM_THREADS: is no number of threads; got '0'"),
+    "threads in words": ({"NUMBA_NUM_THREADS": "four"}, "NUMBA_NUM_THREADS: is no number of threads; got 'four'"),
+    "zarr does nothing at once": (
+        {"ZARR_ASYNC__CONCURRENCY": "0"},
+        "zarr's configuration: async.concurrency: cannot be",
+    ),
+    "zarr indents by words": ({"ZARR_JSON_INDENT": "two"}, "zarr's configuration: json_indent: cannot be; got two"),
+    "no YAML for zarr": ({"ZARR_CONFIG": "CONFIG"}, "zarr's configuration: config file at"),
+}
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_what_keeps_a_library_from_working_is_named(name, settings):
+    """In one line at once: one of them had a run wait for ever, the others show how a library is built."""
+    environment, line = SURROUNDINGS[name]
+    (settings.parent / "broken.yaml").write_text("async: [")
+    given = {key: str(settings.parent) if value == "CONFIG" else value for key, value in environment.items()}
+    done = run("run", settings, environment=given)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert line in done.stderr
+
+
 @pytest.mark.parametrize("most", [10, 20, 30])
 def test_too_few_files_end_with_a_line(most, settings):
     """Already without workers; or they are enough."""

@@ -316,7 +316,6 @@ BY_HAND: dict[str, str] = {
     "affinities=null, model.checkpoint=text.swc, volume.raw=null": "volume.raw",
     "a=1": "a: unknown key",
     "=1": "key=value",
-    "volume=": "volume",
     "volume.=1": "unknown key",
     "..=1": "unknown key",
     "output.x.y=1": "not a mapping",

@@ -211,12 +211,31 @@ def test_advice_names_the_command_that_has_the_option(command: str, line: str, w
     assert with_its_command(line, [command, "vol.yaml"]).endswith(wanted) or wanted in with_its_command(line, [command])
 
 
-def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The file that could not be written is named, and no traceback is shown."""
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "out/a"), 1, "out/a: no space is left on its disk"),
+        (OSError(errno.EDQUOT, "Quota exceeded", "out/a"), 1, "out/a: no space is left on its disk"),
+        (OSError(errno.EFBIG, "File too large", "out/a"), 1, "out/a: would be larger than a file may be"),
+        (OSError(errno.EACCES, "Permission denied", "out/a"), 2, "out/a: Permission denied"),
+        (OSError(errno.EROFS, "Read-only file system", "out/a"), 2, "out/a: Read-only file system"),
+        (OSError(errno.EIO, "Input/output error", "out/a"), 2, "out/a: Input/output error"),
+        (OSError(errno.ESTALE, "Stale file handle", "out/a"), 2, "out/a: Stale file handle"),
+        (OSError(errno.EISDIR, "Is a directory", "out/a"), 2, "out/a: Is a directory"),
+        (MemoryError(), 1, "the memory does not suffice"),
+        (ValueError("A config file at 'a.yaml' is malformed"), 2, "zarr's configuration: config file at 'a.yaml'"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: Exception, code: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is named, and no traceback is shown."""
 
-    def full(**_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "out/vol.zarr/a")
+    def refused(**_: object) -> None:
+        raise error
 
-    monkeypatch.setattr("contraband.cli._all_commands", lambda: full)
-    assert call(["run", "vol.yaml"]) == 1
-    assert capsys.readouterr().err.startswith("contraband: out/vol.zarr/a: no space is left")
+    monkeypatch.setattr("contraband.cli._all_commands", lambda: refused)
+    assert call(["run", "vol.yaml"]) == code
+    said = capsys.readouterr().err
+    assert said.startswith(f"contraband: {line}")
+    assert said.count("\n") == 1
