@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -57,6 +58,10 @@ class SqliteStore(Tables):
     def check_writable(self) -> None:
         """Raise BadInput if nothing can be written; leaves nothing, not even the file."""
         if self._has_content():
+            if not os.access(self._path.parent, os.W_OK):
+                raise BadInput(
+                    self._path, "the store lies in a folder that cannot be written", todo="name another file"
+                )
             with self._writing():
                 pass
 

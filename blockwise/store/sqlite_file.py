@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import sqlite3
 import time
@@ -41,6 +42,8 @@ def connect(path: Path) -> sqlite3.Connection:
     locks, there is neither such a log nor SQLite's own way to keep writers apart: a folder beside the file stands for
     a lock then, and each transaction takes longer.
     """
+    if path.exists() and not os.access(path.parent, os.W_OK):
+        return _read_only(path)
     if keeps_locks(path.parent):
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         ready = _write_ahead
@@ -57,6 +60,18 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _read_only(path: Path) -> sqlite3.Connection:
+    """A connection for a folder that this user, or anybody, cannot write to: it reads, and refuses to write.
+
+    Without a log nobody writes to the file, and SQLite, which would make the files by which writers and readers meet,
+    is told so.
+    """
+    log_ahead = path.with_name(path.name + "-wal")
+    kind = "mode=ro" if log_ahead.exists() and log_ahead.stat().st_size else "mode=ro&immutable=1"
+    address = f"file:{quote(str(path))}?{kind}"
+    return sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
 
 
 @cache

@@ -147,3 +147,47 @@ def test_a_connection_waits_for_one_that_writes(tmp_path):
     other.execute("rollback")
     other.close()
     assert process.communicate(timeout=60)[0].split() == ["0"]
+
+
+READ = """
+import os, sys
+import blockwise.store.sqlite
+from blockwise.errors import BlockwiseError
+from blockwise.store import open_store
+if not os.getuid():
+    os.setgroups([])
+    os.setgid(54321)
+    os.setuid(54321)
+store = open_store(sys.argv[1])
+print(store.totals("fragments").done, store.owner())
+for write in (store.check_writable, lambda: store.forgive("fragments", [1])):
+    try:
+        write()
+        print("written")
+    except BlockwiseError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("is_written", [True, False], ids=["while it is written", "afterwards"])
+def test_a_store_in_a_folder_that_cannot_be_written_can_be_read(is_written, in_memory):
+    """The run of somebody else, or an archive: its state is shown, and a write is refused."""
+    in_memory.chmod(0o755)
+    path = in_memory / "vol.db"
+    store = open_store(f"sqlite:///{path}")
+    store.claim("one")
+    store.mark("fragments", [Record(key, "f", 1) for key in range(7)])
+    if not is_written:
+        store.close()
+    in_memory.chmod(0o555)
+    try:
+        command = [sys.executable, "-c", READ, f"sqlite:///{path}"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    finally:
+        in_memory.chmod(0o755)
+        store.close()
+    said = done.stdout.splitlines()
+    assert said[0] == "7 one", done.stderr
+    assert "the store lies in a folder that cannot be written" in said[1]
+    assert "the store cannot be used (attempt to write a readonly database)" in said[2]
