@@ -10,6 +10,13 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from blockwise.files.whole import write_whole
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a PNG so that it is whole or not there, also where the disk is full."""
+    write_whole(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))
+
 
 def slices(path: Path, panels: Mapping[str, np.ndarray]) -> None:
     """One PNG with 2D panels side by side; integers of 32 bits and more are labels, (y, x, 3) is colour."""
@@ -19,7 +26,7 @@ def slices(path: Path, panels: Mapping[str, np.ndarray]) -> None:
         axes.imshow(coloured(image) if labels else image, cmap="gray", interpolation="nearest")
         axes.set_title(title)
         axes.axis("off")
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def coloured(labels: np.ndarray) -> np.ndarray:
@@ -43,7 +50,7 @@ def loss_curves(path: Path, histories: Mapping[str, Sequence[float] | np.ndarray
             smooth = np.convolve(values, np.ones(width) / width, mode="valid")
             axes.plot(np.arange(width - 1, len(values)), smooth, color="C0")
         axes.set(title=title, xlabel="step", ylabel="loss")
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def voi_curve(path: Path, evaluation: Mapping[str, Any], baseline: float | None = None) -> None:
@@ -60,4 +67,4 @@ def voi_curve(path: Path, evaluation: Mapping[str, Any], baseline: float | None 
         axes.axhline(baseline, color="0.4", linestyle="--", label=f"Otsu {baseline:.3f}")
     axes.set(xlabel="threshold (mean affinity)", ylabel="VOI (bits)", ylim=(0, None))
     axes.legend()
-    figure.savefig(path, dpi=110)
+    save(figure, path)

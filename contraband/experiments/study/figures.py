@@ -16,7 +16,7 @@ from contraband.experiments.study.rows import Row
 from contraband.experiments.study.settings import OF_KIND, Budget, size_of
 from contraband.experiments.study.statistics import Estimate
 from contraband.experiments.study.tables import ArmDifference
-from contraband.volumes.figures import coloured
+from contraband.volumes.figures import coloured, save
 
 DPI = 90
 COUNTED = {"points": "labelled points", "patches": "labelled patches", "clicks": "clicks"}
@@ -48,7 +48,7 @@ def over_budget(path: Path, scores: RowScores, name: str, data: str) -> None:
         axes.set(xscale="log", xticks=places, xticklabels=budgets, xlabel=COUNTED[one.labels], ylabel=score)
         axes.minorticks_off()
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=DPI)
+    save(figure, path, DPI)
 
 
 def along(budgets: Sequence[Budget]) -> list[float]:
@@ -82,7 +82,7 @@ def over_seconds(path: Path, scores: RowScores, rows: Mapping[Row, Mapping[str, 
             axes.annotate(str(place_of[0]), place_of[1:], (3, 3), textcoords="offset points", fontsize=6)
     axes.set(xscale="log", xlabel="CPU seconds (training + folds + encoder)", ylabel=place.score)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=DPI)
+    save(figure, path, DPI)
 
 
 def _paid_for(
@@ -109,7 +109,7 @@ def paired(path: Path, found: Sequence[ArmDifference], reference: str) -> None:
     axes.axvline(0, color="k", linewidth=0.8)
     axes.set(yticks=range(len(found)), yticklabels=names, xlabel=f"better than {reference} by")
     axes.tick_params(axis="y", labelsize=7)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path, DPI)
 
 
 def rescued(path: Path, scores: RowScores, found: Iterable[ArmDifference], reference: str) -> None:
@@ -130,7 +130,7 @@ def rescued(path: Path, scores: RowScores, found: Iterable[ArmDifference], refer
     axes.axhline(0, color="k", linewidth=0.8)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=6, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=DPI)
+    save(figure, path, DPI)
 
 
 def examples(
@@ -146,7 +146,7 @@ def examples(
     for axes, (name, image) in zip(figure.axes, panels.items(), strict=False):
         axes.imshow(image, cmap="gray", interpolation="nearest")
         axes.set_title(name, fontsize=7)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path, DPI)
 
 
 def _spent(values: Mapping[str, str]) -> float:
