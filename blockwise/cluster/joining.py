@@ -87,7 +87,14 @@ def _look(host: str, port: int) -> str:
         except TimeoutError:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             said = connection.recv(8)
-    return "a web server is there" if said.startswith(b"HTTP/") else ""
+    if said.startswith(b"HTTP/"):
+        return "a web server is there"
+    # What a Dask server says first is the length of its greeting; others greet in words.
+    return (
+        f"a server is there that says {said.decode()!r}"
+        if said and said.isascii() and said.decode().isprintable()
+        else ""
+    )
 
 
 def _kind(address: str, security: Security | None) -> Coroutine[Any, Any, str]:

@@ -117,5 +117,9 @@ def gathered(
     if file is not None and not file.exists():
         raise BadInput(file, "no such file", todo="check the path")
     found = kept[: len(kept) - undo] + (read_corrections(file, shape) if file else [])
-    found += [parse_correction(kind, text, shape, f"--{kind}") for kind in KINDS for text in given.get(kind, ())]
+    named = [parse_correction(kind, text, shape, f"--{kind}") for kind in KINDS for text in given.get(kind, ())]
+    for one in named:
+        if one.pair[0] == one.pair[1]:
+            raise BadInput(f"--{one.kind}", "names one place twice", got=list(one.pair[0]), wanted="two places")
+    found += named
     return list({(one.kind, frozenset(one.pair)): one for one in found}.values())

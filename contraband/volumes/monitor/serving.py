@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import socket
 import threading
@@ -59,11 +60,19 @@ def served_here(facts: Facts) -> Iterator[str]:
         loop.close()
 
 
+def not_listening(bind: str, port: int, error: OSError) -> BadInput:
+    """Why nothing can be served: an address that is none of this machine, or a port that is taken or reserved."""
+    text = f"cannot listen on {bind}:{port} ({error.strerror or error})"
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return BadInput("--bind", text, wanted="an address of this machine, such as 127.0.0.1 or 0.0.0.0")
+    return BadInput("--port", text, todo="use --port 0")
+
+
 async def _listen(facts: Facts, bind: str, port: int) -> tuple[HTTPServer, str]:
     try:
         server = pages(facts).listen(port, bind)
     except OSError as error:
-        raise BadInput("--port", f"cannot listen on {bind}:{port} ({error.strerror})", todo="use --port 0") from None
+        raise not_listening(bind, port, error) from None
     sockets = list(server._sockets.values())
     taken = sockets[0].getsockname()[1]
     return server, f"http://{bind}:{taken}{ROOT}"

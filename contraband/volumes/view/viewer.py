@@ -249,7 +249,9 @@ def open_server(bind: str, port: int) -> Any:
     try:
         return neuroglancer.Viewer()
     except OSError as error:
-        raise BadInput("--port", f"cannot listen on {bind}:{port} ({error.strerror})", todo="use --port 0") from None
+        from contraband.volumes.monitor.serving import not_listening
+
+        raise not_listening(bind, port, error) from None
 
 
 def close_viewer() -> None:

@@ -113,7 +113,7 @@ OTHERS: dict[str, tuple[Callable[[], object], str]] = {
     "a web server": (web_server, "a web server is there"),
     "a dashboard": (dashboard, "a web server is there"),
     "a server that says nothing": (listener, "something else listens there"),
-    "a mail server": (lambda: listener(b"220 mail ESMTP ready\r\n"), "cluster.address"),
+    "a mail server": (lambda: listener(b"220 mail ESMTP ready\r\n"), "a server is there that says '220 mail'"),
     "zeros": (lambda: listener(bytes(64)), "cluster.address"),
     "a worker": (worker, "it is that of a Dask worker"),
 }

@@ -119,8 +119,15 @@ def test_a_port_in_use_is_said(run, viewer):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(BadInput, match="cannot listen"):
+        with pytest.raises(BadInput, match=r"--port: cannot listen.*use --port 0"):
             RunViewer(settings_of(run), "127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize("bind", ["203.0.113.7", "no.such.host.invalid"])
+def test_an_address_of_another_machine_is_said(run, viewer, bind):
+    """It is no fault of the port, and another port would not help."""
+    with pytest.raises(BadInput, match="--bind: cannot listen"):
+        RunViewer(settings_of(run), bind, 0)
 
 
 def test_signed_labels_can_be_shown(tmp_path):
