@@ -97,6 +97,13 @@ class Grid:
         mask[tuple(slice(0, -(-end // step)) for end, step in zip(box, self.block, strict=True))] = True
         return mask
 
+    def homes(self, numbers: np.ndarray) -> np.ndarray:
+        """The key of the block that each fragment's number is from: its voxel, whose index + 1 it is, lies there."""
+        index = np.unravel_index((numbers - np.uint64(1)).astype(np.int64), self.volume)
+        z, y, x = (at // step for at, step in zip(index, self.block, strict=True))
+        keys: np.ndarray = pack((z, y, x))  # type: ignore[arg-type, assignment]
+        return keys
+
     def inflation(self) -> float:
         """Voxels read for each voxel written, for an inner block."""
         read = np.array(self.block) + self.context_low + self.context_high

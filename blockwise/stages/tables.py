@@ -10,7 +10,7 @@ import numpy as np
 from blockwise.kernels.components import PAIR
 from blockwise.kernels.graph.boxes import LINK, MERGE, WHERE
 from blockwise.kernels.graph.edges import EDGE, HISTOGRAM
-from blockwise.kernels.graph.leaves import NAMED, ROOT
+from blockwise.kernels.graph.leaves import NAMED, ROOT, SHARED
 from blockwise.kernels.measures import BRIGHTNESS, EXTENT, FACES
 from blockwise.kernels.tables import OVERLAP
 from blockwise.store.table import Table
@@ -91,17 +91,33 @@ def _of_boxes(kind: str, dtype: np.dtype, stage: str = BOXES) -> Table:
 SIZES = _of_boxes("sizes", SIZE, "agglomerate/sizes")
 """sizes -> the cut into leaves; by layer of blocks."""
 CUT = _of_boxes("cut", LEAF)
-"""The cut into leaves -> borders, names, leaves, pieces; all under 0."""
+"""The cut into leaves -> borders, shared, leaves, pieces; all under 0."""
 ABROAD = _of_boxes("abroad", NUMBER)
-"""borders -> names: numbers in a leaf that are at home in another."""
+"""borders -> shared: numbers in a leaf that are at home in another."""
+ASKED = _of_boxes("asked", NUMBER)
+"""borders -> shared: the same, from leaf to leaf, sent to the one that they are at home in."""
 INSIDE = _of_boxes("inside", ROOT)
-"""borders -> names, leaves: what joins inside a leaf make of a number."""
-NAMED_OUTSIDE = _of_boxes("named", NAMED)
-"""names -> leaves: final numbers of what a leaf has in common with others, and where else these are."""
+"""borders -> shared, leaves: what joins inside a leaf make of a number."""
 LEAF_FRAGMENTS = _of_boxes("fragments", NUMBER)
 """leaves -> pieces: the fragments that begin in a leaf."""
 SOLVED_BOXES = _of_boxes("solved", SOLVED)
 """The last box -> pieces, agglomerate: all boxes, each after those within it, once the graph is solved; under 0."""
+
+
+def shared_of(level: int) -> Table:
+    """shared, united -> united: the numbers in the boxes of a level that others have, too; under a box's first leaf."""
+    return _of_boxes(f"shared {level}", SHARED)
+
+
+def united_of(level: int) -> Table:
+    """united -> named: what fragments in the boxes of a level are called in the next larger one, and where else they
+    are; under a box's first leaf."""
+    return _of_boxes(f"united {level}", NAMED)
+
+
+def named_of(level: int) -> Table:
+    """named -> named, leaves: the same with final numbers."""
+    return _of_boxes(f"named {level}", NAMED)
 
 
 def merges_of(level: int) -> Table:

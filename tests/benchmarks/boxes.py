@@ -1,7 +1,8 @@
 """Bytes a fragment that driver and workers hold: `python -m tests.benchmarks.boxes [limit in bytes]`.
 
 A region graph is merged and cut, at once and in boxes. It is made up, and in the store already: fragments on a grid,
-each touching six. Counted is what Python and numpy take, without libraries.
+each touching six, and on each face of a block twice as many pieces of fragments as edges of the block. Counted is what
+Python and numpy take, without libraries.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from blockwise.arrays.volume import Volume, create
-from blockwise.grid import Grid, Voxels
+from blockwise.grid import Block, Grid, Voxels
+from blockwise.kernels.components import PAIR
 from blockwise.kernels.graph.edges import EDGE
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.segment import Segment
-from blockwise.stages.tables import EDGES, NODE, NODES
+from blockwise.stages.tables import EDGES, JOINS, NODE, NODES
 from blockwise.store import Store, open_store
 from tests.support.volumes import NEAREST
 
@@ -62,10 +64,29 @@ def fill(store: Store, grid: Grid, seed: int = 0) -> int:
             rows["count"] = STEP**2
             rows["sum"] = rng.integers(0, 255 * STEP**2, len(inner))
             edges.append(rows)
+        joined = pieces(block, grid)
         store.put(EDGES, block.key, np.concatenate(edges), block.write_roi)
+        store.put(JOINS, block.key, joined, block.write_roi)
+        nodes = np.concatenate([nodes, np.ascontiguousarray(joined["v"]).view(NODE)])
         store.put(NODES, block.key, nodes, block.write_roi)
         total += len(places)
     return total
+
+
+def pieces(block: Block, grid: Grid) -> np.ndarray:
+    """PAIR of what fragments before the low faces go on as behind them."""
+    begin, end = block.write_roi.begin, block.write_roi.end
+    found = [np.empty(0, PAIR)]
+    for axis in np.flatnonzero(begin):
+        # On odd voxels, where no fragment begins.
+        slices = [slice(a + 1, b, 2) for a, b in zip(begin, end, strict=True)]
+        slices[axis] = slice(begin[axis], begin[axis] + 1)
+        behind = np.stack(np.mgrid[tuple(slices)], -1).reshape(-1, 3)
+        before = behind - np.eye(3, dtype=int)[axis]
+        rows = np.empty(len(behind), PAIR)
+        rows["u"], rows["v"] = number(before // STEP * STEP, grid), number(behind, grid)
+        found.append(rows)
+    return np.concatenate(found)
 
 
 def number(places: np.ndarray, grid: Grid) -> np.ndarray:
@@ -105,8 +126,8 @@ def run(stage: Stage, store: Store, peaks: Peaks, word: str) -> None:
     """The substages of a stage, and its own block if that is what merges."""
     substages = iter(stage.substages(store))
     while substage := peaks.of(f"{word}: driver", lambda: next(substages, None)):
-        kind = substage.name.rpartition("/")[2]
-        who = f"{word}: a worker" if kind != "names" else f"{word}: the worker of names"
+        is_naming = substage.name.split("/")[1] in ("borders", "shared", "united", "named")
+        who = f"{word}: a worker" + (", names of borders" if is_naming else "")
         for block in substage.grid().blocks():
             peaks.of(who, lambda substage=substage, block=block: substage.process(block, store))
     if word == "agglomerate":

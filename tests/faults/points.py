@@ -377,7 +377,10 @@ def in_boxes() -> list[Point]:
     places = [
         ("substage sizes", "after", 1),
         ("substage borders", "before", 2),
-        ("substage names", "after", 1),
+        ("substage shared", "before", 2),
+        ("substage united/1", "after", 1),
+        ("substage named/1", "before", 1),
+        ("substage named/1", "after", 1),
         ("substage leaves", "after", 2),
         ("substage 1", "before", 1),
         ("substage 1", "after", 1),
@@ -412,6 +415,8 @@ def in_boxes() -> list[Point]:
             quick=place == "substage leaves",
         )
         for place, moment, nth in (
+            ("substage shared", "after", 2),
+            ("substage united/1", "after", 1),
             ("substage leaves", "after", 2),
             ("substage 1", "before", 1),
             ("substage pieces", "before", 2),

@@ -227,7 +227,8 @@ def wrap_cli(module: ModuleType, striker: Striker) -> None:
 
 
 SUBSTAGES = {
-    "blockwise.stages.agglomerate.boxes": ("Sizes", "Borders", "Names", "Leaves", "Joined"),
+    "blockwise.stages.agglomerate.boxes": ("Sizes", "Leaves", "Joined"),
+    "blockwise.stages.agglomerate.borders": ("Borders", "Shared", "United", "Named"),
     "blockwise.stages.agglomerate.pieces": ("BoxPieces",),
     "blockwise.stages.agglomerate.downwards": ("Within", "InLeaves"),
 }

@@ -4,16 +4,19 @@ A leaf knows its fragments by provisional numbers, each of which is at home in o
 also has numbers that are at home elsewhere, of the voxels before its low faces. A fragment that goes on in another
 leaf has a number in each that is seen from both; so these numbers, a surface's worth, tell all that leaves must know
 of each other, and each can name all others by itself.
+
+Boxes of leaves are united as leaves are: by the numbers that are known outside of each, again a surface's worth. A box
+that has all leaves with a number in it is done with that number; the last box is done with all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from blockwise.kernels.components import PAIR, components, unique_pairs
-from blockwise.kernels.graph.boxes import WHERE
+from blockwise.kernels.graph.boxes import WHERE, Span, outside
 from blockwise.kernels.tables import relabel
 
 ROOT = np.dtype([("number", "<u8"), ("root", "<u8")])
@@ -21,6 +24,10 @@ ROOT = np.dtype([("number", "<u8"), ("root", "<u8")])
 
 NAMED = np.dtype([("root", "<u8"), ("fragment", "<u8"), ("first", "<u4"), ("last", "<u4")])
 """The root of a fragment that is in several leaves, its final number, and the first and the last of these leaves."""
+
+SHARED = np.dtype([("number", "<u8"), ("root", "<u8"), ("first", "<u4"), ("last", "<u4")])
+"""A number that several leaves have, the smallest one that it is joined with inside of a box, and the first and the
+last leaf with it as far as is known there: at home all, elsewhere that leaf and the number's home."""
 
 
 def join_inside(pairs: np.ndarray) -> np.ndarray:
@@ -31,39 +38,71 @@ def join_inside(pairs: np.ndarray) -> np.ndarray:
     return rows
 
 
-def shared(abroad: Sequence[np.ndarray], home: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
-    """For each leaf the numbers that another leaf has as well, sorted, each once.
+def find_shared(here: int, number: np.ndarray, leaf: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """SHARED of a leaf, sorted by number.
 
-    abroad: for each leaf the numbers in it that are at home elsewhere. home: the leaf of each number.
+    number, leaf: numbers of this leaf that another one has as well, and which, in any order: those at home there, and
+    those at home here. inside: from `join_inside`.
     """
-    seen = np.unique(np.concatenate([np.empty(0, np.uint64), *abroad]))
-    at = home(seen)
-    order = np.argsort(at, kind="stable")
-    own = np.split(seen[order], np.searchsorted(at[order], np.arange(1, len(abroad))))
-    return [np.union1d(mine, others) for mine, others in zip(own, abroad, strict=True)]
+    number, first, last = _reach(number, leaf, leaf)
+    root = relabel(number, inside["number"], inside["root"])
+    return _rows(SHARED, number, root, np.minimum(first, here), np.maximum(last, here))
 
 
-def find_roots(numbers: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """ROOT of the numbers. inside: from `join_inside` of the same leaf."""
-    rows = np.empty(len(numbers), ROOT)
-    rows["number"], rows["root"] = numbers, relabel(numbers, inside["number"], inside["root"])
+def unite(rows: Sequence[np.ndarray], span: Span) -> tuple[list[np.ndarray], np.ndarray]:
+    """What boxes have in common, told from what each knows of itself.
+
+    rows: SHARED of each; span: the box that they make. Returns NAMED for each, sorted, each root once: by the smallest
+    number in the box, and as far as the box knows where else the fragment is; and the SHARED of the box, sorted.
+    """
+    everything = np.concatenate([np.empty(0, SHARED), *rows])
+    pairs = np.empty(len(everything), PAIR)
+    pairs["u"], pairs["v"] = everything["root"], everything["number"]
+    joined = components(unique_pairs(pairs))
+    del pairs
+    fragment, first, last = _reach(relabel(everything["root"], *joined), everything["first"], everything["last"])
+    named = []
+    for some in rows:
+        root = np.unique(some["root"])
+        at = np.searchsorted(fragment, relabel(root, *joined))
+        named.append(_rows(NAMED, root, fragment[at], first[at], last[at]))
+    # A fragment goes on as far as any of its numbers, which is noted at the smallest one.
+    number, first, last = _reach(
+        np.concatenate([everything["number"], fragment]),
+        np.concatenate([everything["first"], first]),
+        np.concatenate([everything["last"], last]),
+    )
+    shared = _rows(SHARED, number, relabel(number, *joined), first, last)
+    return named, shared[outside(shared, span)]
+
+
+def tell(united: np.ndarray, told: np.ndarray) -> np.ndarray:
+    """NAMED of a box within another. united: what `unite` gave for it; told: NAMED of the other, sorted."""
+    at = np.searchsorted(told["root"], united["fragment"])
+    at[at == len(told)] = 0
+    goes_on = told["root"][at] == united["fragment"] if len(told) else np.zeros(len(united), bool)
+    named = united.copy()
+    for name in ("fragment", "first", "last"):
+        named[name][goes_on] = told[name][at[goes_on]]
+    return named
+
+
+def _reach(number: np.ndarray, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The numbers, sorted, each once, with the smallest first and the largest last."""
+    order = np.argsort(number, kind="stable")
+    number = number[order]
+    starts = np.flatnonzero(np.r_[True, number[1:] != number[:-1]][: len(number)])
+    if not len(starts):
+        return number, first, last
+    return number[starts], np.minimum.reduceat(first[order], starts), np.maximum.reduceat(last[order], starts)
+
+
+def _rows(dtype: np.dtype, *columns: np.ndarray) -> np.ndarray:
+    """Rows of a type from its columns."""
+    rows = np.empty(len(columns[0]), dtype)
+    for name, column in zip(dtype.names or (), columns, strict=True):
+        rows[name] = column
     return rows
-
-
-def unite(rows: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """NAMED for each leaf, sorted, each root once. rows: ROOT of the numbers of each leaf that others have."""
-    everything = np.concatenate([np.empty(0, ROOT), *rows])
-    leaf = np.repeat(np.arange(len(rows), dtype=np.uint32), [len(some) for some in rows])
-    number, smallest = components(unique_pairs(everything.view(PAIR)))
-    named = np.empty(len(everything), NAMED)
-    named["root"], named["fragment"] = everything["root"], relabel(everything["root"], number, smallest)
-    order = np.argsort(named["fragment"], kind="stable")  # leaves ascend within each fragment
-    fragment = named["fragment"][order]
-    starts = np.flatnonzero(np.r_[True, fragment[1:] != fragment[:-1]][: len(order)])
-    lengths = np.diff(np.r_[starts, len(order)])
-    named["first"][order] = np.repeat(leaf[order[starts]], lengths)
-    named["last"][order] = np.repeat(leaf[order[starts + lengths - 1]], lengths)
-    return [_first_of(some, "root") for some in np.split(named, np.cumsum([len(some) for some in rows])[:-1])]
 
 
 def _first_of(rows: np.ndarray, name: str) -> np.ndarray:

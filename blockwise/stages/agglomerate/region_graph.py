@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.grid import Grid, pack, unpack
+from blockwise.grid import Grid, unpack
 from blockwise.kernels.graph.boxes import Span
 from blockwise.kernels.graph.edges import merge_edges, rename_edges
 from blockwise.kernels.graph.histograms import rename_histograms
@@ -83,10 +83,8 @@ class Cut:
         return chosen
 
     def home(self, numbers: np.ndarray) -> np.ndarray:
-        """The leaf that each number is at home in: where the voxel is that it is made of, as index + 1."""
-        index = np.unravel_index((numbers - np.uint64(1)).astype(np.int64), self.blocks.volume)
-        z, y, x = (at // step for at, step in zip(index, self.blocks.block, strict=True))
-        found: np.ndarray = self.rows["leaf"][np.searchsorted(self.rows["key"], pack((z, y, x)))]  # type: ignore[arg-type]
+        """The leaf that each number is at home in."""
+        found: np.ndarray = self.rows["leaf"][np.searchsorted(self.rows["key"], self.blocks.homes(numbers))]
         return found
 
     def abroad(self, numbers: np.ndarray, leaf: int) -> np.ndarray:

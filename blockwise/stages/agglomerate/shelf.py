@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from funlib.geometry import Roi
 
+from blockwise.grid import pack, unpack
 from blockwise.kernels.graph.boxes import Graph
 from blockwise.stages.tables import BOXES, rest_of
 from blockwise.store.base import Store
-from blockwise.store.table import Table
+from blockwise.store.table import Entry, Table
 
 MOST_ROWS = 1 << 20
 """Of a box in one piece; more take several pieces."""
+
+MOST_PLACES = 1 << 21
+"""Leaves; as many as blocks along an axis."""
 
 HEAD = np.dtype("<i8")
 """Before the pieces: how many there are, and their bytes."""
@@ -48,6 +54,22 @@ class Shelf:
         head = self._head(table, place)
         return 0 if head is None else int(head[1])
 
+    def send(self, table: Table, sender: int, rows: dict[int, np.ndarray]) -> None:
+        """Keep rows from one place for others, by these; replaces all that were sent from it."""
+        sent: dict[int, Entry] = {}
+        for key, _ in self.store.each(table, _sent(0, sender, MOST_PLACES)):
+            sent[key] = Entry(key, np.empty(0, table.dtype), _sent(unpack(key)[0], sender))
+        for place, some in rows.items():
+            for piece, start in enumerate(range(0, len(some), MOST_ROWS)):
+                key = pack((place, sender, piece))
+                sent[key] = Entry(key, some[start : start + MOST_ROWS], _sent(place, sender))
+        self.store.put_all(table, list(sent.values()))
+
+    def received(self, table: Table, place: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(sender, rows) of what was sent to a place."""
+        for key, rows in self.store.each(table, _sent(place, 0, senders=MOST_PLACES)):
+            yield unpack(key)[1], rows
+
     def put_graph(self, level: int, first: int, graph: Graph) -> None:
         """Keep what a box left over; replaces."""
         for table, rows in zip(rest_of(level), (graph.links, graph.histograms, graph.where), strict=True):
@@ -67,6 +89,11 @@ class Shelf:
 
     def _head(self, table: Table, place: int) -> np.ndarray | None:
         return self.store.get(replace(table, dtype=HEAD), _key(place, 0))
+
+
+def _sent(place: int, sender: int, places: int = 1, senders: int = 1) -> Roi:
+    """What stands for a region where rows that were sent are asked for by place or by sender."""
+    return Roi((place, sender, 0), (places, senders, 1))
 
 
 def _key(place: int, piece: int) -> int:

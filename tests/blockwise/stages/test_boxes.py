@@ -18,9 +18,9 @@ from blockwise.grid import Voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate import boxes
+from blockwise.stages.agglomerate import boxes, shelf
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
-from blockwise.stages.tables import CUT, SOLVED_BOXES, merges_of, rest_of
+from blockwise.stages.tables import ASKED, CUT, SOLVED_BOXES, merges_of, named_of, rest_of, shared_of, united_of
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
 from tests.support.struck import Mortal
@@ -89,15 +89,18 @@ def test_boxes_on_workers_change_nothing(
     check(tmp_path / "out.zarr", whole)
     assert store.totals("agglomerate/leaves").done > 1
     assert store.totals("agglomerate/1").done >= 1
-    assert not [table.kind for table in (merges_of(0), *rest_of(0), CUT, SOLVED_BOXES) if list(store.each(table))]
+    assert store.totals("agglomerate/united/1").done >= 1
+    told = (ASKED, shared_of(0), united_of(0), named_of(0), merges_of(0), *rest_of(0), CUT, SOLVED_BOXES)
+    assert not [table.kind for table in told if list(store.each(table))]
 
 
 def test_workers_that_die_in_boxes_change_nothing(
     affinities: Volume, whole: Path, store: Store, dask_client: Any, tmp_path: Path
 ) -> None:
-    """Workers die with a leaf and with a box above, before or after they have written; others solve them anew."""
+    """Workers die with a leaf and with boxes above, before or after they have written; others solve them anew."""
     faults = tmp_path / "faults"
-    for substage, how in {"leaves": DIE_AFTER_WRITE, "1": DIE_BEFORE_WRITE}.items():
+    deaths = {"united 1": DIE_AFTER_WRITE, "named 1": DIE_AFTER_WRITE, "leaves": DIE_AFTER_WRITE, "1": DIE_BEFORE_WRITE}
+    for substage, how in deaths.items():
         plan(faults / f"agglomerate {substage}", {0: [how]})
     run(stages(tmp_path / "out.zarr", affinities, faults=faults, memory="60kB"), store, OnDask(dask_client, store.url))
     check(tmp_path / "out.zarr", whole)
@@ -142,6 +145,20 @@ def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, st
     run(stages(tmp_path / "out.zarr", affinities, memory="1GB"), store, InProcess(store))
     check(tmp_path / "out.zarr", whole)
     assert not list(store.each(merges_of(0)))
+
+
+def test_what_a_leaf_sends_replaces_what_it_sent_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To all others, in as many pieces as it takes; what others sent stays."""
+    monkeypatch.setattr(shelf, "MOST_ROWS", 2)
+    kept, some = shelf.Shelf(store), np.arange(5, dtype=np.uint64)
+    kept.send(ASKED, 2, {0: some, 7: some[:1]})
+    kept.send(ASKED, 3, {7: some[3:]})
+    kept.send(ASKED, 2, {7: some[1:]})
+    kept.send(ASKED, 2, {7: some[1:]})
+    received = {
+        to: [(sender, rows.tolist()) for sender, rows in kept.received(ASKED, to) if len(rows)] for to in (0, 7)
+    }
+    assert received == {0: [], 7: [(2, [1, 2]), (2, [3, 4]), (3, [3, 4])]}
 
 
 def test_a_part_knows_nothing_of_places() -> None:
