@@ -69,6 +69,19 @@ def final_numbers(store: Store) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(table["provisional"]), np.ascontiguousarray(table["fragment"])
 
 
+def final_numbers_of(numbers: np.ndarray, grid: Grid, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    """Those of some numbers of fragments that have another final one, sorted, and the final ones.
+
+    Only the blocks that the numbers are from are asked. grid: the blocks that fragments were made in.
+    """
+    some = np.unique(numbers)
+    some = some[some > 0]
+    tables = [store.get(NAMES, key) for key in np.unique(grid.homes(some)).tolist()]
+    table = np.unique(NAMES.joined([rows for rows in tables if rows is not None]))
+    table = table[(table["provisional"] != table["fragment"]) & np.isin(table["provisional"], some)]
+    return np.ascontiguousarray(table["provisional"]), np.ascontiguousarray(table["fragment"])
+
+
 def _note(store: Store, table: Table) -> None:
     store.put(table, 0, np.array([_making(store)], table.dtype))
 

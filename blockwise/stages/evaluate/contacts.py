@@ -16,8 +16,8 @@ from blockwise.arrays.volume import Volume, read
 from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
-from blockwise.kernels.tables import relabel
-from blockwise.stages.renaming import final_numbers
+from blockwise.kernels.tables import distinct, relabel
+from blockwise.stages.renaming import final_numbers_of
 from blockwise.stages.tables import EDGES
 from blockwise.store.base import Store
 
@@ -43,24 +43,23 @@ def contacts(
     store: Store, fragments: Volume, grid: Grid, tree: Dendrogram, merges: Sequence[FalseMerge]
 ) -> list[Contact]:
     """One contact for each merge, in their order; grid: the blocks that edges were counted in."""
-    names = final_numbers(store)
     found = []
     for start in range(0, len(merges), AT_ONCE):
         some = merges[start : start + AT_ONCE]
-        touching = np.concatenate([np.empty(0, TOUCH), *_touching(store, tree, some, names)])
+        touching = np.concatenate([np.empty(0, TOUCH), *_touching(store, grid, tree, some)])
         for place, merge in enumerate(some):
             rows = touching[touching["bits"] >> np.uint64(place) & np.uint64(1) == 1]
-            found.append(_contact(rows, merge, fragments, grid, names))
+            found.append(_contact(rows, merge, fragments, grid, store))
     return found
 
 
-def _touching(
-    store: Store, tree: Dendrogram, merges: Sequence[FalseMerge], names: tuple[np.ndarray, np.ndarray]
-) -> Iterator[np.ndarray]:
+def _touching(store: Store, grid: Grid, tree: Dendrogram, merges: Sequence[FalseMerge]) -> Iterator[np.ndarray]:
     """The edges of each block that lead from one cluster of a merge to the other, as TOUCH."""
     first, second = both_sides(tree, merges)
     for key, table in store.each(EDGES):
-        ends = [relabel(table[end], *names) for end in ("u", "v")]
+        ends = [np.ascontiguousarray(table[end]) for end in ("u", "v")]
+        names = final_numbers_of(np.concatenate(ends), grid, store)
+        ends = [relabel(end, *names) for end in ends]
         u, v = (np.searchsorted(tree.fragment, end) for end in ends)
         for bits, one, other in ((first[u] & second[v], *ends), (second[u] & first[v], *ends[::-1])):
             chosen = np.flatnonzero(bits)
@@ -71,9 +70,7 @@ def _touching(
             yield rows
 
 
-def _contact(
-    rows: np.ndarray, merge: FalseMerge, fragments: Volume, grid: Grid, names: tuple[np.ndarray, np.ndarray]
-) -> Contact:
+def _contact(rows: np.ndarray, merge: FalseMerge, fragments: Volume, grid: Grid, store: Store) -> Contact:
     """The best pair of the rows; if there is none, the clusters' smallest fragments stand for it."""
     if not len(rows):
         return Contact(merge.clusters, _voxel(merge.clusters[1] - 1, grid))
@@ -85,7 +82,7 @@ def _contact(
     best = int(np.argmax(sums / counts))
     pair = (int(pairs["one"][best]), int(pairs["other"][best]))
     keys = np.unique(rows["key"][place == best])
-    firsts = [_first_touch(pair, int(key), fragments, grid, names) for key in keys]
+    firsts = [_first_touch(pair, int(key), fragments, grid, store) for key in keys]
     # Long-range affinities may join fragments that have no common face.
     voxel = min((index for index in firsts if index is not None), default=pair[0] - 1)
     return Contact(pair, _voxel(voxel, grid))
@@ -96,14 +93,13 @@ def _voxel(index: int, grid: Grid) -> Voxels:
     return as_voxels(int(at) for at in np.unravel_index(index, grid.volume))
 
 
-def _first_touch(
-    pair: tuple[int, int], key: int, fragments: Volume, grid: Grid, names: tuple[np.ndarray, np.ndarray]
-) -> int | None:
+def _first_touch(pair: tuple[int, int], key: int, fragments: Volume, grid: Grid, store: Store) -> int | None:
     """The smallest index of a voxel of the block that is in one fragment, and the one before it in the other."""
     own = grid.block_at(key).write_roi
     margin = Coordinate(min(1, begin) for begin in own.begin)
     around = own.grow(margin, Coordinate(0, 0, 0))
-    ids = relabel(read(fragments, around), *names)
+    ids = read(fragments, around)
+    ids = relabel(ids, *final_numbers_of(distinct(ids, (0, 0, 0)), grid, store))
     is_one, is_other = ids == np.uint64(pair[0]), ids == np.uint64(pair[1])
     touch = np.zeros(ids.shape, bool)
     for axis in range(3):
