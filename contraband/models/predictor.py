@@ -99,10 +99,14 @@ class Predictor:
 
         folder: of converted networks, where other processes find it; None: it is converted for this one alone.
         """
+        from contraband.models.engines.folded import folded
         from contraband.models.engines.openvino import NetworkFolder, convert_torch
 
         kept = NetworkFolder(folder, self.fingerprint) if folder is not None else None
-        self._engine = convert_torch(_Whole(self._network, self._forward).eval(), kept)
+        twin = copy.copy(self)
+        twin._base = folded(self._base)
+        parts = nn.ModuleList([self._network, twin._base])
+        self._engine = convert_torch(_Whole(parts, twin._forward).eval(), kept)
 
     def compile(self) -> None:
         """Let torch compile the network for the shape of a tile, at the first one; the values differ by rounding."""

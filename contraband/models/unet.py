@@ -42,6 +42,7 @@ class UNet(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
+        self.settings = settings
         self.dims = settings.dims
         self.factors = settings.factors
         self.lost_down = [_lost(kernels) for kernels in settings.kernels_down]
@@ -90,13 +91,17 @@ class UNet(nn.Module):
         if levels > len(self.factors):
             found.append(features)
         for level in reversed(range(len(self.factors))):
-            features = self._upsampled(features, level)
-            shape = [n - c for n, c in zip(features.shape[2:], self.crops[level], strict=True)]
-            features = torch.cat([crop(skipped[level], shape), crop(features, shape)], dim=1)
-            features = self.up[level](features)
+            features = self.joined(level, skipped[level], features)
             if level < levels:
                 found.append(features)
         return found[::-1]
+
+    def joined(self, level: int, skipped: Tensor, features: Tensor) -> Tensor:
+        """A level on the way up: of what the level had on the way down, and of what comes from the one below."""
+        features = self._upsampled(features, level)
+        shape = [n - c for n, c in zip(features.shape[2:], self.crops[level], strict=True)]
+        joined: Tensor = self.up[level](torch.cat([crop(skipped, shape), crop(features, shape)], dim=1))
+        return joined
 
     def aligned(self, levels: Sequence[Tensor]) -> Tensor:
         """Decoder levels, the finest first, on the voxels of the output (B, C, ...).
