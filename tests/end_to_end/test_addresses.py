@@ -133,6 +133,8 @@ def test_each_shard_is_one_request(folder: Path, endpoint: str, on_disk: list[st
     assert len(shards) == 8
     assert all(written[path] == 1 for path in shards)
     assert not [path for method, path in server.requests if method == "POST"]
+    outside = {path for method, path in server.requests if method == "PUT" and "/once.zarr/" not in path}
+    assert outside == {f"/{BUCKET}/out/.writable-once.zarr"}
 
 
 def test_failing_requests_change_nothing(folder: Path, endpoint: str, on_disk: list[str]) -> None:
