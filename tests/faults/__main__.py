@@ -14,9 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
 
+from tests.faults.bucket import object_store
 from tests.faults.play import Play, Result, last, play
 from tests.faults.points import Point, all_points
 from tests.faults.scenes import BEFORE, DURING, nothing
@@ -24,7 +26,7 @@ from tests.faults.volume import BLOCK, RAW_SHAPE, SHAPE, make_checkpoint, make_v
 from tests.support.paths import ROOT
 from tests.support.servers import mongo_server
 
-HEAD = f"{'where':<62} {'executor':<9} {'store':<10} {'first':>5} {'starts':>6} {'s':>6}  result"
+HEAD = f"{'where':<62} {'executor':<9} {'store':<10} {'volumes':<7} {'first':>5} {'starts':>6} {'s':>6}  result"
 SHAPES = (SHAPE, (9, 14, 30), BLOCK)
 
 
@@ -80,13 +82,17 @@ def struck_runs(points: Sequence[Point], folder: Path, jobs: int, keep: bool) ->
     make_volume(folder)
     if any(point.predicts for point in points):
         make_checkpoint(folder)
-    with mongo_server(folder / "mongo") as address, ThreadPoolExecutor(jobs) as pool:
+    with ExitStack() as stack:
+        address = stack.enter_context(mongo_server(folder / "mongo"))
+        is_needed = any(point.is_in_bucket for point in points)
+        endpoint = stack.enter_context(object_store(folder)) if is_needed else ""
+        pool = stack.enter_context(ThreadPoolExecutor(jobs))
         expected = {kind: undisturbed(folder, kind) for kind in {point.predicts for point in points}}
 
         def one(numbered: tuple[int, Point]) -> Result:
             number, point = numbered
             place = folder / f"point{number}"
-            result = strike_one(Play(point, folder, place, address), expected[point.predicts])
+            result = strike_one(Play(point, folder, place, address, endpoint), expected[point.predicts])
             if result.is_same or not keep:
                 shutil.rmtree(place, ignore_errors=True)
             return result
@@ -109,7 +115,7 @@ def undisturbed(folder: Path, predicts: bool) -> dict[str, str]:
     said = one.wait(process)
     if process.returncode:
         raise SystemExit(f"faults: the undisturbed run failed: {last(said)}")
-    return sums(one.output)
+    return sums(one.output, one.beside)
 
 
 def row(result: Result) -> str:
@@ -117,8 +123,8 @@ def row(result: Result) -> str:
     point = result.point
     first = "-" if result.first is None else result.first
     return (
-        f"{point.where:<62} {point.executor:<9} {point.store:<10} {first:>5} {result.starts:>6} {result.seconds:>6.1f}"
-        f"  {result.verdict}"
+        f"{point.where:<62} {point.executor:<9} {point.store:<10} {point.volumes:<7} {first:>5} {result.starts:>6}"
+        f" {result.seconds:>6.1f}  {result.verdict}"
     )
 
 
@@ -139,6 +145,7 @@ def write_json(results: Iterable[Result]) -> None:
             "where": result.point.where,
             "executor": result.point.executor,
             "store": result.point.store,
+            "volumes": result.point.volumes,
             "result": result.verdict,
             "first_exit_code": result.first,
             "starts": result.starts,

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from blockwise.files.address import on_disk, place_of
+from tests.faults.bucket import ADDRESS, striker_of_puts
 from tests.faults.points import Point
 from tests.faults.strike import VARIABLE, struck, write_plan
 from tests.faults.volume import BLOCK, PREDICTED, SETTINGS, sums
+from tests.support.buckets import Proxy, proxy
+from tests.support.buckets import environment as of_bucket
 from tests.support.paths import ROOT
 from tests.support.servers import MongoServer, fresh_database
 
@@ -67,11 +71,15 @@ class Play:
     folder: Path
     mongo: str
     """Address of a server that lives on."""
+    endpoint: str = ""
+    """Of an object store that lives on."""
     place: Path | None = None
     """Where output and SQLite file lie, if not in the folder."""
     prepare: Callable[[], None] | None = None
     """Is called in the process of the struck run, before it begins."""
     server: MongoServer | None = None
+    proxy: Proxy | None = None
+    """Before the object store, if the volume lies there."""
     process: subprocess.Popen[bytes] | None = None
     groups: list[int] = field(default_factory=list)
     """Process groups of all runs."""
@@ -79,7 +87,14 @@ class Play:
 
     @property
     def output(self) -> Path:
+        if self.point.is_in_bucket:
+            return place_of(f"{ADDRESS}/{self.folder.name}/out.zarr")
         return (self.place or self.folder) / "out.zarr"
+
+    @property
+    def beside(self) -> Path:
+        """Where the files of the output lie that are no arrays."""
+        return self.folder / on_disk(self.output)
 
     @property
     def database(self) -> Path:
@@ -105,7 +120,11 @@ class Play:
         """The command line, with a settings file of the same name in the folder."""
         path = self.folder / "volume.yaml"
         text = (PREDICTED if self.point.predicts else SETTINGS).format(
-            folder=self.source, output=self.output, block=list(BLOCK), store=self.store
+            volumes=ADDRESS if self.point.is_in_bucket else self.source,
+            folder=self.source,
+            output=self.output,
+            block=list(BLOCK),
+            store=self.store,
         )
         kind = "local" if self.point.executor == "dask" else "none"
         path.write_text(f"{text}cluster:     {{kind: {kind}, workers: 2, threads: 1, dashboard: false}}\n")
@@ -118,15 +137,17 @@ class Play:
 
     def start(self, *flags: str, faults: bool = False) -> subprocess.Popen[bytes]:
         """Start a run, in a process group of its own; with the planned fault or without."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **dict(self.point.environment)}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **dict(self.point.environment)}
         environment.pop(VARIABLE, None)
+        if self.proxy is not None:
+            environment |= of_bucket(self.proxy.address)
         if faults and self.point.strike is not None:
             environment |= {VARIABLE: str(self.plan), "PYTHONPATH": f"{PRELOAD}{os.pathsep}{ROOT}"}
         command = self.command(*flags)
         with (self.folder / "starting").open("wb") as log:
             process = subprocess.Popen(
                 command,
-                cwd=ROOT,
+                cwd=self.folder,  # what belongs to an output at an address lies in the working folder
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -181,24 +202,29 @@ def play(one: Play, before: Scene, during: Scene, expected: Mapping[str, str]) -
     """Strike, start again, compare; what was started is ended."""
     begin = time.monotonic()
     first, said, verdict = None, "", "same"
-    try:
-        one.folder.mkdir(parents=True)
-        if one.point.strike is not None:
-            write_plan(one.plan, one.point.strike)
-        before(one)
-        process = one.start(*one.point.flags, faults=True)
-        during(one)
-        stderr = one.wait(process)
-        first, said = process.returncode, last(stderr)
-        check_first(one, first, stderr)
-        finish(one, first)
-        compare(one, expected)
-    except Wrong as error:
-        verdict = str(error)
-    except LeftOut as error:
-        verdict = f"left out: {error}"
-    finally:
-        tidy(one)
+    with ExitStack() as stack:
+        try:
+            one.folder.mkdir(parents=True)
+            if one.point.strike is not None:
+                write_plan(one.plan, one.point.strike)
+            if one.point.is_in_bucket:
+                one.proxy = stack.enter_context(proxy(one.endpoint, one.point.fails))
+            if one.proxy is not None and one.point.strike is not None:
+                one.proxy.reach = striker_of_puts(one.plan)
+            before(one)
+            process = one.start(*one.point.flags, faults=True)
+            during(one)
+            stderr = one.wait(process)
+            first, said = process.returncode, last(stderr)
+            check_first(one, first, stderr)
+            finish(one, first)
+            compare(one, expected)
+        except Wrong as error:
+            verdict = str(error)
+        except LeftOut as error:
+            verdict = f"left out: {error}"
+        finally:
+            tidy(one)
     return Result(one.point, verdict, time.monotonic() - begin, one.starts, first, said)
 
 
@@ -229,13 +255,18 @@ def finish(one: Play, code: int) -> None:
 
 def compare(one: Play, expected: Mapping[str, str]) -> None:
     """Whether the output is that of the undisturbed run, with nothing beside it."""
-    found = sums(one.output)
+    found = sums(one.output, one.beside)
     different = [name for name in {**expected, **found} if expected.get(name) != found.get(name)]
     if different:
         raise Wrong(f"differs: {', '.join(different)}")
-    left = [str(path.relative_to(one.output)) for path in one.output.rglob("*.partial")]
+    left = [str(path.relative_to(one.beside)) for path in one.beside.rglob("*.partial")]
     if left:
         raise Wrong(f"half-written files are left: {', '.join(left)}")
+    others = [path.name for path in one.output.parent.iterdir() if path != one.output] if one.proxy else []
+    if others:
+        raise Wrong(f"objects are left beside the output: {', '.join(others)}")
+    if one.proxy and set(one.proxy.met) != set(one.point.fails):
+        raise Wrong(f"requests met only these faults: {', '.join(one.proxy.met) or 'none'}")
 
 
 def tidy(one: Play) -> None:

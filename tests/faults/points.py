@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import cycle
+from typing import Any
 
 from tests.faults.strike import Strike
 from tests.faults.volume import LAST, MIDDLE
@@ -33,11 +34,20 @@ class Point:
     environment: tuple[tuple[str, str], ...] = ()
     predicts: bool = False
     quick: bool = False
+    is_in_bucket: bool = False
+    """Whether volume and output lie in an object store, not on the disk."""
+    fails: tuple[str, ...] = ()
+    """Faults that each seventh request meets, one after the other; see `tests.support.buckets`."""
+
+    @property
+    def volumes(self) -> str:
+        """Where they lie, as in the table."""
+        return "s3" if self.is_in_bucket else "disk"
 
     @property
     def name(self) -> str:
         """As in the table, and for `--only`."""
-        return f"{self.where} [{self.executor}, {self.store}]"
+        return f"{self.where} [{self.executor}, {self.store}{', s3' if self.is_in_bucket else ''}]"
 
 
 def all_points() -> list[Point]:
@@ -57,6 +67,8 @@ def all_points() -> list[Point]:
         predicted(),
         failing_blocks(),
         two_drivers(),
+        in_buckets(),
+        requests_fail(),
     )
     return [point for group in groups for point in group]
 
@@ -480,3 +492,74 @@ def two_drivers() -> list[Point]:
         Point("a second driver is refused", held, executor, store, DONE, "second_driver", quick=store == "sqlite")
         for executor, store in (("process", "sqlite"), ("dask", "mongo"))
     ]
+
+
+def in_buckets() -> list[Point]:
+    """Volume and output in an object store: in the middle of a PUT, between it and its mark, after the mark."""
+    objects = [
+        ("predict", "affinities/c/0/1/1/1", 1, "affinities"),
+        ("fragments", "fragments/c/1/1/1", 1, "fragments"),
+        ("agglomerate", "agglomeration/score/c/0", 1, "the dendrogram"),
+        ("segment", "fragments/c/1/1/1", 2, "fragments, renumbered"),
+        ("segment", "segments/0.5/c/1/1/1", 1, "segments"),
+    ]
+    stores = cycle(("sqlite", "mongo"))
+    found = []
+    for word, key, nth, what in objects:
+        for text, moment in (("in the middle of the PUT", "torn"), ("before the PUT is answered", "lost")):
+            strike = Strike(f"put {key}", moment, nth=nth)
+            is_quick = (what, moment) == ("fragments", "torn")
+            predicts = word == "predict"
+            found.append(
+                _in_bucket(f"{word}: killed {text} of {what}", strike, next(stores), predicts=predicts, quick=is_quick)
+            )
+    for word in ("predict", *WORDS):
+        block = None if word == "agglomerate" else MIDDLE
+        for moment in ("before", "after"):
+            strike = Strike(f"mark {word}", moment, block=block)
+            found.append(
+                _in_bucket(f"{word}: killed {moment} the mark", strike, next(stores), predicts=word == "predict")
+            )
+    return [*found, *metadata_in_buckets(), *workers_at_buckets()]
+
+
+def metadata_in_buckets() -> list[Point]:
+    """The objects that say what the arrays are, and the upload of pieces that boxes leave."""
+    names = ("zarr.json", "fragments/zarr.json", "segments/0.5/zarr.json")
+    found = [_in_bucket(f"driver killed in the PUT of {name}", Strike(f"put {name}", "torn")) for name in names]
+    in_boxes = Strike("substage pieces", "after", nth=2)
+    return [
+        *found,
+        _in_bucket("killed between pieces of the dendrogram", in_boxes, settings=("agglomerate.memory=20KB",)),
+    ]
+
+
+def workers_at_buckets() -> list[Point]:
+    """The same with Dask, where the run goes on without the worker that is killed."""
+    puts = [("fragments", "fragments/c/2/2/2"), ("segment", "segments/0.3/c/1/1/1")]
+    found = [
+        _in_bucket(
+            f"{word}: worker killed in the middle of the PUT",
+            Strike(f"put {key}", "torn"),
+            executor="dask",
+            first=DONE,
+            quick=word == "segment",
+        )
+        for word, key in puts
+    ]
+    written = Strike("process segment", "after", block=MIDDLE)
+    text = "segment: worker killed between PUT and mark"
+    return [*found, _in_bucket(text, written, "mongo", executor="dask", first=DONE)]
+
+
+def requests_fail() -> list[Point]:
+    """Each seventh request is slow, refused, cut off or lost; nobody dies."""
+    fails = ("503", "slow", "cut", "lost", "torn", "429")
+    return [
+        _in_bucket("undisturbed, requests fail", None, executor=executor, first=DONE, fails=fails)
+        for executor in ("process", "dask")
+    ]
+
+
+def _in_bucket(where: str, strike: Strike | None, store: str = "sqlite", **more: Any) -> Point:
+    return Point(where, strike, store=store, is_in_bucket=True, **more)

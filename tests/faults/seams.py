@@ -13,6 +13,7 @@ Places and their moments, `WORD` being a stage's word:
   mark WORD, fail WORD        the store learns what became of blocks
   box put, box graph, box clear   pieces of a graph that is solved in boxes
   file PATH                   a file of the output, through zarr; also torn and whole
+  put PATH                    an object of the output; seen by the proxy that the requests go through, not here
   json NAME                   report.json or evaluation.json; also torn
 """
 
@@ -199,9 +200,14 @@ def wrap_files(module: ModuleType, striker: Striker) -> None:
 
 def file_place(path: Path) -> str:
     """`file fragments/c/0/1/2` for that file of any output."""
+    return f"file {in_output(path)}"
+
+
+def in_output(path: Path) -> str:
+    """`fragments/c/0/1/2` for that file or object of any output."""
     parts = path.parts
     roots = [place for place, part in enumerate(parts) if part.endswith(".zarr")]
-    return "file " + "/".join(parts[roots[-1] + 1 :] if roots else parts)
+    return "/".join(parts[roots[-1] + 1 :] if roots else parts)
 
 
 def wrap_json(module: ModuleType, striker: Striker) -> None:

@@ -27,7 +27,8 @@ class Strike:
     place: str
     """What is being done, such as "write in fragments"; see `tests.faults.seams`."""
     moment: str = "before"
-    """before or after it; for files also torn (half of a temporary file) and whole (all of it, under its old name)."""
+    """before or after it; for files also torn (half of a temporary file) and whole (all of it, under its old name); for
+    a put only torn (half of it is on its way) and lost (carried out, and nobody was told)."""
     deed: str = "kill"
     """A signal to this very process, raise, hold (until the file `go` is there), hang (for ever) or exhaust (all memory
     it can get)."""
@@ -54,11 +55,16 @@ def read_plan() -> tuple[Path, Strike] | None:
     if VARIABLE not in os.environ:
         return None
     folder = Path(os.environ[VARIABLE])
-    return folder, Strike(**json.loads((folder / "plan.json").read_text()))
+    return folder, read_plan_in(folder)
+
+
+def read_plan_in(folder: Path) -> Strike:
+    """The plan in a folder."""
+    return Strike(**json.loads((folder / "plan.json").read_text()))
 
 
 def struck(folder: Path) -> list[int]:
-    """Ids of the processes in which it happened, in order."""
+    """Ids of the processes in which it happened, in order; in a put, of that in which the proxy runs."""
     return [int(file.read_text() or 0) for file in sorted(folder.glob("struck.*"))]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.faults.__main__ import strike_one, undisturbed
+from tests.faults.bucket import object_store
 from tests.faults.play import Play, Wrong, compare, play
 from tests.faults.points import Point, all_points
 from tests.faults.scenes import nothing
@@ -37,12 +39,20 @@ def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="module")
+def endpoint(source: Path) -> Iterator[str]:
+    """An object store with the volume."""
+    with object_store(source) as address:
+        yield address
+
+
 @pytest.mark.parametrize("point", [point for point in all_points() if point.quick], ids=lambda point: point.name)
 def test_a_struck_run_ends_the_same(
-    point: Point, source: Path, expected: dict[str, str], mongo: str, tmp_path: Path
+    point: Point, source: Path, expected: dict[str, str], mongo: str, endpoint: str, tmp_path: Path
 ) -> None:
     """Killed where it is planned and started again until it is done, a run has the same sums."""
-    result = strike_one(Play(point, source, tmp_path / "run", mongo), expected)
+    place = tmp_path / f"run-{uuid.uuid4().hex[:8]}"  # it names the output in the object store, too
+    result = strike_one(Play(point, source, place, mongo, endpoint), expected)
     assert result.verdict == "same"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import zarr
 
+from blockwise.arrays.opening import open_group, opened_by_zarr
 from blockwise.arrays.volume import Volume
 from blockwise.grid import Voxels, pack
 from blockwise.stages.agglomerate.stage import read_dendrogram
@@ -24,8 +25,8 @@ RAW_SHAPE: Voxels = (16, 20, 20)
 THRESHOLDS = (0.3, 0.5)
 
 SETTINGS = """
-volume:      {{labels: {folder}/vol.zarr/labels}}
-affinities:  {folder}/vol.zarr/affinities
+volume:      {{labels: {volumes}/vol.zarr/labels}}
+affinities:  {volumes}/vol.zarr/affinities
 output:      {output}
 blocks:      {{shape: {block}}}
 agglomerate: {{stop: 0.05}}
@@ -33,7 +34,7 @@ segment:     {{thresholds: [0.3, 0.5]}}
 store:       {store}
 """
 PREDICTED = """
-volume:      {{raw: {folder}/raw.zarr/raw}}
+volume:      {{raw: {volumes}/raw.zarr/raw}}
 model:       {{checkpoint: {folder}/checkpoint, tile: [8, 8, 8], precision: float32, device: cpu}}
 output:      {output}
 blocks:      {{shape: {block}}}
@@ -59,8 +60,12 @@ def make_checkpoint(folder: Path) -> None:
     store_volume(folder / "raw.zarr" / "raw", raw[tuple(slice(0, size) for size in RAW_SHAPE)])
 
 
-def sums(output: Path) -> dict[str, str]:
-    """sha256 of every array's voxels, of the metadata that people read, and of evaluation.json."""
+def sums(output: Path, beside: Path | None = None) -> dict[str, str]:
+    """sha256 of every array's voxels, of the metadata that people read, and of evaluation.json.
+
+    beside: where the files lie that are no arrays, if not there.
+    """
+    beside = beside or output
     arrays = ["affinities", "fragments", *(f"segments/{threshold}" for threshold in THRESHOLDS)]
     found = {}
     if (output / "agglomeration").exists():
@@ -70,16 +75,16 @@ def sums(output: Path) -> dict[str, str]:
     for name in arrays:
         if not (output / name).exists():
             continue
-        array = zarr.open_array(output / name, mode="r")
+        array = zarr.open_array(opened_by_zarr(output / name), mode="r")
         data = np.ascontiguousarray(array[:])
         found[name] = digest(f"{data.dtype} {data.shape} {dict(array.attrs)}".encode() + data.tobytes())
     for name in ("", "segments"):
-        attributes = dict(zarr.open_group(output / name, mode="r").attrs)
+        attributes = dict(open_group(output / name).attrs)
         attributes.pop("run", None)
         found[f"metadata {name}".strip()] = digest(json.dumps(attributes, sort_keys=True).encode())
-    if (output / "evaluation.json").exists():
-        found["evaluation.json"] = digest((output / "evaluation.json").read_bytes())
-    report = json.loads((output / "report.json").read_text())
+    if (beside / "evaluation.json").exists():
+        found["evaluation.json"] = digest((beside / "evaluation.json").read_bytes())
+    report = json.loads((beside / "report.json").read_text())
     found["report.json"] = " ".join(report["stages"])
     return found
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from tests.support.servers import free_port, wait_for_port
 
 BUCKET = "volumes"
 KEY, SECRET = "a-known-key", "a-secret-that-is-nowhere"
+
+Reach = Callable[[str, str, int], bool]
 
 OF_THE_CONNECTION = ("connection", "transfer-encoding")
 """Headers that are not handed on."""
@@ -58,8 +61,8 @@ class Proxy(ThreadingHTTPServer):
     """Hands requests on to a server, but each `every`-th one meets the next fault of a script, over and over.
 
     Faults: "503" and "429" are answered and not handed on; "torn" hangs up on a request, half of it read; "cut" hangs
-    up half-way through the answer; "lost" hangs up when the request has been carried out. Requests of another key than
-    KEY are refused, as the server itself asks for none.
+    up half-way through the answer; "lost" hangs up when the request has been carried out; "slow" answers a second
+    later. Requests of another key than KEY are refused, as the server itself asks for none.
     """
 
     daemon_threads = True
@@ -69,10 +72,17 @@ class Proxy(ThreadingHTTPServer):
         self.upstream = endpoint.removeprefix("http://")
         self.script = tuple(faults)
         self.every = every
+        self.reach: Reach = not_now
+        """Is called with the path of a PUT, "torn" when half of it has come or "lost" when it has been carried out, and
+        the port of the client; returns whether the client is dead now."""
         self.met: Counter[str] = Counter()
         """How often each fault was met."""
         self.requests: Counter[tuple[str, str]] = Counter()
         """How often each method and path came in."""
+        self.ranges: Counter[tuple[str, str]] = Counter()
+        """How often each path was read, and which range of it; none if all of it."""
+        self.sent_bytes = 0
+        """Of answers to GET that were no errors."""
         self._lock = threading.Lock()
 
     @property
@@ -93,6 +103,11 @@ class Proxy(ThreadingHTTPServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Who hangs up on us is not reported."""
+
+
+def not_now(path: str, moment: str, port: int) -> bool:
+    """Nothing happens within a PUT unless a test says otherwise."""
+    return False
 
 
 @contextmanager
@@ -119,13 +134,29 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length // 2)
             self.close_connection = True
             return
-        body = self.rfile.read(length)
+        body = self.rfile.read(length // 2)
+        if self.reach("torn"):
+            # S3 refuses half a body; the server that stands in for it would store it.
+            self.close_connection = True
+            return
+        body += self.rfile.read(length - length // 2)
         if f"Credential={KEY}/" not in self.headers.get("Authorization", ""):
             self.answer(403, {}, DENIED.encode())
         elif fault in ("503", "429"):
             self.answer(int(fault), {}, b"<Error><Code>SlowDown</Code></Error>")
         else:
+            time.sleep(fault == "slow")
             self.hand_on(body, fault)
+
+    def count(self, status: int, data: bytes) -> None:
+        """Note what was read."""
+        if self.command == "GET" and status < 300:
+            self.server.ranges[self.path, self.headers.get("Range", "")] += 1
+            self.server.sent_bytes += len(data)
+
+    def reach(self, moment: str) -> bool:
+        """Let what is planned within a PUT happen; whether the client is dead now."""
+        return self.command == "PUT" and self.server.reach(self.path, moment, self.client_address[1])
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         """All methods are handled alike."""
@@ -139,7 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = connection.getresponse()
         data = answer.read()
         connection.close()
-        if fault == "lost":
+        self.count(answer.status, data)
+        if self.reach("lost") or fault == "lost":
             self.close_connection = True
             return
         self.answer(answer.status, dict(answer.getheaders()), data, is_cut=fault == "cut")
