@@ -28,9 +28,9 @@ class FoldedUNet(UNet):
         with torch.device("meta"):  # no weights are drawn in vain
             super().__init__(base.settings)
         self.load_state_dict(base.state_dict(), assign=True)
+        levels: Any = zip(self.up, self.down[1:], self.factors, strict=True)
         self.first = nn.ModuleList(
-            FoldedConvolution(up[0], coarser[0].in_channels, factor)
-            for up, coarser, factor in zip(self.up, self.down[1:], self.factors, strict=True)
+            FoldedConvolution(up[0], coarser[0].in_channels, factor) for up, coarser, factor in levels
         )
         """The first convolution of each level on the way up."""
 
@@ -38,7 +38,8 @@ class FoldedUNet(UNet):
         sizes = zip(features.shape[2:], self.factors[level], self.crops[level], strict=True)
         shape = [size * factor - cropped for size, factor, cropped in sizes]
         features = self.first[level](crop(skipped, shape), features)
-        for layer in list(self.up[level])[1:]:
+        _, *others = self.up[level].children()
+        for layer in others:
             features = layer(features)
         return features
 
