@@ -103,6 +103,8 @@ class Predict(Overlapping):
     """How raw is stretched before the network sees it; what that gives stands in the attributes of the target."""
     raw_channels: tuple[int, ...] = ()
     """Channels of raw that are shown, in this order; none where raw has no channel axis."""
+    takes_every_channel: bool = False
+    """Whether nobody has chosen among the channels of raw."""
     norm_factor: float | None = None
     """What raw is multiplied by, if it is; part of `weights`, and here to tell users of raw that does not suit."""
     levels: int = 1
@@ -153,6 +155,7 @@ class Predict(Overlapping):
             "shard",
             "other_processors",
             "norm_factor",
+            "takes_every_channel",
             "needs_gpu",
             *(() if self.percentiles else ("percentiles",)),
         }
@@ -187,6 +190,9 @@ class Predict(Overlapping):
             yield f"{self.checkpoint}: tile auto is {'x'.join(map(str, self.tile))}: {self.tile_choice.why}"
         if self.networks is not None:
             yield f"{self.checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {self.networks}"
+        if self.classical is not None and len(self.raw_channels) > 1 and self.takes_every_channel:
+            averaged = ", ".join(map(str, self.raw_channels))
+            yield f"{self.raw.path}: rules see the mean of channels {averaged}; volume.channels chooses among them"
         if self.percentiles is None and self.norm_factor is not None:
             yield from brightness_remarks(self.raw, self.norm_factor)
 

@@ -81,6 +81,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         percentiles=predictor.percentiles,
         norm_factor=predictor.norm_factor,
         raw_channels=channels,
+        takes_every_channel=settings.volume.channels is None,
         foreground=output.foreground if predictor.has_foreground else None,
         disagreement=output.disagreement if model.disagreement else None,
         networks=output.networks if engine == "openvino" else None,

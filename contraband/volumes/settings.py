@@ -32,7 +32,8 @@ class Source(Settings):
     raw: VolumePlace | None = None
     """The image, (z, y, x) or (channel, z, y, x)."""
     channels: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
-    """The channels of raw that a network is shown, in this order, from 0; null: all there are."""
+    """The channels of raw that a network is shown, in this order, from 0; null: all there are. Rules without labels see
+    the mean of them."""
     labels: VolumePlace | None = None
     """True objects, for evaluate only."""
     skeletons: Place | None = None

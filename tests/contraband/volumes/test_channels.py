@@ -48,7 +48,7 @@ def settings_file(name: str, checkpoint: Path, block: list[int], **volume: objec
     return f"{name}.yaml"
 
 
-@pytest.mark.parametrize(("dims", "channels"), [(2, 3), (3, 2)])
+@pytest.mark.parametrize(("dims", "channels"), [(2, 2), (2, 3), (3, 2)])
 def test_channels_go_from_training_to_a_picture(
     in_tmp: Path, capsys: pytest.CaptureFixture[str], dims: int, channels: int
 ) -> None:
@@ -74,6 +74,41 @@ def test_channels_go_from_training_to_a_picture(
     (line,) = capsys.readouterr().err.splitlines()
     assert f"are not as many as the network sees; got 1 of raw, wanted {channels}" in line
     assert not Path("less.zarr").exists()
+    zarr.open_group("data.zarr", mode="a").create_array("more", data=np.concatenate([raw, raw]))
+    assert call(["run", settings_file("more", checkpoint, [40, 40, 40], raw="data.zarr/more")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"got {2 * channels} of raw, wanted {channels}; choose as many by volume.channels" in line
+    assert not Path("more.zarr").exists()
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_rules_without_labels_see_the_mean_of_channels_and_say_so(
+    in_tmp: Path, capsys: pytest.CaptureFixture[str], dims: int
+) -> None:
+    """A file written by hand that chooses none, for two channels in 2D and in 3D; one that is chosen is seen alone."""
+    raw, _ = discs(6)
+    several = np.stack([np.full_like(raw, 3), raw]).astype(np.uint16)
+    group = zarr.open_group("data.zarr", mode="w")
+    group.create_array("raw", data=several)
+    group.create_array("mean", data=several.mean(0, dtype=np.float32))
+    group.create_array("second", data=several[1].astype(np.float32))
+    rules = {"kind": "nuclei", "dark": False, "radius": 8, "dims": dims}
+    made = {}
+    for name, source in {
+        "several": {"raw": "data.zarr/raw"},
+        "mean": {"raw": "data.zarr/mean"},
+        "chosen": {"raw": "data.zarr/raw", "channels": [1]},
+        "second": {"raw": "data.zarr/second"},
+    }.items():
+        content = {"volume": source, "model": {"classical": rules}, "output": f"{name}.zarr"}
+        Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
+        assert call(["run", f"{name}.yaml"]) == 0
+        said = "data.zarr/raw: rules see the mean of channels 0, 1; volume.channels chooses among them"
+        assert (said in capsys.readouterr().err) == (name == "several")
+        made[name] = digest(Volume(path=in_tmp / f"{name}.zarr" / "affinities"))
+    assert made["several"] == made["mean"]
+    assert made["chosen"] == made["second"]
+    assert len(info(Volume(path=in_tmp / "several.zarr" / "affinities")).offsets) == dims
 
 
 def test_channels_are_chosen_in_order(in_tmp: Path, capsys: pytest.CaptureFixture[str]) -> None:
