@@ -16,6 +16,8 @@ from contraband.importing.tiff_space import turned
 
 DEEP_COLOURS = {2: 3, 4: 2, 6: 4}
 """PNG's numbers for kinds of pixels that hold more than one number, and how many these hold."""
+BAND_PX = 1 << 22
+"""Pixels that are taken over from Pillow at once."""
 PLAIN: dict[str, tuple[str, int]] = {
     "1": ("bool", 1),
     "L": ("uint8", 1),
@@ -38,10 +40,20 @@ def open_image(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """One image as a section, (y, x) or (y, x, colour)."""
     wanted.only(path)
     data, remarks = read_image(path)
+    held = [data]
     axes = Said(("y", "x", "c")[: data.ndim], "the image")
-    yield ForeignArray(
-        data.shape, data.dtype, data.__getitem__, Space(axes), remarks=remarks, has_colours=data.ndim == 3
-    )
+    try:
+        yield ForeignArray(
+            data.shape,
+            data.dtype,
+            lambda slices: held[0][slices],
+            Space(axes),
+            remarks=remarks,
+            has_colours=data.ndim == 3,
+        )
+    finally:
+        # Who still knows the array knows its shape and type; a large image is not kept for that during a run.
+        held.clear()
 
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -65,11 +77,26 @@ def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
                 return numbers, (*remarks, *note)
             if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
                 return np.asarray(image.convert("RGB")), remarks
-            return np.asarray(image), remarks
+            return _pixels(image), remarks
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BadInput(path, f"cannot be read ({error})", todo="copy or export the file again") from None
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _pixels(image: Any) -> np.ndarray:
+    """The pixels of a Pillow image. Of a large one in bands: at once, Pillow makes two more copies on the way."""
+    width, height = image.size
+    rows = max(1, BAND_PX // width)
+    if rows >= height:
+        return np.asarray(image)
+    bands = (np.asarray(image.crop((0, begin, width, min(begin + rows, height)))) for begin in range(0, height, rows))
+    first = next(bands)
+    pixels = np.empty((height, *first.shape[1:]), first.dtype)
+    pixels[:rows] = first
+    for number, band in enumerate(bands, start=1):
+        pixels[number * rows : number * rows + len(band)] = band
+    return pixels
 
 
 def head_of_image(path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -21,6 +21,9 @@ Percentile = Annotated[float, Field(ge=0, le=100)]
 SLAB_BYTES = 1 << 28
 """Memory for whole sections that are read at once."""
 
+COUNTED_AT_ONCE = 1 << 20
+"""Values that are made 8 bytes long together."""
+
 MOST_VALUES = 1 << 26
 """Values that cannot be counted by size (floats, 32 bits) are thinned out to about so many for the whole volume."""
 
@@ -123,7 +126,14 @@ def _counts(values: NDArray[Any]) -> NDArray[np.int64]:
     unsigned = values.view(np.uint8) if values.dtype.kind == "b" else values
     least = int(np.iinfo(unsigned.dtype).min)
     bins = 1 << (8 * unsigned.dtype.itemsize)
-    return np.stack([np.bincount((one.ravel().astype(np.int32) - least), minlength=bins) for one in unsigned])
+    counts = np.zeros((len(unsigned), bins), np.int64)
+    for one, found in zip(unsigned, counts, strict=True):
+        flat = one.reshape(-1)
+        # In pieces: numpy counts what is of 8 bytes only, which of a section of 20,000 x 20,000 takes gigabytes.
+        for begin in range(0, flat.size, COUNTED_AT_ONCE):
+            piece = flat[begin : begin + COUNTED_AT_ONCE].astype(np.int64) - least
+            found += np.bincount(piece, minlength=bins)
+    return counts
 
 
 def _from_counts(counts: NDArray[np.int64], dtype: np.dtype[Any], wanted: Percentiles) -> NDArray[np.float32]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
-from contraband.importing import padding, tiff
+from contraband.importing import images, padding, tiff
 from contraband.importing.formats import open_foreign
 from contraband.importing.padding import extent, window
 from contraband.importing.source import Wanted
@@ -52,6 +55,38 @@ def test_a_part_unpacks_no_tile_that_it_does_not_touch(tmp_path, monkeypatch):
     monkeypatch.setattr(tiff, "LARGE_BYTES", 0)
     with open_foreign(path, Wanted(scratch=tmp_path)) as source:
         np.testing.assert_array_equal(source.read((slice(33, 64), slice(48, 96))), image[33:64, 48:96])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("height", [1, 40, 43])
+def test_a_png_taken_over_in_bands_is_the_same(tmp_path, monkeypatch, mode, height):
+    """Whatever its pixels are, and whether bands fill it or not."""
+    depth = np.uint16 if mode == "I;16" else np.uint8
+    image = Image.fromarray(RANDOM.integers(0, np.iinfo(depth).max, (height, 30)).astype(depth))
+    image = image if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "image.png")
+    whole, _ = images.read_image(tmp_path / "image.png")
+    monkeypatch.setattr(images, "BAND_PX", 4 * 30)
+    in_bands, _ = images.read_image(tmp_path / "image.png")
+    np.testing.assert_array_equal(in_bands, whole, strict=True)
+    assert np.asarray(image).shape == whole.shape
+
+
+def test_a_large_png_is_held_once_and_no_longer_than_it_is_open(tmp_path, monkeypatch):
+    """Beside the memory that Pillow unpacks it into; who keeps what was opened does not keep its pixels."""
+    monkeypatch.setattr(images, "BAND_PX", 1 << 16)
+    pixels = np.zeros((2000, 2000), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    tracemalloc.start()
+    try:
+        with open_foreign(tmp_path / "image.png", Wanted(scratch=tmp_path)) as source:
+            held, most = tracemalloc.get_traced_memory()
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert source.shape == pixels.shape
+    assert pixels.nbytes <= held <= most < 1.5 * pixels.nbytes
+    assert left < 0.5 * pixels.nbytes
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 4), (1, 5), (300, 4)])

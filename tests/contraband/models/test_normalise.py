@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import zarr
@@ -11,6 +13,7 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from contraband.experiments.params import parse_params
 from contraband.experiments.train import train_seg
+from contraband.models import normalise
 from contraband.models.normalise import Levels, Percentiles, measure
 from contraband.models.predictor import load_predictor
 from contraband.samples.sources import VolumeReader, ZarrVolume, raw_levels
@@ -40,6 +43,22 @@ def test_levels_are_ranks(dtype, per):
         for parts_of in parts
     ]
     np.testing.assert_array_equal(found, np.array(wanted, np.float32))
+
+
+@pytest.mark.parametrize("per", ["section", "volume"])
+def test_a_large_section_is_counted_in_pieces(monkeypatch, per):
+    """To the same ranks, and in less memory than the section itself takes, which numpy's count is eight times of."""
+    raw = np.random.default_rng(0).integers(-300, 300, (1, 2, 2000, 1001)).astype(np.int16)
+    expected = levels_of(raw, per)
+    monkeypatch.setattr(normalise, "COUNTED_AT_ONCE", 1 << 12)
+    tracemalloc.start()
+    try:
+        found = levels_of(raw, per)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, expected)
+    assert most < raw.nbytes / 3
 
 
 def test_levels_become_0_and_1():
