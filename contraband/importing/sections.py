@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,3 +23,8 @@ class SectionImage:
 def images_in(attributes: Mapping[str, Any]) -> tuple[SectionImage, ...]:
     """The images that the sections of a stack are, by its attributes; none where it is no such stack."""
     return tuple(SectionImage(str(name), int(height), int(width)) for name, height, width in attributes.get(IMAGES, ()))
+
+
+def is_padded(images: Sequence[SectionImage]) -> bool:
+    """Whether images of one stack have different sizes."""
+    return len({(one.height, one.width) for one in images}) > 1

@@ -21,7 +21,7 @@ from blockwise.grid import Grid, as_voxels
 from blockwise.kernels.measures import EXTENT, extents, merge_extents
 from blockwise.kernels.scores.matching import matched_pairs
 from blockwise.kernels.tables import OVERLAP, count_overlap, distinct, merge_overlaps
-from contraband.volumes.line import affinity_volume
+from contraband.volumes.line import affinity_volume, has_truth_per_section
 from contraband.volumes.result import Result, blocks_in
 from contraband.volumes.settings import VolumeSettings
 
@@ -65,8 +65,8 @@ def hausdorff_distances(settings: VolumeSettings, threshold: float) -> list[Dist
 
 def check_truth(settings: VolumeSettings) -> Volume:
     """The true objects; raises BadInput if there are none that have a distance."""
-    if settings.volume.labels is None or settings.evaluate.per_section:
-        got = "evaluate.per_section" if settings.evaluate.per_section else None
+    if settings.volume.labels is None or has_truth_per_section(settings):
+        got = None if settings.volume.labels is None else "labels of single sections"
         raise BadInput("--hausdorff", "needs true objects that go through sections", got=got, wanted="volume.labels")
     return Volume(path=settings.volume.labels)
 

@@ -20,6 +20,7 @@ from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
 from blockwise.stages.fragments import Fragments, check_foreground
 from blockwise.stages.segment import Segment
+from contraband.importing.sections import images_in, is_padded
 from contraband.volumes.dendrograms import absorption, corrections, tree_of
 from contraband.volumes.output import Output
 from contraband.volumes.settings import VolumeSettings, check_beginning, volume_shape
@@ -249,8 +250,15 @@ def _evaluation(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Stage
         written=settings.segment.thresholds,
         truth_begin=place_in(labels, _segmented(settings)).begin if labels else (0, 0, 0),
         truth_shape=info(labels).spatial if labels else shape,
-        settings=settings.evaluate,
+        settings=settings.evaluate.model_copy(update={"per_section": has_truth_per_section(settings)}),
     )
+
+
+def has_truth_per_section(settings: VolumeSettings) -> bool:
+    """Whether true labels count again from the start in each section: as is said, or since images differ in size."""
+    if settings.evaluate.per_section or settings.volume.labels is None:
+        return settings.evaluate.per_section
+    return is_padded(images_in(info(Volume(path=settings.volume.labels)).attributes))
 
 
 def _segmented(settings: VolumeSettings) -> Volume:

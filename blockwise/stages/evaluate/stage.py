@@ -54,7 +54,8 @@ class EvaluateSettings(Settings):
     min_voxels: Count = 0
     """True objects with fewer voxels are left out."""
     per_section: bool = False
-    """True labels count again from the start in each section, as in a stack of 2D images."""
+    """True labels count again from the start in each section, as in a stack of 2D images; those of images of different
+    sizes do in any case."""
     partial: bool = False
     """Accepted as in earlier versions; the truth may always be smaller or larger than the volume."""
     thresholds: tuple[Fraction, ...] | None = None

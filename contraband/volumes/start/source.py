@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from contraband.importing.axes import MAX_CHANNELS, channels_in
 from contraband.importing.formats import ZARR, is_folder_of_images, open_foreign
 from contraband.importing.options import ImportOptions
 from contraband.importing.plan import ImportPlan
-from contraband.importing.sections import SectionImage, images_in
+from contraband.importing.sections import SectionImage, images_in, is_padded
 from contraband.importing.source import ForeignArray, Wanted
 
 ASSUMED = "assumed"
@@ -74,11 +74,6 @@ class OpenedImage:
     def voxels(self) -> int:
         """Of one channel."""
         return math.prod(self.spatial)
-
-
-def is_padded(images: Sequence[SectionImage]) -> bool:
-    """Whether images of one stack have different sizes."""
-    return len({(one.height, one.width) for one in images}) > 1
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from contraband.cli import call
-from contraband.interface import load_settings, run
+from contraband.interface import load_settings, open_result, run
+from contraband.volumes.view.picture import panels
 from tests.support.discs import discs
 from tests.support.volumes import whole
 
@@ -65,6 +66,17 @@ def test_a_folder_of_images_of_different_sizes_becomes_one_stack(
     assert not whole(Volume(path=Path("out/cells.zarr/segments/0.5")))[mask == 0].any()
 
 
+def test_a_picture_shows_an_image_without_its_padding(images: list[np.ndarray]) -> None:
+    """The section in the middle is that image, and what was found in it; not its mirror image beside it."""
+    assert call(["start", "cells"]) == 0
+    shown = panels(load_settings("cells.yaml"))
+    assert {title: plane.shape for title, plane in shown.items()} == {"raw": (64, 50), "segments at 0.5": (64, 50)}
+    middle = images[2].astype(float)
+    assert np.corrcoef(shown["raw"].ravel(), middle.ravel())[0, 1] > 0.99
+    segments = whole(Volume(path=Path("out/cells.zarr/segments/0.5")))
+    np.testing.assert_array_equal(shown["segments at 0.5"], segments[2, :64, :50])
+
+
 def test_each_image_is_segmented_as_if_it_were_alone(images: list[np.ndarray]) -> None:
     """Its objects are those of a start with the image alone and the same rules, voxel by voxel, whatever the blocks."""
     assert call(["start", "cells"]) == 0
@@ -113,9 +125,16 @@ def test_true_objects_of_a_folder_are_imported_alike(
     assert not truth[whole(Volume(path=Path("data/cells.zarr/mask"))) == 0].any()
     numbered = np.where(truth, truth + 64 * np.arange(len(truth))[:, None, None], 0).astype(np.uint64)
     segments = whole(Volume(path=Path("out/cells.zarr/segments/0.5")))
-    assert score(count_overlap(segments, numbered), ignore=()).f1 > 0.9
-    assert call(["evaluate", "cells.yaml", "--set", "volume.labels=data/cells.zarr/labels"]) == 0
-    assert "F1" in capsys.readouterr().out
+    f1 = score(count_overlap(segments, numbered), ignore=()).f1
+    assert f1 > 0.9
+    chosen = ["--set", "volume.labels=data/cells.zarr/labels", "--set", "evaluate.ignore=[]"]
+    assert call(["evaluate", "cells.yaml", *chosen]) == 0
+    # Object 1 of an image is not that of another one, though nobody has said so.
+    rows = {row["threshold"]: row for row in open_result("out/cells.zarr").evaluation["thresholds"]}
+    assert rows[0.5]["f1"] == f1
+    capsys.readouterr()
+    assert call(["evaluate", "cells.yaml", *chosen, "--hausdorff"]) == 2
+    assert "labels of single sections" in capsys.readouterr().err
 
 
 def test_images_of_one_size_are_no_padded_stack(in_tmp: Path) -> None:
