@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
+from blockwise.cluster.interrupts import SIGNALS
 from blockwise.errors import BadInput, BlockwiseError, one_line
 from blockwise.settings import shortened
 from contraband.commands import data, handing, labelling, looking, settings, starting, study, training, upkeep, volumes
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     interrupts = Interrupts()
     sys.unraisablehook = interrupts.swallowed
     signal.signal(signal.SIGALRM, interrupts.again)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
             signal.signal(number, interrupts)
     sys.exit(call(list(sys.argv[1:] if arguments is None else arguments)))

@@ -6,10 +6,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a command in order: a terminal's, and those of batch systems. SLURM (`--signal`) and SGE (`-notify`) send
+the last two some time before they kill; SIGXCPU means that a job's processor time is over."""
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def deferred() -> Iterator[None]:
     A cluster that is half started cannot be closed: its processes would be left to notice the end of this one, with
     tracebacks.
     """
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     handlers: dict[int, Any] = {number: handler for number, handler in before.items() if callable(handler)}
     if threading.current_thread() is not threading.main_thread():  # signals are for the main thread only
         handlers = {}
@@ -53,6 +54,8 @@ def not_inherited() -> Iterator[None]:
 
     It goes to all processes of the terminal, and would end a worker that has only begun to load with a traceback.
     """
+    from multiprocessing import resource_tracker
+
     # Started by the first process that is spawned, in its thread, which then takes Ctrl-C again.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})

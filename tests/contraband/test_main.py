@@ -16,7 +16,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from contraband.cli import app
+from blockwise.cluster.interrupts import SIGNALS
+from contraband.cli import INTERRUPTED, app
 from tests.support.paths import ROOT
 from tests.support.volumes import cells, store_volume
 
@@ -205,6 +206,22 @@ def test_a_batch_systems_end_is_an_interrupt(number, settings):
         assert "Traceback" not in said
         assert took_s < 60
         assert code in (0, 1, -number)
+
+
+NOTIFIED = """
+import signal, sys
+import contraband.cli
+contraband.cli._all_commands = lambda: lambda **_: signal.raise_signal(int(sys.argv[1]))
+contraband.cli.main(["run"])
+"""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_notice_before_the_end_is_an_interrupt(number):
+    """Batch systems send one some time before they kill, and it would kill whoever does not look out for it."""
+    command = [sys.executable, "-c", NOTIFIED, str(int(number))]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, f"contraband: {INTERRUPTED}\n")
 
 
 SWALLOWS = """
