@@ -28,7 +28,7 @@ from blockwise.store.base import (
     mask_of,
 )
 from blockwise.store.packing import pack_table, unpack_table
-from blockwise.store.sqlite_file import connect
+from blockwise.store.sqlite_file import BUSY_S, FOREIGN, connect, is_busy
 from blockwise.store.table import Entry, Rows, Table
 
 _MAGIC = b"SQLite format 3\0"
@@ -268,7 +268,14 @@ def _check_file(path: Path) -> None:
 def _explain(path: Path, error: sqlite3.Error) -> BadInput | WorkFailed:
     """The error for the user: what can be found before work starts is bad input, the rest failed work."""
     text = str(error)
-    if any(sign in text for sign in ("not a database", "malformed", "unable to open", "readonly")):
+    if "malformed" in text:
+        todo = "put a copy in its place, or remove it: all blocks are then made again"
+        return BadInput(path, "the store is damaged", todo=todo)
+    if text == FOREIGN:
+        return BadInput(path, f"is no store of ours, {text}", todo="name another file under `store`")
+    if is_busy(error):
+        return WorkFailed(f"{path}: another process has held the store for {BUSY_S} s; what is finished is kept")
+    if any(sign in text for sign in ("not a database", "unable to open", "readonly")):
         todo = "check the path, or name another file"
         return BadInput(path, f"the store cannot be used ({text})", todo=todo)
     return WorkFailed(f"{path}: the store cannot be used ({text}); what is finished is kept")

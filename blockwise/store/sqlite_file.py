@@ -31,8 +31,9 @@ create table if not exists tables (
     primary key (kind, key));
 create index if not exists tables_of_stage on tables (stage);
 """
-_LAST = "tables_of_stage"
-"""What is made last: where it is, all is."""
+_TABLES = {"meta", "stages", "blocks", "failures", "tables"}
+FOREIGN = "it has tables of another program"
+"""Why a file is refused whose tables are not ours."""
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -54,6 +55,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
         ready = _write_back
     try:
+        _patiently(lambda: _check_tables(connection))
         _patiently(lambda: ready(connection))
         _patiently(lambda: _make_schema(connection))
     except BaseException:
@@ -92,8 +94,22 @@ def _write_back(connection: sqlite3.Connection) -> None:
     connection.execute("select count(*) from sqlite_master")  # lets go of the lock
 
 
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+
+
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Raise DatabaseError, with nothing changed, for a file that has tables, and not all of ours.
+
+    They are made in one transaction.
+    """
+    found = _tables(connection)
+    if found and not found >= _TABLES:
+        raise sqlite3.DatabaseError(FOREIGN)
+
+
 def _make_schema(connection: sqlite3.Connection) -> None:
-    if connection.execute("select 1 from sqlite_master where name = ?", (_LAST,)).fetchone():
+    if _tables(connection):
         return
     with connection:
         connection.execute("begin immediate")

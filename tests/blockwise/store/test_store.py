@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -395,6 +396,36 @@ def test_a_million_blocks_are_found_done(tmp_path):
     done = store.done_mask("fragments", grid, "f")
     assert not done[missing]
     assert done.sum() == grid.count - 1
+    store.close()
+
+
+@pytest.mark.parametrize("schema", ["create table mine (a)", "create table blocks (id); create table stages (name)"])
+def test_a_database_of_another_program_is_left_as_it_is(tmp_path, schema):
+    """It is refused to be read and to be written, and not a byte of it changes."""
+    path = tmp_path / "vol.db"
+    other = sqlite3.connect(path)
+    other.executescript(schema)
+    other.close()
+    before = path.read_bytes()
+    store = open_store(f"sqlite:///{path}")
+    for use in (store.stages, lambda: store.mark("fragments", records([1]))):
+        with pytest.raises(BadInput, match="is no store of ours"):
+            use()
+    store.close()
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["vol.db"]
+
+
+def test_a_damaged_store_is_called_damaged(tmp_path):
+    """What can be done about it is said: it is not the path that is wrong."""
+    path = tmp_path / "vol.db"
+    store = open_store(f"sqlite:///{path}")
+    store.mark("fragments", records(list(range(5000))))
+    store.close()
+    path.write_bytes(path.read_bytes()[:20_000])
+    store = open_store(f"sqlite:///{path}")
+    with pytest.raises(BadInput, match="the store is damaged; put a copy in its place, or remove it"):
+        store.done_mask("fragments", GRID)
     store.close()
 
 
