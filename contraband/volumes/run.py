@@ -115,6 +115,8 @@ def claimed(
             announce(f"{output.path} is gone: its progress is forgotten, and the run starts again from nothing")
             with closing(open_store(settings.store_url, identity)) as old:
                 old.forget()
+        if output.identity() is not None and store.owner() is None and output.contents():
+            announce(f"{masked(store.url)} knows nothing of {output.path}: what is there is made again")
         # The output is marked before the store is claimed: whenever a run dies, the next one finds them at one.
         output.mark(belonging.identity)
         store.claim(belonging.identity, output.place)

@@ -127,6 +127,20 @@ def test_a_store_of_the_version_before_is_known_by_what_its_stages_wrote(run):
     assert "is gone" in run("run")[2]
 
 
+def test_a_run_says_that_the_store_of_its_output_is_gone(run, store):
+    """All is made again, which may take days; the first run, of an output that is not there, says nothing."""
+    assert "knows nothing of" not in run("run")[2]
+    before = digest(SEGMENTS)
+    if store is None:
+        Path("out/a.db").unlink()
+        code, _, said = run("run")
+    else:
+        code, _, said = run("run", "--set", f"store={store}_other")
+    assert (code, "out/a.zarr: what is there is made again" in said) == (0, True), said
+    assert digest(SEGMENTS) == before
+    assert "knows nothing of" not in run("run", "--set", f"store={store}_other" if store else "store=null")[2]
+
+
 def test_an_output_may_be_moved(run):
     """Its identity goes with it, so what is finished is not made again."""
     assert run("run")[0] == 0
