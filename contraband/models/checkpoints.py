@@ -6,7 +6,8 @@ and plain values only and is read with `weights_only=True`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,26 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise BadInput(path, f"is not a checkpoint of this project ({type(error).__name__})") from None
     if not isinstance(content, dict) or not set(content) >= _KEYS or content.get("format") != FORMAT:
         raise BadInput(path, "is not a checkpoint of this project", todo="train again, or check the path")
+    strange = [key for key, is_sound in _SOUND.items() if not is_sound(content[key])]
+    if strange:
+        raise BadInput(path, f"is a damaged checkpoint: {', '.join(strange)}", todo="copy it again, or train again")
     return content
+
+
+def _is_offsets(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(one, list | tuple) and len(one) == 3 and all(isinstance(step, int) for step in one) for one in value
+    )
+
+
+_SOUND: dict[str, Callable[[Any], bool]] = {
+    "model": lambda value: isinstance(value, dict),
+    "head": lambda value: isinstance(value, dict),
+    "ema": lambda value: isinstance(value, Mapping) and all(isinstance(one, Tensor) for one in value.values()),
+    "offsets": _is_offsets,
+    "norm_factor": lambda value: isinstance(value, int | float) and math.isfinite(value),
+}
+"""What a prediction reads, and how it is told that it can be read."""
 
 
 def keep_for_prediction(source: Path, target: Path) -> None:

@@ -40,8 +40,7 @@ class Predictor:
 
     def __init__(self, content: dict[str, Any], kind: str, hardware: Hardware, levels: int = 1) -> None:
         settings = ModelSettings.parse(content["model"], "checkpoint: model")
-        self._network: SegmentationNet | ContrastiveVolumeNet = _network(content, settings)
-        self._network.load_state_dict(averaged(content))
+        self._network: SegmentationNet | ContrastiveVolumeNet = _with_weights(content, settings)
         hardware.place(self._network, settings.dims).eval()
         self.kind = kind
         """affinities or embeddings."""
@@ -220,11 +219,28 @@ def load_predictor(
     if not 1 <= levels <= most:
         raise BadInput("levels", "the network has not so many", got=levels, wanted=f"1 to {most}")
     where = choose_device("cpu" if engine == "openvino" else device)
-    predictor = Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)), levels)
+    try:
+        predictor = Predictor(content, kind, Hardware(where, uses_bfloat16(precision, where)), levels)
+    except ValueError as error:
+        raise BadInput(path, f"is a damaged checkpoint: {error}", todo="copy it again, or train again") from None
     if engine == "openvino":
         check_installed(engine, "model.engine")
         predictor.compute_in_openvino()
     return predictor
+
+
+def _with_weights(content: dict[str, Any], settings: ModelSettings) -> SegmentationNet | ContrastiveVolumeNet:
+    """The network with the weights to evaluate; ValueError if they are those of another, or no numbers."""
+    weights = averaged(content)
+    diverged = next((name for name, weight in weights.items() if not torch.isfinite(weight).all()), None)
+    if diverged is not None:
+        raise ValueError(f"weights that are NaN or infinite, such as {diverged}, from which nothing can be predicted")
+    try:
+        network = _network(content, settings)
+        network.load_state_dict(weights)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"weights that do not belong to its network ({type(error).__name__})") from None
+    return network
 
 
 def _network(content: dict[str, Any], settings: ModelSettings) -> SegmentationNet | ContrastiveVolumeNet:

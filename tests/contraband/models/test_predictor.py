@@ -13,7 +13,9 @@ from blockwise.errors import BadInput
 from contraband.experiments.train import train_contrastive, train_seg
 from contraband.models.hardware import check_compiler
 from contraband.models.predictor import load_predictor
+from contraband.models.settings import ModelSettings
 from tests.support.tiny import tiny_experiment
+from tests.support.untrained import store_untrained
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -122,3 +124,33 @@ def test_what_cannot_be_predicted_is_refused(trained):
         load_predictor(baseline, "affinities", device="abacus")
     with pytest.raises(BadInput, match="precision"):
         load_predictor(baseline, "affinities", precision="float8")
+
+
+FAULTS = {
+    "NaN": (lambda content: {"ema": {name: one * float("nan") for name, one in content["ema"].items()}}, "NaN or inf"),
+    "weights of another": (lambda content: {"ema": {"a": torch.ones(1)}}, "do not belong to its network"),
+    "larger weights": (
+        lambda content: {"ema": {name: torch.cat([one, one]) for name, one in content["ema"].items()}},
+        "do not belong to its network",
+    ),
+    "no weights": (lambda _: {"ema": None}, "damaged checkpoint: ema"),
+    "no head": (lambda _: {"head": {}}, "do not belong to its network"),
+    "no model": (lambda _: {"model": 3}, "damaged checkpoint: model"),
+    "short offsets": (lambda _: {"offsets": [[0, 1]]}, "damaged checkpoint: offsets"),
+    "offsets in words": (lambda _: {"offsets": "near"}, "damaged checkpoint: offsets"),
+    "NaN for a factor": (lambda _: {"norm_factor": float("nan")}, "damaged checkpoint: norm_factor"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_damaged_checkpoint_is_called_damaged(name, tmp_path):
+    """In a line that names the file and the part; a network of NaN predicted in silence."""
+    path = tmp_path / "net.pt"
+    model = {"in_shape": [32] * 3, "num_fmaps": 2, "downsample_factors": [[2, 2, 2]]}
+    store_untrained(path, ModelSettings.parse(model, "test"))
+    content = torch.load(path, weights_only=True)
+    change, words = FAULTS[name]
+    torch.save(content | change(content), path)
+    with pytest.raises(BadInput, match=words) as caught:
+        load_predictor(path, "affinities", device="cpu")
+    assert "net.pt: is a damaged checkpoint" in str(caught.value)
