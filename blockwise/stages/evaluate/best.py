@@ -32,11 +32,23 @@ def best_at_end(rows: Sequence[dict[str, Any]]) -> End | None:
     return "low" if at_low else "high"
 
 
-def advice(rows: Sequence[dict[str, Any]], stop: float) -> str | None:
-    """One line for a best threshold at an end of those tried: so it is, and how to go on; None if it lies inside.
+def _mute(best: dict[str, Any]) -> str | None:
+    """Why the truth tells nothing of thresholds, if so."""
+    if best["voi_sum"] is None and best.get("erl") is None:
+        return "nothing was scored: where the volume is, the labels hold no object, or the skeletons no path"
+    if best["voi_sum"] is not None and best.get("truth_objects") == 1:
+        return "the labels hold one object only: whatever merges it is perfect, so they tell no best threshold"
+    return None
 
-    stop: agglomerate.stop, below which there are no thresholds.
+
+def advice(rows: Sequence[dict[str, Any]], stop: float) -> str | None:
+    """One line for a truth that tells nothing of thresholds, or a best one at an end of those tried, and how to go on.
+
+    None if the best lies inside. stop: agglomerate.stop, below which there are no thresholds.
     """
+    mute = _mute(best_row(rows))
+    if mute is not None:
+        return mute
     end = best_at_end(rows)
     if end is None:
         return None

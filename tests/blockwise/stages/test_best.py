@@ -33,7 +33,7 @@ CASES: dict[str, tuple[list[dict[str, Any]], float, str | None, tuple[str, ...]]
     "all is merged": (rows({0.0: 0.1, 0.1: 0.2}), 0.0, "low", ("lowest there is", "affinities")),
     "nothing is merged": (rows({0.9: 0.2, 1.0: 0.1}), 0.0, "high", ("highest there is", "fragments.cap")),
     "perfect": (rows({0.1: 0.0, 0.2: 0.2}), 0.1, None, ()),
-    "nothing to score": (rows(UNKNOWN), 0.1, None, ()),
+    "no run is right": (rows(UNKNOWN, dict.fromkeys(FALLING, 0.0)), 0.1, None, ()),
     "skeletons": (rows(UNKNOWN, {0.1: 0.9, 0.2: 0.8, 0.3: 0.7}), 0.0, "low", ("0.1", "the lowest")),
     "perfect skeletons": (rows(UNKNOWN, {0.1: 1.0, 0.2: 0.8, 0.3: 0.7}), 0.0, None, ()),
 }
@@ -48,6 +48,20 @@ def test_a_best_threshold_at_an_end_is_said_with_the_way_to_go_on(name: str) -> 
     assert (line is None) == (end is None)
     for word in words:
         assert word in str(line)
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (rows(UNKNOWN), "nothing was scored"),
+        ([row | {"truth_objects": 1} for row in rows({0.0: 0.0, 0.1: 0.2})], "hold one object only"),
+        ([row | {"truth_objects": 1} for row in rows(VALLEY)], "hold one object only"),
+    ],
+)
+def test_a_truth_that_tells_nothing_of_thresholds_is_said(found: list[dict[str, Any]], line: str) -> None:
+    """Labels that are all 0, or one object: a best threshold is named all the same, and means nothing."""
+    assert line in str(advice(found, 0.0))
+    assert advice([row | {"truth_objects": 2} for row in rows(VALLEY)], 0.0) is None
 
 
 def test_the_best_row_has_the_least_voi_or_the_longest_runs() -> None:
