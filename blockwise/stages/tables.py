@@ -34,7 +34,7 @@ PLACED = np.dtype([("node", "<u8"), ("z", "<i8"), ("y", "<i8"), ("x", "<i8")])
 FOUND = np.dtype([("node", "<u8"), ("fragment", "<u8")])
 """A node of a skeleton and the fragment that it lies in, 0 for background."""
 SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
-"""A block and the bytes of edges and histograms that it counted."""
+"""A block and the bytes of edges, histograms and joins that it counted."""
 LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
 """A block, and the leaf that it is in."""
 SOLVED = np.dtype([("level", "<i8"), ("first", "<i8"), ("above", "<i8")])

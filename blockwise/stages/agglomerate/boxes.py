@@ -1,6 +1,6 @@
 """The substages of agglomerate for a graph that is larger than a worker's memory: boxes, side by side on all workers.
 
-sizes    how many bytes of edges each block counted, a layer of blocks at a time
+sizes    how many bytes of edges and joins each block counted, a layer of blocks at a time
 borders, shared, united/1, 2 .., named/.., 2, 1
          a leaf is a group of blocks whose graph fits: the final names of what it has in common with others
 leaves   final names of a leaf's fragments; the merges that can be told from its edges alone
@@ -28,7 +28,7 @@ from blockwise.stages.agglomerate.region_graph import GROWTH, Cut, RegionGraph, 
 from blockwise.stages.agglomerate.shelf import Shelf
 from blockwise.stages.agglomerate.substage import Substage, place_of
 from blockwise.stages.agglomerate.tree import Box, Tree, upwards
-from blockwise.stages.tables import CUT, HISTOGRAMS, INSIDE, LEAF_FRAGMENTS, SIZE, SIZES, SOLVED_BOXES, named_of
+from blockwise.stages.tables import CUT, HISTOGRAMS, INSIDE, JOINS, LEAF_FRAGMENTS, SIZE, SIZES, SOLVED_BOXES, named_of
 from blockwise.store.base import Store
 
 
@@ -42,7 +42,8 @@ class Sizes(Substage):
 
     def process(self, block: Block, store: Store) -> None:
         found: dict[int, int] = {}
-        for table in self.graph:
+        # Joins are few bytes, but naming takes as much of each as merging does of an edge.
+        for table in (*self.graph, JOINS):
             for key, rows in store.each(table, block.write_roi):
                 found[key] = found.get(key, 0) + rows.nbytes
         counted = np.array(sorted(found.items()), np.int64).reshape(-1, 2)

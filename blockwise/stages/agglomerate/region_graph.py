@@ -17,7 +17,7 @@ from blockwise.store.base import Store
 from blockwise.store.table import Table
 
 GROWTH = 8
-"""Bytes needed to solve a graph for each byte of its edges and histograms as they are counted."""
+"""Bytes needed to name and solve a graph for each byte of its edges, histograms and joins as they are counted."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from blockwise.grid import Grid, as_voxels, pack, unpack
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.region_graph import GROWTH
 from blockwise.stages.agglomerate.stage import Agglomerate
-from blockwise.stages.tables import EDGES, HISTOGRAMS
+from blockwise.stages.tables import EDGES, HISTOGRAMS, JOINS
 from blockwise.store.base import StageInfo, Store, mask_of
 from contraband.volumes.belonging import opened_store
 from contraband.volumes.line import absolute, stages
@@ -183,7 +183,8 @@ class Trial:
         grid = stage.grid() if stage.grid().count > 1 else self.grid
         measured.written_voxels = sum(voxels_of(grid, key) for key in around(self.grid, self.everything, grid))
         if isinstance(stage, Agglomerate):
-            graph = GROWTH * sum(rows.nbytes for table in (EDGES, HISTOGRAMS) for _, rows in self.store.each(table))
+            counted = (EDGES, HISTOGRAMS, JOINS)
+            graph = GROWTH * sum(rows.nbytes for table in counted for _, rows in self.store.each(table))
             whole = graph * prod(self.grid.volume) // measured.written_voxels
             limit = stage.limit_bytes
             measured.peak_rss_bytes += max(0, (whole if limit is None else min(whole, limit)) - graph)

@@ -20,7 +20,18 @@ from blockwise.kernels.graph.rules import MergeRules
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate import boxes, shelf
 from blockwise.stages.agglomerate.stage import Agglomerate, read_dendrogram
-from blockwise.stages.tables import ASKED, CUT, SOLVED_BOXES, merges_of, named_of, rest_of, shared_of, united_of
+from blockwise.stages.tables import (
+    ASKED,
+    CUT,
+    EDGES,
+    JOINS,
+    SOLVED_BOXES,
+    merges_of,
+    named_of,
+    rest_of,
+    shared_of,
+    united_of,
+)
 from blockwise.store import Store, open_store
 from tests.faults.planned import ALWAYS, DIE_AFTER_WRITE, DIE_BEFORE_WRITE, RAISE, attempts, plan
 from tests.support.struck import Mortal
@@ -145,6 +156,17 @@ def test_another_limit_begins_the_boxes_anew(affinities: Volume, whole: Path, st
     run(stages(tmp_path / "out.zarr", affinities, memory="1GB"), store, InProcess(store))
     check(tmp_path / "out.zarr", whole)
     assert not list(store.each(merges_of(0)))
+
+
+def test_leaves_are_cut_by_edges_and_joins(affinities: Volume, store: Store, tmp_path: Path) -> None:
+    """Naming takes memory for each join as merging does for each edge, so a block counts with both."""
+    run(stages(tmp_path / "out.zarr", affinities)[:2], store, InProcess(store))
+    sizes = boxes.Sizes(shape=SHAPE, block=BLOCK, full=255, rules=MergeRules())
+    for block in sizes.grid().blocks():
+        sizes.process(block, store)
+    counted = [store.rows(table).nbytes for table in (EDGES, JOINS)]
+    assert sizes.found(store)["nbytes"].sum() == sum(counted)
+    assert min(counted) > 0
 
 
 def test_what_a_leaf_sends_replaces_what_it_sent_before(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
