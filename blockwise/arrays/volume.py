@@ -19,7 +19,7 @@ from blockwise.arrays.durable import flush, flush_shards
 from blockwise.arrays.info import SPATIAL, Info, described
 from blockwise.arrays.ngff import only_level, space_of_image
 from blockwise.arrays.ome import describe_multiscale
-from blockwise.arrays.opening import folder_of, open_group, opened_by_zarr
+from blockwise.arrays.opening import chunk_of, folder_of, open_group, opened_by_zarr
 from blockwise.arrays.space import Space
 from blockwise.arrays.synthetic import computed
 from blockwise.errors import BadInput, looked_for
@@ -199,7 +199,7 @@ def create(
         _describe_again(volume, {"voxel_size": list(scale), "offset": list(offset), "units": list(units)}, attributes)
         describe_multiscale(volume.path, names, scale, offset, units)
         return
-    chunks = (1,) * (len(shape) - 3) + tuple(largest_divisor(size, 64) for size in spatial)
+    chunks = (1,) * (len(shape) - 3) + chunk_of(volume.path, spatial)
     group = open_group(volume.path.parent, "a", zarr_format=3)
     group.create_array(
         volume.path.name,
@@ -233,11 +233,6 @@ def as_shard(block: Voxels, shape: Sequence[int]) -> Voxels:
     """The shard of a block: the block itself, not larger than the volume."""
     z, y, x = (min(step, size) for step, size in zip(block, shape, strict=True))
     return z, y, x
-
-
-def largest_divisor(size: int, limit: int) -> int:
-    """The largest number up to `limit` that divides `size`."""
-    return next(step for step in range(min(limit, size), 0, -1) if size % step == 0)
 
 
 def check_whole_shards(volume: Volume, block: Voxels, key: str = "blocks.shape") -> None:

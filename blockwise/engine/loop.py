@@ -18,6 +18,7 @@ from blockwise.engine.schedule import Schedule
 from blockwise.errors import WorkFailed
 from blockwise.executor.base import Executor, Outcome
 from blockwise.executor.work import last_line
+from blockwise.files.traffic import Traffic
 from blockwise.grid import Grid, unpack
 from blockwise.store.base import Failure, Record, Store
 
@@ -33,6 +34,8 @@ class Tally:
 
     done: int = 0
     voxels: int = 0
+    traffic: Traffic = field(default_factory=Traffic)
+    """Of all attempts that came back."""
     errors: dict[int, str] = field(default_factory=dict)
     """Last error of each block that failed and has not been done since."""
 
@@ -132,6 +135,7 @@ class Loop:
             tally.done += 1
             tally.voxels += marked.voxels
             tally.errors.pop(marked.key, None)
+        tally.traffic = sum((one.traffic for one in outcomes if one.traffic), tally.traffic)
         self._settle_failed(schedule, place, [one for one in outcomes if not one.ok])
         self.on_change(place, outcomes)
         self._check_first(place)

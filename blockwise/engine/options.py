@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from blockwise.files.traffic import Traffic
 from blockwise.stage import Stage
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,13 @@ class StageResult:
     context_inflation: float
     """Voxels read for each voxel written."""
     fingerprint: str
+    traffic: Traffic = field(default_factory=Traffic)
+    """Of this run, its substages included; that of workers that were lost is lost with them."""
+    read_ratio: float | None = None
+    """Bytes that blocks read of chunks at addresses for each byte that these arrays have there in the blocks done.
+
+    None where nothing was read from there, the stage is not finished, or there are more objects than are asked after.
+    """
 
 
 @dataclass(frozen=True)

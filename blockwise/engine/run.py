@@ -16,11 +16,16 @@ from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stag
 from blockwise.errors import BlockwiseError, WorkFailed
 from blockwise.executor.base import Executor
 from blockwise.executor.work import describe, last_line
+from blockwise.files.objects import size_below
+from blockwise.files.traffic import Traffic, meter
 from blockwise.grid import unpack
 from blockwise.stage import Stage
 from blockwise.store.base import Failure, Store, mask_of
 
 log = logging.getLogger(__name__)
+
+OBJECTS_ASKED_AFTER = 20_000
+"""Of an array, for the ratio in the report: names come a thousand a request."""
 
 
 def run_stages(
@@ -99,6 +104,7 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
                 break  # what follows would read blocks that are not there
             for substage in run.substages():
                 _run_chain([substage], executor)
+                run.driver += substage.tally.traffic + substage.driver
     while _run_blocks(todo, executor):
         log.info("%s: blocks that were given up are tried again", todo[0].name)
     # In order, and raising at the first that cannot be finished: a finished stage never has an unfinished one ahead.
@@ -143,6 +149,9 @@ class _StageRun:
         self.skip = np.zeros(job.grid.counts, bool)
         self.skipped = 0
         self.given_up: dict[int, str] = {}
+        self.driver = Traffic()
+        """Of what the driver did for the stage, and of its substages."""
+        self.read_ratio: float | None = None
 
     def begin(self) -> None:
         """Find out what is done."""
@@ -191,6 +200,7 @@ class _StageRun:
         if self.given_up:
             raise failed_blocks(self.name, self.given_up)
         self.hook("finish")
+        self.read_ratio = self.ratio()
         self.store.put_stage(replace(self.job.info, finished=True))
         log.info("%s: finished, %d blocks done, %d before", self.name, self.tally.done, self.skipped)
 
@@ -200,8 +210,11 @@ class _StageRun:
 
     def call(self, work: Callable[[], Any], verb: str) -> Any:
         """Do some of the stage's work in the driver; raises WorkFailed if it raises anything unforeseen."""
+        meter().take()  # of whatever was done before, for no stage
         try:
-            return work()
+            done = work()
+            self.driver += meter().take() or Traffic()
+            return done
         except BlockwiseError:
             raise
         except Exception as error:
@@ -216,6 +229,13 @@ class _StageRun:
         if self.options.progress is not None:
             note = f"({len(self.tally.errors)} failed)" if self.tally.errors else ""
             self.options.progress(self.name, self.skipped + self.tally.done, self.job.grid.count, note)
+
+    def ratio(self) -> float | None:
+        """Bytes read of chunks for each byte that these arrays have at their addresses, in the blocks done now."""
+        read = self.tally.traffic.arrays
+        known = [size for address in read if (size := size_below(address, OBJECTS_ASKED_AFTER)) is not None]
+        stored = sum(known) * self.tally.done / self.job.grid.count
+        return sum(read.values()) / stored if stored and len(known) == len(read) else None
 
     def result(self) -> StageResult:
         """What was done so far."""
@@ -234,6 +254,8 @@ class _StageRun:
             peak_rss_bytes=max([totals.peak_rss_bytes, *(one.peak_rss_bytes for one in substages)]),
             context_inflation=self.job.grid.inflation(),
             fingerprint=self.job.info.fingerprint,
+            traffic=self.tally.traffic + self.driver,
+            read_ratio=self.read_ratio,
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
+from blockwise.files.traffic import Traffic
 from blockwise.stage import Stage
 
 
@@ -23,6 +24,8 @@ class Outcome:
     peak_rss_bytes: int = 0
     stage: str = ""
     """Name of the stage whose block it is."""
+    traffic: Traffic | None = None
+    """What went to and from addresses meanwhile, in the same process; None if nothing did."""
 
 
 class Executor(Protocol):

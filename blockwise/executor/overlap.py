@@ -14,6 +14,7 @@ from blockwise.executor.base import Outcome
 from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
+from blockwise.files.traffic import meter
 from blockwise.grid import Block, Grid, unpack
 from blockwise.stage import Overlapping, Stage
 from blockwise.store import Store
@@ -101,10 +102,10 @@ class _Overlap:
     def written(self, outcome: Outcome, saving: Future[_Step] | None) -> Outcome:
         """The outcome after the block has been written."""
         if saving is None:
-            return outcome
+            return replace(outcome, traffic=meter().take())
         step = saving.result()
         cpu = outcome.cpu_seconds if self.alone else outcome.cpu_seconds + step.cpu_seconds
-        return replace(outcome, ok=not step.error, error=step.error, cpu_seconds=cpu)
+        return replace(outcome, ok=not step.error, error=step.error, cpu_seconds=cpu, traffic=meter().take())
 
     def timed(self, outcome: Outcome, cpu_seconds: float) -> Outcome:
         """The outcome with the time that has passed since this was last asked added to it.

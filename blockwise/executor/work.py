@@ -14,6 +14,7 @@ from pathlib import Path
 from blockwise.executor.base import Outcome
 from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
+from blockwise.files.traffic import meter
 from blockwise.grid import Grid, unpack
 from blockwise.stage import Stage
 from blockwise.store import Store
@@ -45,7 +46,8 @@ def run_block(stage: Stage, grid: Grid, key: int, store: Store, *, alone: bool =
         error = describe(raised)
         with block_log().of_block(stage.name, key):
             log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error))
-    return Outcome(key, not error, error, time.perf_counter() - wall, clock() - cpu, peak_rss_bytes(), stage.name)
+    spent_s, cpu_s, traffic = time.perf_counter() - wall, clock() - cpu, meter().take()
+    return Outcome(key, not error, error, spent_s, cpu_s, peak_rss_bytes(), stage.name, traffic)
 
 
 def describe(error: BaseException) -> str:

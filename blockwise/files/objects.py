@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from blockwise.errors import BadInput, OutOfReach
+from blockwise.files.traffic import meter
 
 BACKOFF = {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=15), "base": 2}
 """A request that failed is sent again after a random wait, of a length that doubles: many workers fail at a time."""
@@ -73,18 +74,22 @@ def bucket(root: str) -> Any:
 def tag(address: str) -> str | None:
     """Another one whenever the object has been written, None if there is none: its etag, else when and how large."""
     found = _asked(address, lambda obstore, store, key: obstore.head(store, key))
+    meter().read()
     return found and str(found["e_tag"] or (found["last_modified"].isoformat(), found["size"]))
 
 
 def content(address: str) -> bytes | None:
     """An object; None if there is none."""
-    return _asked(address, lambda obstore, store, key: bytes(obstore.get(store, key).bytes()))
+    data = _asked(address, lambda obstore, store, key: bytes(obstore.get(store, key).bytes()))
+    meter().read(len(data or b""))
+    return data
 
 
 def put(address: str, data: bytes | Path) -> None:
     """Write an object, or a file as one, in one request, so that it is there whole or not at all."""
     if _asked(address, lambda obstore, store, key: obstore.put(store, key, data, use_multipart=False)) is None:
         raise BadInput(address, f"cannot be written: {bucket_of(address)} is gone")
+    meter().wrote(data.stat().st_size if isinstance(data, Path) else len(data))
 
 
 def remove(address: str) -> None:
@@ -96,6 +101,7 @@ def remove(address: str) -> None:
         def removed_one(path: str) -> None:
             with suppress(FileNotFoundError):  # by a request whose answer was lost; some stores say so
                 obstore.delete(store, path)
+            meter().wrote()
 
         side_by_side(removed_one, [*found, key])
 
@@ -116,8 +122,27 @@ def names_below(address: str) -> list[str]:
     if address.startswith("http"):
         return []
     found = _asked(address, lambda obstore, store, key: obstore.list_with_delimiter(store, key or None)) or {}
+    meter().read()
     objects = [one["path"] for one in found.get("objects", ())]
     return sorted({path.rpartition("/")[2] for path in [*objects, *found.get("common_prefixes", ())]})
+
+
+def size_below(address: str, most: int) -> int | None:
+    """Bytes of all objects below an address; None if there are more of them, or on the web, where nobody can ask."""
+    if address.startswith("http"):
+        return None
+
+    def listed(obstore: Any, store: Any, key: str) -> int | None:
+        size = count = 0
+        for batch in obstore.list(store, key):
+            meter().read()
+            size += sum(one["size"] for one in batch)
+            count += len(batch)
+            if count > most:
+                return None
+        return size
+
+    return _asked(address, listed)
 
 
 def refusal(error: Exception, address: str) -> BadInput:

@@ -39,6 +39,8 @@ SCORES_OF_SKELETONS = (
 NEIGHBOURS = 3
 """So many rows are printed on each side of the best one."""
 
+TRAFFIC = ("read_bytes", "read_requests", "written_bytes", "written_requests")
+"""At addresses, of this run."""
 KEYS = (*SUMS, "peak_rss_bytes", "context_inflation", "fingerprint")
 
 
@@ -63,10 +65,12 @@ def by_stage(results: Iterable[StageResult]) -> dict[str, dict[str, Any]]:
     """One entry a stage; the thresholds of `segment` are added up."""
     entries: dict[str, dict[str, Any]] = {}
     for result in results:
-        row = {key: getattr(result, key) for key in KEYS}
+        row = {key: getattr(result, key) for key in KEYS} | {key: getattr(result.traffic, key) for key in TRAFFIC}
+        row["read_ratio"] = result.read_ratio
         known = entries.get(stage_word(result.name))
         if known:
-            row.update({key: known[key] + row[key] for key in SUMS})
+            row.update({key: known[key] + row[key] for key in (*SUMS, *TRAFFIC)})
+            row["read_ratio"] = max((known["read_ratio"], row["read_ratio"]), key=lambda ratio: ratio or 0.0)
             row["peak_rss_bytes"] = max(known["peak_rss_bytes"], row["peak_rss_bytes"])
         entries[stage_word(result.name)] = row
     return entries
@@ -113,6 +117,29 @@ def print_stages(console: Console, rows: Sequence[dict[str, Any]]) -> None:
             f"{1e9 * row['cpu_seconds'] / voxels:,.0f}" if fresh else "-",
             f"{row['peak_rss_bytes'] / 1e6:,.0f}",
         )
+    console.print(table)
+    print_traffic(console, rows)
+
+
+def print_traffic(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """A row a stage that read or wrote at addresses; nothing if all volumes lie on disks."""
+    remote = [row for row in rows if row.get("read_requests") or row.get("written_requests")]
+    if not remote:
+        return
+    table = Table(title="at addresses", title_justify="left", box=None, pad_edge=False)
+    table.add_column("stage")
+    for name in ("read MB", "times the arrays", "requests", "written MB", "requests"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in remote:
+        table.add_row(
+            row["stage"],
+            f"{row['read_bytes'] / 1e6:,.1f}",
+            _number(row["read_ratio"], ".2f"),
+            f"{row['read_requests']:,}",
+            f"{row['written_bytes'] / 1e6:,.1f}",
+            f"{row['written_requests']:,}",
+        )
+    console.print()
     console.print(table)
 
 

@@ -22,6 +22,7 @@ SECTIONS = {
     "segmentation": "segmentation",
     "growth": "growth",
     "edges": "stores",
+    "traffic": "traffic",
     "agglomeration": "merging",
     "view": "viewing",
     "engine": "engine",

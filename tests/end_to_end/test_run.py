@@ -41,6 +41,11 @@ REPORT_KEYS = {
     "peak_rss_bytes",
     "context_inflation",
     "fingerprint",
+    "read_bytes",
+    "read_requests",
+    "read_ratio",
+    "written_bytes",
+    "written_requests",
 }
 ROW_KEYS = {"threshold", "voi_split", "voi_merge", "voi_sum", "arand", "segments"}
 
