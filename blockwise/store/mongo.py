@@ -24,7 +24,7 @@ from blockwise.store.base import (
     info_to_json,
     mask_of,
 )
-from blockwise.store.mongo_outputs import MongoOutput
+from blockwise.store.mongo_outputs import BOUNDS, MongoOutput
 from blockwise.store.packing import pack_table, unpack_table
 from blockwise.store.table import Entry, Rows, Table
 
@@ -33,11 +33,15 @@ PIECE_BYTES = 8_000_000
 _FETCH = 16
 _MARKS = 100_000
 _FAILURE = ("_id", "stage", "key", "attempt", "error")
-_BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
+_KEYS = np.dtype([("key", "<i8")])
 
 
 class MongoStore(MongoOutput, Tables):
-    """A store in the database that the URL names. Every write is in the server's journal before it returns."""
+    """A store in the database that the URL names. Every write is in the server's journal before it returns.
+
+    Nothing is sorted by the server, which may use no more than 100 MB for it, and no cursor is open between rows that
+    are handed out: whoever works on one for an hour finds the next.
+    """
 
     def put_stage(self, info: StageInfo) -> None:
         """Remember with what a stage is made; replaces."""
@@ -48,11 +52,12 @@ class MongoStore(MongoOutput, Tables):
     def stages(self) -> list[StageInfo]:
         """All stages, in the order in which they first came."""
         with self._talking():
-            return [info_from_json(row["info"]) for row in self._in("stages").find().sort("place")]
+            rows = sorted(self._in("stages").find(), key=lambda row: row["place"])
+        return [info_from_json(row["info"]) for row in rows]
 
     def done_mask(self, stage: str, grid: Grid, fingerprint: str | None = None) -> np.ndarray:
         """(grid.counts) bool: which blocks are done, if given with this fingerprint."""
-        return mask_of(self._latest(stage, fingerprint)["key"], grid)
+        return mask_of(self._latest(stage, fingerprint, _KEYS)["key"], grid)
 
     def mark(self, stage: str, records: Sequence[Record]) -> None:
         """Remember blocks as done, for good when this returns; replaces, and forgets their failures.
@@ -72,8 +77,8 @@ class MongoStore(MongoOutput, Tables):
     def failures(self, stage: str) -> list[Failure]:
         """Blocks that failed and have not been done since, by key."""
         with self._talking():
-            rows = self._in("failures").find({"stage": stage}).sort("key")
-            return [Failure(int(row["key"]), row["attempt"], row["error"]) for row in rows]
+            rows = sorted(self._in("failures").find({"stage": stage}), key=lambda row: row["key"])
+        return [Failure(int(row["key"]), row["attempt"], row["error"]) for row in rows]
 
     def clear(self, stage: str) -> None:
         """Forget the stage: first its blocks, so that a crash leaves none that is done without its tables."""
@@ -86,12 +91,13 @@ class MongoStore(MongoOutput, Tables):
         """Of the stage's finished blocks, leave only these, as if made with this fingerprint; and no failures."""
         rows = self._latest(stage)
         rows = rows[np.isin(rows["key"], keys)]
-        others = {"stage": stage, "fingerprint": {"$ne": fingerprint}}
         with self._talking():
             for start in range(0, len(rows), _MARKS):
                 data = rows[start : start + _MARKS].tobytes()
                 self._in("marks").insert_one({"stage": stage, "fingerprint": fingerprint, "records": data})
-            self._in("marks").delete_many(others)
+            for other in self._in("marks").distinct("fingerprint", {"stage": stage}):
+                if other != fingerprint:
+                    self._in("marks").delete_many({"stage": stage, "fingerprint": other})
             self._in("failures").delete_many({"stage": stage})
 
     def totals(self, stage: str) -> Totals:
@@ -126,8 +132,9 @@ class MongoStore(MongoOutput, Tables):
             table.check(one.rows)
         heads = [self._head(table, one) for one in entries]
         with self._talking():
-            names = {"_id": {"$in": [head["_id"] for head in heads]}, "parts": {"$gt": 0}}
-            old = [row["generation"] for row in self._in("tables").find(names, {"generation": 1})]
+            names = {"_id": {"$in": [head["_id"] for head in heads]}}
+            known = self._in("tables").find(names, {"generation": 1, "parts": 1})
+            old = [row["generation"] for row in known if row["parts"]]
         self._replace("tables", heads)
         if old:
             with self._talking():
@@ -151,9 +158,9 @@ class MongoStore(MongoOutput, Tables):
         if region is not None:
             values = [int(value) for value in (*region.end, *region.begin)]
             signs = ("$lt",) * 3 + ("$gt",) * 3
-            query.update({name: {sign: at} for name, sign, at in zip(_BOUNDS, signs, values, strict=True)})
+            query.update({name: {sign: at} for name, sign, at in zip(BOUNDS, signs, values, strict=True)})
         with self._talking():
-            keys = [int(row["key"]) for row in self._in("tables").find(query, {"key": 1}).sort("key")]
+            keys = sorted(int(row["key"]) for row in self._in("tables").find(query, {"key": 1, "_id": 0}))
         for some in batched(keys, _FETCH):
             with self._talking():
                 heads = {row["key"]: row for row in self._in("tables").find({"kind": table.kind, "key": {"$in": some}})}
@@ -172,16 +179,20 @@ class MongoStore(MongoOutput, Tables):
             self._in("marks").insert_one({"stage": stage, "fingerprint": digest, "records": data})
             self._in("failures").delete_many({"_id": {"$in": names}})
 
-    def _latest(self, stage: str, fingerprint: str | None = None) -> np.ndarray[Any, Any]:
-        """The last record of each block, if given those with this fingerprint."""
+    def _latest(self, stage: str, fingerprint: str | None = None, kind: np.dtype[Any] = COST) -> np.ndarray[Any, Any]:
+        """The last record of each block, by key; if given, those with this fingerprint. kind: the fields to keep."""
+        found = []
         with self._talking():
-            found = list(self._in("marks").find({"stage": stage}).sort("_id"))
-        records = [np.frombuffer(row["records"], COST) for row in found]
-        fits = [fingerprint in (None, row["fingerprint"]) for row in found]
-        rows = np.concatenate([*records, np.empty(0, COST)])[::-1]
-        kept = np.repeat(fits, [len(some) for some in records])[::-1]
+            for row in self._in("marks").find({"stage": stage}):
+                records = np.frombuffer(row["records"], COST)
+                wanted = records if kind == COST else fields_of(records, kind)
+                found.append((row["_id"], fingerprint in (None, row["fingerprint"]), wanted))
+        found.sort(key=lambda one: one[0])
+        kept = np.repeat([fits for _, fits, _ in found], [len(some) for _, _, some in found])[::-1].astype(bool)
+        rows = np.concatenate([*(some for _, _, some in found), np.empty(0, kind)])[::-1]
+        del found
         _, last = np.unique(rows["key"], return_index=True)
-        latest: np.ndarray[Any, Any] = rows[last][kept[last].astype(bool)]
+        latest: np.ndarray[Any, Any] = rows[last[kept[last]]]
         return latest
 
     def _head(self, table: Table, entry: Entry) -> dict[str, Any]:
@@ -201,7 +212,7 @@ class MongoStore(MongoOutput, Tables):
             "kind": table.kind,
             "key": Int64(entry.key),
             "stage": table.stage,
-            **dict(zip(_BOUNDS, entry.bounds, strict=True)),
+            **dict(zip(BOUNDS, entry.bounds, strict=True)),
             "generation": generation,
             "parts": len(pieces),
             "data": b"" if pieces else data,
@@ -212,7 +223,7 @@ class MongoStore(MongoOutput, Tables):
         if not head["parts"]:
             return bytes(head["data"])
         with self._talking():
-            pieces = list(self._in("parts").find({"generation": head["generation"]}).sort("place"))
+            pieces = sorted(self._in("parts").find({"generation": head["generation"]}), key=lambda one: one["place"])
         return b"".join(piece["data"] for piece in pieces) if len(pieces) == head["parts"] else None
 
     def _replace(self, collection: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -222,3 +233,11 @@ class MongoStore(MongoOutput, Tables):
             self._make_indexes()
             changes = [pymongo.ReplaceOne({"_id": row["_id"]}, row, upsert=True) for row in rows]
             self._in(collection).bulk_write(changes, ordered=False)
+
+
+def fields_of(records: np.ndarray[Any, Any], kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """The fields that `kind` has, copied, so that the other ones can be forgotten."""
+    found = np.empty(len(records), kind)
+    for name in kind.names or ():
+        found[name] = records[name]
+    return found

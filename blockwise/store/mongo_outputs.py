@@ -16,12 +16,16 @@ from blockwise.store.mongo_connection import connect, told
 
 _RUN = "#run="
 """What comes before an output's identity in the URL that workers get."""
-_INDEXES = {
-    "marks": ("stage", "fingerprint"),
-    "failures": ("stage", "key"),
-    "tables": ("kind", "key"),
-    "parts": ("generation", "place"),
-}
+BOUNDS = ("z0", "y0", "x0", "z1", "y1", "x1")
+_INDEXES = (
+    ("marks", ("stage", "fingerprint")),
+    ("failures", ("stage", "key")),
+    ("tables", ("kind", "key", *BOUNDS)),
+    ("tables", ("stage",)),
+    ("parts", ("generation", "place")),
+    ("parts", ("stage",)),
+)
+"""What is asked for. With the bounds the index answers which keys lie in a region; the tables themselves are large."""
 _FIRST = "identity"
 """The name, in the collection `meta`, of the output whose collections have no prefix."""
 
@@ -102,7 +106,7 @@ class MongoOutput:
 
     def _make_indexes(self) -> None:
         if not self._has_indexes:
-            for collection, fields in _INDEXES.items():
+            for collection, fields in _INDEXES:
                 self._in(collection).create_index([(field, 1) for field in fields])
             self._has_indexes = True
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from funlib.geometry import Roi
+from pymongo import MongoClient
+from pymongo.database import Database
 
 from blockwise.grid import Block, Grid
 from blockwise.kernels.graph.edges import EDGE
@@ -23,6 +29,9 @@ from tests.support.servers import fresh_database, mongo_server
 NAME = "edges"
 EDGES_A_BLOCK = 50_000
 MARKED_TOGETHER = 10
+MARKED_AT_ONCE = 100
+"""Blocks whose marks are one document where blocks are many: those that end within half a second on many workers."""
+WORKERS = 64
 SIDE = 1_000_000
 """Voxels of the made-up volume along an axis: numbers of fragments are as large as in a volume of 1e18 voxels."""
 
@@ -45,6 +54,8 @@ def measure(folder: Path, quick: bool) -> list[Row]:
         rows = store_rows("SQLite", f"sqlite:///{place.absolute()}/edges.db", grid)
         with mongo_server(place / "mongo") as address:
             rows += store_rows("MongoDB", fresh_database(address), grid)
+            rows.append(at_once(fresh_database(address), 2 if quick else 8))
+            rows += marks_of_many(fresh_database(address), 100_000 if quick else 1_000_000)
     finally:
         shutil.rmtree(place, ignore_errors=True)
     return rows
@@ -65,6 +76,60 @@ def store_rows(name: str, url: str, grid: Grid) -> list[Row]:
         Row(f"{title}: in", into.wall_us, "us/edge", "<= 2", limit, note(into, "durably marked every 10 blocks")),
         Row(f"{title}: out, all", out.wall_us, "us/edge", "<= 1", limit, note(out)),
         Row(f"{title}: out, by region", region.wall_us, "us/edge", "<= 1", limit, note(region, "eight octants")),
+    ]
+
+
+def at_once(url: str, blocks: int) -> Row:
+    """Edges of 64 workers that write at the same time, each with a connection of its own, so many blocks each."""
+    grid = Grid("edges", (1, WORKERS, blocks), (1, 1, 1))
+    _, table = next(made_tables(grid))
+    slowest: list[float] = []
+
+    def work(worker: int) -> None:
+        store = open_store(url)
+        for block in list(grid.blocks())[worker * blocks : (worker + 1) * blocks]:
+            begin = time.perf_counter()
+            store.put(EDGES, block.key, table, block.write_roi)
+            slowest.append(time.perf_counter() - begin)
+        store.close()
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        list(pool.map(work, range(WORKERS)))
+    seconds = time.perf_counter() - begin
+    store = open_store(url)
+    check(np.concatenate([rows for _, rows in store.each(EDGES)]), grid.count * EDGES_A_BLOCK)
+    store.close()
+    edges = grid.count * EDGES_A_BLOCK
+    what = f"MongoDB, {WORKERS} workers at once, {edges / 1e6:.1f} M edges: in"
+    remark = f"threads of one process; the slowest table of {EDGES_A_BLOCK:,} edges took {max(slowest):.1f} s"
+    return Row(what, 1e6 * seconds / edges, "us/edge", note=remark)
+
+
+def marks_of_many(url: str, blocks: int) -> list[Row]:
+    """What the marks of so many blocks take on the server, and in the process that asks which are done."""
+    side = round(blocks ** (1 / 3)) + 1
+    grid = Grid("edges", (side, side, side), (1, 1, 1))
+    keys = grid.keys().ravel()[:blocks].tolist()
+    store = open_store(url)
+    for some in batched(keys, MARKED_AT_ONCE):
+        store.mark("edges", [Record(key, "f" * 64, 1) for key in some])
+    store.close()
+    database: Database[dict[str, Any]] = MongoClient(url).get_default_database()
+    said = database.command("collStats", "marks")
+    database.client.close()
+    store = open_store(url)
+    tracemalloc.start()
+    begin = time.perf_counter()
+    assert store.done_mask("edges", grid, "f" * 64).sum() == blocks
+    seconds, peak = time.perf_counter() - begin, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    store.close()
+    what, goal = f"MongoDB, marks of {blocks:,} blocks", f"<= {100 * blocks / 1e6:g}"
+    stored = (said["size"] + said["totalIndexSize"]) / 1e6
+    return [
+        Row(f"{what}: stored", stored, "MB", goal, note=f"indexes included; {MARKED_AT_ONCE} marked at a time"),
+        Row(f"{what}: asked for", peak / 1e6, "MB", goal, note=f"of the client, at most; {seconds:.1f} s"),
     ]
 
 

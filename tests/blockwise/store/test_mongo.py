@@ -7,11 +7,14 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import ip_address
+from itertools import batched
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import pymongo
@@ -19,14 +22,17 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from funlib.geometry import Roi
+from pymongo import monitoring
 
 from blockwise.errors import BadInput
 from blockwise.grid import Grid
-from blockwise.store import Record, StageInfo, Store, open_store
+from blockwise.store import Failure, Record, StageInfo, Store, open_store
 from blockwise.store.table import Table
 from tests.support.servers import EXTERNAL, MongoServer, free_port, fresh_database, mongo_server
 
 GRID = Grid("fragments", (1, 1, 10), (1, 1, 1))
+NUMBERED = Table("numbered", np.dtype(np.int64), "edges")
 ROWS = Table("rows", np.dtype(np.int64), "fragments")
 
 
@@ -262,3 +268,142 @@ def signed_by_itself(folder: Path) -> tuple[Path, Path]:
     secret = folder / "key.pem"
     secret.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
     return certificate, secret
+
+
+BY_INDEX = {"IXSCAN", "IDHACK", "EXPRESS_IXSCAN", "EXPRESS_CLUSTERED_IXSCAN"}
+"""Steps of a plan that look documents up by an index."""
+
+
+class Commands(monitoring.CommandListener):
+    """What clients that are made after it was registered ask of their servers, while `told` is a list."""
+
+    def __init__(self) -> None:
+        self.told: list[dict[str, Any]] | None = None
+        self.open_cursors: set[int] = set()
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if self.told is not None:
+            self.told.append(dict(event.command))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        cursor = event.reply.get("cursor", {}).get("id", 0)
+        if cursor:
+            self.open_cursors.add(cursor)
+        elif event.command_name in ("getMore", "killCursors"):
+            self.open_cursors.clear()
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nothing failed is looked at."""
+
+
+@pytest.fixture(scope="module")
+def commands() -> Commands:
+    """A listener, which pymongo keeps for good."""
+    listener = Commands()
+    monitoring.register(listener)
+    return listener
+
+
+def queries(told: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The commands that look documents up, each as a find."""
+    for command in told:
+        if "find" in command:
+            yield {key: command[key] for key in ("find", "filter", "sort", "projection") if key in command}
+        for verb, several in (("delete", "deletes"), ("update", "updates")):
+            for one in command.get(several, ()):
+                yield {"find": command[verb], "filter": one["q"]}
+
+
+def steps(plan: object) -> Iterator[str]:
+    """The names of all steps in a plan."""
+    if isinstance(plan, dict):
+        yield from [plan["stage"]] if isinstance(plan.get("stage"), str) else []
+        for part in plan.values():
+            yield from steps(part)
+    elif isinstance(plan, list):
+        for part in plan:
+            yield from steps(part)
+
+
+def test_queries_are_answered_by_indexes(server, commands):
+    """All that a run asks of what grows with the volume: the server says that it neither sorts nor looks through it.
+
+    The server of the tests takes an index only where a field equals something, so that what lies in a region is found
+    by looking at all; of that query it is shown that the index has all that is asked for.
+    """
+    store = open_store(fresh_database(server))
+    fill(store, 150)
+    commands.told = []
+    store.fail("fragments", [Failure(3, 1, "why")])
+    fill(store, 10)
+    found(store)
+    store.get(ROWS, 3)
+    store.done_mask("fragments", GRID, "f")
+    store.failures("fragments")
+    store.forgive("fragments", [3])
+    store.keep("fragments", np.arange(5), "g")
+    list(store.each(ROWS, Roi((0, 0, 3), (1, 1, 4))))
+    store.clear("fragments")
+    asked, commands.told = list(queries(commands.told)), None
+    small = ("meta", "stages")
+    grow = [one for one in asked if not one["find"].endswith(small)]
+    assert {one["find"] for one in grow} == {"marks", "failures", "tables", "parts"}
+    indexes = [set(one["key"]) for one in store._db["tables"].list_indexes()]
+    in_region = [one for one in grow if "z0" in one["filter"]]
+    assert in_region
+    assert all({*one["filter"], *one["projection"]} - {"_id"} <= max(indexes, key=len) for one in in_region)
+    grow = [one for one in grow if one not in in_region]
+    plans = [set(steps(store._db.command("explain", one)["queryPlanner"]["winningPlan"])) for one in grow]
+    store.close()
+    assert not any("SORT" in plan for plan in plans)
+    assert not [one for one, plan in zip(grow, plans, strict=True) if not plan & BY_INDEX]
+
+
+def test_no_cursor_is_open_while_a_table_is_worked_on(server, commands):
+    """Between two tables of `each` there is none that the server could give up for being idle."""
+    store = open_store(fresh_database(server))
+    blocks = 250  # more than a first answer brings
+    for key in range(blocks):
+        store.put(ROWS, key, np.arange(3))
+    count = 0
+    commands.open_cursors.clear()
+    for _ in store.each(ROWS):
+        assert not commands.open_cursors
+        count += 1
+    assert count == blocks
+    store.close()
+
+
+def test_64_workers_write_at_once(server):
+    """Each with a connection of its own; every table and every mark is there afterwards, and all are whole."""
+    url = fresh_database(server)
+    workers, blocks, rows = 64, 3, 2_000
+    grid = Grid("edges", (1, 1, workers * blocks), (1, 1, 1))
+
+    def work(worker: int) -> None:
+        with closing(open_store(url)) as store:
+            for block in list(grid.blocks())[worker * blocks : (worker + 1) * blocks]:
+                store.put(NUMBERED, block.key, np.full(rows, block.key), block.write_roi)
+                store.mark("edges", [Record(block.key, "f", 1)])
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
+    with closing(open_store(url)) as store:
+        assert store.done_mask("edges", grid, "f").all()
+        tables = dict(store.each(NUMBERED))
+    assert len(tables) == grid.count
+    assert all(len(table) == rows and (table == key).all() for key, table in tables.items())
+
+
+def test_marks_of_a_large_run_are_small(server):
+    """A block takes less than 100 bytes, 100 MB a million, as the server counts them with their indexes."""
+    store = open_store(fresh_database(server))
+    blocks, together = 20_000, 100
+    grid = Grid("edges", (1, 1, blocks), (1, 1, 1))
+    keys = grid.keys().ravel().tolist()
+    for some in batched(keys, together):
+        store.mark("edges", [Record(key, "f" * 64, 1) for key in some])
+    assert store.done_mask("edges", grid, "f" * 64).all()
+    said = store._db.command("collStats", "marks")
+    assert 0 < said["size"] + said["totalIndexSize"] < 100 * blocks
+    store.close()
