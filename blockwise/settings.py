@@ -170,8 +170,8 @@ def _todo_of_kind(fault: ErrorDetails) -> str:
     if fault["type"] in ("float_type", "int_type") and isinstance(value, str) and re.fullmatch(r"[\d.eE+-]+", value):
         return "leave out the quotes"
     if fault["type"] in ("tuple_type", "float_type", "int_type") and isinstance(value, str):
-        parts = re.split(r"[,;\s]+", value.strip())
-        return f"write [{shortened(', '.join(parts))}]" if len(parts) > 1 else ""
+        numbers = re.split(r"[,;\s]+", value.strip())
+        return f"write [{shortened(', '.join(numbers))}]" if len(numbers) > 1 else ""
     return ""
 
 

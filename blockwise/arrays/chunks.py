@@ -13,11 +13,11 @@ from blockwise.arrays.volume import Volume, open_array
 from blockwise.files.address import Address
 
 
-def missing_chunks(array: Any, part: Sequence[slice] | None = None) -> tuple[int, int]:
-    """(chunks without a file, all chunks) of a zarr array in a folder, or of a part; shards, where there are any."""
+def missing_chunks(array: Any, region: Sequence[slice] | None = None) -> tuple[int, int]:
+    """(chunks without a file, all chunks) of a zarr array in a folder, or of a region; shards, where there are any."""
     folder = folder_of(array)
     unit = array.shards or array.chunks
-    spans = part or [slice(0, size) for size in array.shape]
+    spans = region or [slice(0, size) for size in array.shape]
     ranges = [range(span.start // step, -(-span.stop // step)) for span, step in zip(spans, unit, strict=True)]
     there = {os.path.relpath(os.path.join(at, file), folder) for at, _, files in os.walk(folder) for file in files}
     keys = (array.metadata.encode_chunk_key(index) for index in itertools.product(*ranges))

@@ -90,7 +90,7 @@ def _yes_no_or_auto(value: object) -> bool | Literal["auto"]:
     return "auto"
 
 
-Chain = Annotated[
+ChainChoice = Annotated[
     bool | Literal["auto"], PlainValidator(_yes_no_or_auto, json_schema_input_type=bool | Literal["auto"])
 ]
 Dashboard = Annotated[
@@ -128,7 +128,7 @@ class Cluster(Settings):
     lost_s: Annotated[float, Field(gt=0)] = 30
     """A worker that says nothing for so long, and uses no processor time either, is given up: stopped, suspended, or on
     a machine that is. One that is only busy inside compiled code is left alone."""
-    chain: Chain = "auto"
+    chain: ChainChoice = "auto"
     """Whether predict, fragments and edges run at the same time, block by block; auto: if only some workers predict."""
     gpus: Count = 0
     """So many of the workers have a GPU each (the Dask resource GPU); stages that predict go only there."""

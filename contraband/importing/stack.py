@@ -49,19 +49,10 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         raise BadInput(files[0], "is not one grey section", got=first.shape, wanted="(y, x)")
 
     def section(number: int) -> np.ndarray:
-        data, notes = read_one(files[number])
-        shape = heads[number].shape if heads else first.shape
-        if data.shape != shape or data.dtype != first.dtype:
-            is_size = data.dtype == first.dtype and data.shape[2:] == first.shape[2:]
-            raise BadInput(
-                files[number],
-                "differs from the first section",
-                got=f"{data.shape} {data.dtype}",
-                wanted=f"{shape} {first.dtype}",
-                todo="pad images of different sizes to one stack by --pad" if is_size else "",
-            )
-        if notes != remarks:
-            says = [" and ".join(one) or "nothing of the kind" for one in (notes, remarks)]
+        data, said = read_one(files[number])
+        _check_pixels(files[number], data, first, heads[number].shape if heads else first.shape)
+        if said != remarks:
+            says = [" and ".join(one) or "nothing of the kind" for one in (said, remarks)]
             raise BadInput(files[number], "is not shown as the first section", got=says[0], wanted=says[1])
         return data
 
@@ -78,6 +69,19 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         has_colours=first.ndim == 3,
         images=images,
     )
+
+
+def _check_pixels(file: Path, data: np.ndarray, first: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise BadInput for a section of another shape, or of another type than the first."""
+    if data.shape != shape or data.dtype != first.dtype:
+        is_size = data.dtype == first.dtype and data.shape[2:] == first.shape[2:]
+        raise BadInput(
+            file,
+            "differs from the first section",
+            got=f"{data.shape} {data.dtype}",
+            wanted=f"{shape} {first.dtype}",
+            todo="pad images of different sizes to one stack by --pad" if is_size else "",
+        )
 
 
 def _of_one_kind(path: Path) -> tuple[str, list[Path]]:

@@ -104,8 +104,8 @@ class Predictor:
         kept = NetworkFolder(folder, self.fingerprint) if folder is not None else None
         twin = copy.copy(self)
         twin._base = folded(self._base)
-        parts = nn.ModuleList([self._network, twin._base])
-        self._engine = convert_torch(_Whole(parts, twin._forward).eval(), kept)
+        networks = nn.ModuleList([self._network, twin._base])
+        self._engine = convert_torch(_Whole(networks, twin._forward).eval(), kept)
 
     def compile(self) -> None:
         """Let torch compile the network for the shape of a tile, at the first one; the values differ by rounding."""

@@ -199,16 +199,10 @@ class Predict(Overlapping):
     def prepare(self, store: Store) -> None:
         dtype = "uint8" if self.output == "affinities" else "float16"
         attributes = {"offsets": [list(offset) for offset in self.offsets]} if self.offsets else {}
-        create(
-            self.target,
-            (self.channels, *self.shape),
-            dtype,
-            self.shard or self.block,
-            like=info(self.raw),
-            attributes=attributes,
-        )
+        shard = self.shard or self.block
+        create(self.target, (self.channels, *self.shape), dtype, shard, like=info(self.raw), attributes=attributes)
         for volume in self.beside():
-            create(volume, self.shape, dtype, self.shard or self.block, like=info(self.raw))
+            create(volume, self.shape, dtype, shard, like=info(self.raw))
         self._keep_known()
         engine = self.network.engine if self.network else self.engine
         if self.is_computed_here and (processor := processor_of(engine, self.device)):
