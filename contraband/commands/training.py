@@ -139,16 +139,20 @@ def points(
 ) -> None:
     """Draw labelled points from a label volume: k foreground and k background voxels.
 
+    A file with other points, which somebody may have labelled by hand, is not replaced.
+
     Example: contraband points data/dsb.zarr/train/labels points.csv --count 16
     """
     from funlib.geometry import Roi
 
     from blockwise.arrays.volume import Volume, info, read
-    from contraband.samples.points import generate_points, write_points
+    from contraband.samples.points import as_csv, generate_points, write_points
 
     volume = Volume(path=labels)
     _check_points(volume, target, count)
     drawn = generate_points(read(volume, Roi((0, 0, 0), info(volume).spatial)), count, seed, labels)
+    if target.exists() and target.read_bytes() != as_csv(drawn).encode():
+        raise BadInput(target, "exists already, with other points", todo="remove it, or choose another target")
     write_points(drawn, target)
     typer.echo(f"{target}: {len(drawn)} points")
     emit(as_json, {"points": len(drawn), "file": str(target)})

@@ -103,7 +103,7 @@ def _read(settings: SegSettings, pair: Pair) -> Points:
         if settings.teaches == "classes":
             points.check_classes(file)
         several.append(points)
-    points = together(several)
+    points = together(several).latest()
     where = ", ".join(files)
     if settings.teaches == "classes":
         check_present(points.labels, where)

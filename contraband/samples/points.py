@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.values import unlabelled
 from blockwise.errors import BadInput
+from blockwise.files.whole import write_text
 from contraband.models.classes import CLASSES, INSIDE
 
 COLUMNS = ("z", "y", "x", "label")
@@ -43,6 +44,13 @@ class Points:
     def chosen(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Points:
         """Some of them, by their rows."""
         return Points(self.positions[rows], self.labels[rows])
+
+    def latest(self) -> Points:
+        """Without those whose voxel has another label further down, as where one was corrected on a labelling page."""
+        _, voxel = np.unique(self.positions, axis=0, return_inverse=True)
+        last = np.zeros(len(self), np.int64)
+        last[voxel] = self.labels  # of several for one voxel the last one stays
+        return self.chosen(self.labels == last[voxel])
 
     def check_inside(self, shape: tuple[int, ...], where: object) -> None:
         """Raise BadInput at the first point outside a volume of extents (z, y, x)."""
@@ -152,12 +160,17 @@ def each_as_often(volume: NDArray[np.int64], count: int, seed: int) -> Points:
 
 
 def write_points(points: Points, path: Path) -> None:
-    """Write `z,y,x,label` rows."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        rows.writerows(np.column_stack([points.positions, points.labels]).tolist())
+    """Write `z,y,x,label` rows, all or none."""
+    write_text(path, as_csv(points))
+
+
+def as_csv(points: Points) -> str:
+    """The text of a file of `z,y,x,label` rows."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(COLUMNS)
+    rows.writerows(np.column_stack([points.positions, points.labels]).tolist())
+    return text.getvalue()
 
 
 def read_points(path: Path) -> Points:

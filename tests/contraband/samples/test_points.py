@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
+from contraband.cli import call
 from contraband.samples.points import (
+    Points,
     as_labels,
     check_present,
     generate_class_points,
@@ -15,6 +17,7 @@ from contraband.samples.points import (
     read_points,
     write_points,
 )
+from tests.support.volumes import store_volume
 
 LABELS = np.random.default_rng(0).integers(0, 3, (6, 20, 30)).astype(np.uint32)
 
@@ -33,6 +36,26 @@ def test_a_seed_gives_the_same_points_for_ever():
     first, same, other = (generate_points(LABELS, 9, seed).positions for seed in (1, 1, 2))
     assert (first == same).all()
     assert (first != other).any()
+
+
+def test_points_of_somebody_are_not_replaced(in_tmp, capsys):
+    """The same points again are no fault; others, which may have been labelled by hand, stay as they are."""
+    store_volume(in_tmp / "vol.zarr" / "labels", LABELS)
+    draw = ["points", "vol.zarr/labels", "points.csv", "--count", "3"]
+    assert call(draw) == 0
+    before = (in_tmp / "points.csv").read_bytes()
+    assert call(draw) == 0
+    assert call([*draw, "--seed", "1"]) == 2
+    assert "points.csv: exists already, with other points" in capsys.readouterr().err
+    assert (in_tmp / "points.csv").read_bytes() == before
+
+
+def test_the_latest_label_of_a_voxel_counts():
+    """A page appends lines, so that a label which was corrected is there twice; points that agree all stay."""
+    positions = np.array([[0, 1, 2], [0, 1, 3], [0, 1, 2], [0, 1, 3], [0, 1, 2]])
+    found = Points(positions, np.array([1, 0, 0, 0, 1])).latest()
+    assert found.positions.tolist() == [[0, 1, 2], [0, 1, 3], [0, 1, 3], [0, 1, 2]]
+    assert found.labels.tolist() == [1, 0, 0, 1]
 
 
 def test_points_survive_their_file(tmp_path):
