@@ -100,6 +100,8 @@ class Params(Settings):
         for settings in self.seg:
             for model in self.model:
                 settings.check_model(model)
+            if self.pipeline == "standard" and settings.dataset.train.gt is None:
+                raise ValueError("the pipeline standard needs labels, dataset.train.gt; for points: baseline_sparse_sh")
             if self.pipeline == "sparse_sh" and settings.baseline:
                 raise ValueError("the pipeline sparse_sh needs embeddings; use baseline_sparse_sh for a baseline")
             if self.pipeline == "sparse_sh" and settings.joint is not None:

@@ -61,7 +61,7 @@ def test_what_is_no_sum_is_refused(text):
         ("[1]", "not a mapping"),
         ('{"a": 1, "a": 2}', "twice"),
         ('{"model": {"in_shape": [84, 84, 84]}, "contrastive": {"data_file": "a", "dataset": "b", "lr": NaN}}', "NaN"),
-        ('{"model": {"in_shape": [84, 84, 84]}, "contrastive": {"lr": .nan}}', "not JSON compliant"),
+        ('{"model": {"in_shape": [84, 84, 84]}, "contrastive": {"lr": .nan}}', "a number that is not finite"),
     ],
 )
 def test_broken_files_are_one_line(text, part, tmp_path):
@@ -161,6 +161,10 @@ def test_files_of_the_original_are_read_with_a_warning_for_each_difference(caplo
         ({"seg": SEG | {"lr": []}}, "seg.lr: lists no option"),
         ({"seg": SEG | {"lr": [-1]}}, "seg: lr"),
         ({"seg": SEG | {"num_points": [3]}}, "num_points must be even"),
+        (
+            {"seg": SEG | {"dataset": [{"train": {"raw": "raw"}}], "points": ["a.csv"]}},
+            "the pipeline standard needs labels, dataset.train.gt; for points: baseline_sparse_sh",
+        ),
         ({"seg": SEG | {"seg_out_channels": [2]}}, "seg_out_channels is 2"),
         ({"seg": SEG | {"elastic_params": [{"rotation_interval": [0, "tau"]}]}}, "rotation_interval"),
         ({"seg": {key: value for key, value in SEG.items() if key != "data_file"}}, "data_file: missing key"),
