@@ -104,17 +104,16 @@ def likely(name: str, known: Iterable[str]) -> str:
 
 
 def _todo_of_unknown(kind: type[BaseModel] | None, loc: Sequence[int | str]) -> str:
-    """For an unknown key: the key of its section that it is like, or the section where there is such a key."""
-    fallback = "remove it or correct its spelling"
+    """For an unknown key: the key of its section that it is like, or the section where there is such a key, if any."""
     here = kind
     for name in loc[:-1]:
         here = _section_of(here, name) if isinstance(name, str) else here
     if here is None or kind is None:
-        return fallback
+        return ""
     known = [field.alias or name for name, field in here.model_fields.items()]
     hint = likely(str(loc[-1]), known)
     homes = [name for name in kind.model_fields if str(loc[-1]) in _fields_of(_section_of(kind, name))]
-    return hint or (f"it belongs under {homes[0]}" if homes else fallback)
+    return hint or (f"it belongs under {homes[0]}" if homes else "")
 
 
 def _fields_of(kind: type[BaseModel] | None) -> Iterable[str]:
@@ -146,12 +145,20 @@ def explain(error: ValidationError, where: object, kind: type[BaseModel] | None 
     more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
     place = f"{where}: {key}" if key else where
     if first["type"] == "extra_forbidden":
-        return BadInput(place, f"unknown key{more}", todo=_todo_of_unknown(kind, first["loc"]))
+        of_another = len(faults) > 2 and all(_is_of_another_file(fault) for fault in faults)
+        fallback = "is it a file for another command?" if of_another else "remove it or correct its spelling"
+        todo = _todo_of_unknown(kind, first["loc"]) or fallback
+        return BadInput(place, f"unknown key{more}", todo=todo)
     if first["type"] == "missing":
         return BadInput(place, f"missing key{more}", todo="add it")
     message = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     message = message.replace("Input should be", "must be")
     return BadInput(place, f"{message}{more}", got=_short(first["input"]), todo=_todo_of_kind(first))
+
+
+def _is_of_another_file(fault: ErrorDetails) -> bool:
+    """Whether a fault is one of those of a file for something else: its keys are unknown, and ours are missing."""
+    return fault["type"] in ("extra_forbidden", "missing") and len(fault["loc"]) == 1
 
 
 _PLAINLY = {

@@ -16,7 +16,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from contraband.models.folder import RunFolder
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,8 @@ def _dataset_folder(dataset: str, base: Path) -> Path:
                 log.warning("%s: 'expirements' is read as 'experiments'; please rename it", root)
             return root / dataset
     there = [path.name for root in (base, misspelt) if root.is_dir() for path in root.iterdir() if path.is_dir()]
-    raise BadInput(base, f"no dataset folder {dataset!r}", todo=f"there is: {', '.join(sorted(there)) or 'nothing'}")
+    todo = f"there is: {', '.join(sorted(there)) or 'nothing'}{looked_for(base)}"
+    raise BadInput(base, f"no dataset folder {dataset!r}", todo=todo)
 
 
 def _numbered(name: str, number: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from contraband.importing.hdf5 import open_hdf5
 from contraband.importing.images import open_image
 from contraband.importing.n5_space import open_n5
@@ -37,7 +37,7 @@ ZARR = ("zarr.json", ".zarray", ".zgroup")
 def open_foreign(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     """The array that is meant of a file or folder; raises BadInput naming those there are."""
     if not os.path.exists(path):  # False too for a name that is too long
-        raise BadInput(path, "no such file", todo="check the path")
+        raise BadInput(path, "no such file", todo=f"check the path{looked_for(path)}")
     # Only opening and reading put the blame on the file: what happens with the array has other reasons.
     with ExitStack() as stack:
         with readable(path):

@@ -178,6 +178,10 @@ def test_an_unknown_key_is_answered_with_the_likely_one(data: dict[str, Any], hi
         ("segment: [0.5]", "segment: must be a section of keys; got [0.5]"),
         ("output: 20240101", "output: must be a text; got 20240101; put it in quotes"),
         ("cluster: {dashboard: 70000}", "cluster.dashboard: must be true, false, or a port from 0 to 65535; got 70000"),
+        (
+            "{pipeline: a, seg: {}, contrastive: {}}",
+            "pipeline: unknown key (2 more); is it a file for another command?",
+        ),
         ("cluster: {chain: maybe}", "cluster.chain: must be true, false, or auto; got 'maybe'"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blockwise.arrays.info import Info
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from blockwise.grid import Grid
 from blockwise.stages.evaluate.swc import read_swc
 from blockwise.stages.tables import PLACED
@@ -66,7 +66,7 @@ def read_skeletons(path: Path) -> Skeletons:
     except BadInput:
         raise
     except FileNotFoundError:
-        raise BadInput(path, "no such file", todo="check volume.skeletons") from None
+        raise BadInput(path, "no such file", todo=f"check volume.skeletons{looked_for(path)}") from None
     except Exception as error:  # the parsers raise whatever comes up
         raise BadInput(path, f"cannot be read ({type(error).__name__}: {error})") from None
     if not len(graph):

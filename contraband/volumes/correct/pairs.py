@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, looked_for
 from blockwise.files.whole import write_text
 from blockwise.grid import Voxels, as_voxels
 from blockwise.stages.correct import VoxelPair
@@ -115,7 +115,7 @@ def gathered(
     if not 0 <= undo <= len(kept):
         raise BadInput("--undo", "there are not so many corrections", got=undo, wanted=f"0 to {len(kept)}")
     if file is not None and not file.exists():
-        raise BadInput(file, "no such file", todo="check the path")
+        raise BadInput(file, "no such file", todo=f"check the path{looked_for(file)}")
     found = kept[: len(kept) - undo] + (read_corrections(file, shape) if file else [])
     named = [parse_correction(kind, text, shape, f"--{kind}") for kind in KINDS for text in given.get(kind, ())]
     for one in named:
