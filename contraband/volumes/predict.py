@@ -22,6 +22,7 @@ from blockwise.store.base import Store
 from contraband.models.averaging.turns import Orientations
 from contraband.models.engines.choice import EngineChoice
 from contraband.models.facts import NetworkFacts
+from contraband.models.foreign.description import StoredDescription
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
@@ -68,6 +69,8 @@ class Predict(Overlapping):
     """sha256 of the weights."""
     known: tuple[NetworkFacts, ...] = ()
     """What the networks told of themselves; kept with the target, so that later commands need not load them."""
+    description: StoredDescription | None = None
+    """What the description of a network says; kept likewise."""
     output: Literal["affinities", "embeddings"]
     device: str
     precision: str
@@ -150,6 +153,7 @@ class Predict(Overlapping):
             "networks",
             "engine_choice",
             "known",
+            "description",
             "is_computed_here",
             "tile_choice",
             "shard",
@@ -223,9 +227,10 @@ class Predict(Overlapping):
         attributes = open_array(self.target, "r+").attrs
         if self.known:
             attributes["networks"] = [facts.model_dump(mode="json") for facts in self.known]
-        for key, choice in (("engine", self.engine_choice), ("tile", self.tile_choice)):
-            if choice is not None:
-                attributes[key] = choice.model_dump(mode="json")
+        told = {"engine": self.engine_choice, "tile": self.tile_choice, "description": self.description}
+        for key, one in told.items():
+            if one is not None:
+                attributes[key] = one.model_dump(mode="json")
             elif key in attributes:
                 del attributes[key]
 

@@ -16,6 +16,7 @@ from contraband.models.engines.base import check_installed, is_installed
 from contraband.models.engines.choice import EngineChoice, measure
 from contraband.models.facts import KnownNetworks
 from contraband.models.folder import latest_checkpoint
+from contraband.models.foreign.description import StoredDescription
 from contraband.models.foreign.settings import NEAREST, NetworkUse
 from contraband.volumes.channels import chosen_channels
 from contraband.volumes.described import with_description
@@ -34,7 +35,7 @@ LEAST_NEAR = 16
 
 def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> Predict:
     """The stage that predicts for a volume; what it needs is known of a finished prediction, else it is loaded here."""
-    model = with_description(settings.model)  # type: ignore[arg-type]
+    model, description = _described(settings)
     is_head = model.head is not None
     use = network_use(model)
     known = _known_networks(settings, model)
@@ -86,12 +87,19 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         disagreement=output.disagreement if model.disagreement else None,
         networks=output.networks if engine == "openvino" else None,
         known=known.asked_for,
+        description=description,
         is_computed_here=not is_small and are_workers_here(settings.cluster),
         other_processors=model.other_processors,
         **_masking(settings, predictor.context),
         skip_constant=model.skip_constant,
         **how,
     )
+
+
+def _described(settings: VolumeSettings) -> tuple[Model, StoredDescription | None]:
+    """The model with what its network's description says, and what is kept of that."""
+    told: Model = settings.model  # type: ignore[assignment]
+    return with_description(told, _stored(settings, told, "description"))
 
 
 def _check_compiler(settings: VolumeSettings, model: Model, device: str) -> None:

@@ -10,12 +10,14 @@ import hashlib
 import warnings
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from blockwise.errors import BadInput, looked_for, one_line
 from blockwise.grid import Voxels, as_voxels
+from blockwise.settings import Settings
 from contraband.models.engines.packed import file_or_bytes, is_there
 from contraband.models.foreign.preprocessing import IN_FLOATS, normalisation
 from contraband.models.foreign.settings import NetworkInput, Normalisation, Says
@@ -27,14 +29,24 @@ BOUNDARIES = {"boundary", "boundaries", "membrane", "membranes"}
 """Names of a channel that can mean one thing only."""
 
 
+class StoredDescription(Settings):
+    """What bioimageio.spec read, kept with a prediction: reading it again takes two seconds of CPU time."""
+
+    read: str
+    """A digest of the file, and the version of bioimageio.spec."""
+    content: dict[str, Any]
+    """Of the latest format, as plain data."""
+
+
 class Description:
     """What a description tells of a network with one input and one output.
 
     Each method raises BadInput, naming the description, where it does not tell it or the network cannot be used so.
     """
 
-    def __init__(self, path: Path, content: Mapping[str, Any]) -> None:
-        """content: of the latest format, as plain data."""
+    def __init__(self, path: Path, stored: StoredDescription) -> None:
+        content = stored.content
+        self.stored = stored
         self._path = path
         self._weights: Mapping[str, Any] = content["weights"]
         self._input = self._only(content["inputs"], "input")
@@ -171,19 +183,26 @@ class Description:
         return BadInput(self._path, what, **clauses)
 
 
-def read_description(path: Path) -> Description:
-    """The description of a .yaml file, or of the .zip archive that holds one; raises BadInput if it is none."""
+def read_description(path: Path, kept: object = None) -> Description:
+    """The description of a .yaml file, or of the .zip archive that holds one; raises BadInput if it is none.
+
+    kept: what was stored of one, as JSON has it; taken if it is that of just this file.
+    """
     if not path.is_file():
         raise BadInput(path, "no such description", todo=f"check the path{looked_for(path)}")
     if find_spec("bioimageio") is None:
         todo = 'pip install "contraband[bioimage]"'
         raise BadInput(path, "needs bioimageio.spec, which is not installed", todo=todo)
-    return _read(path, path.stat().st_mtime_ns)
+    with path.open("rb") as opened:
+        read = f"{hashlib.file_digest(opened, 'sha256').hexdigest()} {version('bioimageio.spec')}"
+    if isinstance(kept, Mapping) and kept.get("read") == read:
+        return Description(path, StoredDescription.parse(kept, path))
+    return Description(path, StoredDescription(read=read, content=_read(path, read)))
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path, _changed: int) -> Description:
-    """The same; a file that has changed since is read again."""
+def _read(path: Path, _digest: str) -> dict[str, Any]:
+    """The content of one; that of a file that has changed since is read again."""
     from bioimageio.spec import InvalidDescr, dump_description, load_description
     from loguru import logger
 
@@ -200,4 +219,4 @@ def _read(path: Path, _changed: int) -> Description:
         raise BadInput(path, "is no description of a model", got=one_line(f"{place}: {wrong.msg}")[:160])
     if found.type != "model":
         raise BadInput(path, "describes no model", got=found.type)
-    return Description(path, dump_description(found, exclude_unset=False))
+    return dump_description(found, exclude_unset=False)

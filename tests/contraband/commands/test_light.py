@@ -1,4 +1,4 @@
-"""What commands load: torch takes some 400 MB and a second, and only networks need it."""
+"""What commands load: torch takes some 400 MB and a second, bioimageio.spec two; only networks need them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 import contraband as cb
+from tests.support.descriptions import changed, described_network
 from tests.support.labelled import store_head
+from tests.support.network_files import affinities_from, settings, store_raw
 from tests.support.paths import ROOT
 from tests.support.trained import store_network
 from tests.support.volumes import cells, store_volume
@@ -40,7 +42,7 @@ def test_commands_for_a_volume_without_a_network_do_not_load_torch(in_tmp: Path,
     if beginning == "quick head":
         store_head(Path("head.npz"), 3, each=5)
     store_all(in_tmp, BEGINNINGS[beginning])
-    call_without_torch(COMMANDS)
+    call_alone(COMMANDS)
 
 
 @pytest.mark.parametrize("model", [{}, {"augment": "flips"}, {"engine": "openvino"}, {"engine": "auto"}], ids=str)
@@ -51,7 +53,7 @@ def test_once_a_network_has_predicted_commands_do_not_load_torch(in_tmp: Path, m
     store_network(Path("net.pt"), dims=3)
     store_all(in_tmp, {"model": {"checkpoint": "net.pt", **model}})
     cb.run(cb.load_settings("vol.yaml"), progress=False)
-    call_without_torch(COMMANDS.replace("plan", "plan --no-probe"))  # a probe predicts
+    call_alone(COMMANDS.replace("plan", "plan --no-probe"))  # a probe predicts
 
 
 def store_all(folder: Path, beginning: dict[str, Any]) -> None:
@@ -65,8 +67,33 @@ def store_all(folder: Path, beginning: dict[str, Any]) -> None:
     Path("vol.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
-def call_without_torch(commands: str) -> None:
+def environment() -> dict[str, str]:
+    """Of processes in this folder that import the code under test."""
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def call_alone(commands: str) -> None:
     """Run them in a process of their own, in this folder."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", commands], env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", commands], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+ASKING = """
+import sys
+from contraband.cli import call
+for command in ("status", "run", "status"):
+    assert call([command, "described.yaml"]) == 0, command
+    assert "bioimageio.spec" not in sys.modules, command
+"""
+
+
+def test_once_a_described_network_has_predicted_its_description_is_not_read_again(in_tmp: Path) -> None:
+    """What bioimageio.spec read is kept with the prediction; of a description that has changed nothing is believed."""
+    pytest.importorskip("openvino", reason="OpenVINO is optional")
+    network = described_network(in_tmp)
+    chosen = settings(store_raw(in_tmp), network, "described", engine="openvino", context=None, output=None)
+    affinities_from(chosen)
+    call_alone(ASKING)
+    changed(network, lambda content: content.update(name="another"))
+    done = subprocess.run([sys.executable, "-c", ASKING], env=environment(), capture_output=True, text=True)
+    assert "AssertionError: status" in done.stderr

@@ -46,7 +46,7 @@ def test_what_settings_say_goes_before(tmp_path: Path) -> None:
     """Only keys that are not given are taken from the description, of `input` one by one."""
     network = described_network(tmp_path)
     told = {"context": [2, 3, 4], "output": "embeddings", "input": {"normalise": {"factor": 0.25}}}
-    model = with_description(Model.parse({"network": str(network), **told}, "model"))
+    model, _ = with_description(Model.parse({"network": str(network), **told}, "model"))
     assert (model.context, model.output) == ((2, 3, 4), "embeddings")
     assert (model.input.normalise.factor, model.input.axes) == (0.25, "bczyx")
     assert (model.network, model.stride) == (tmp_path / "net.onnx", (1, 1, 1))
@@ -55,7 +55,7 @@ def test_what_settings_say_goes_before(tmp_path: Path) -> None:
 def test_a_file_that_is_no_description_is_left_as_it_is(tmp_path: Path) -> None:
     """Settings are those that were given."""
     model = Model.parse({"network": str(tmp_path / "net.onnx")}, "model")
-    assert with_description(model) is model
+    assert with_description(model) == (model, None)
 
 
 def _of_torch(content: dict[str, Any]) -> None:
@@ -136,7 +136,7 @@ def test_what_is_no_description_is_refused(scene: Path, suffix: str, content: st
 def test_a_normalisation_of_the_settings_stands_in_for_one_that_cannot_be_told(tmp_path: Path) -> None:
     """The step of the description is not looked at."""
     network = changed(described_network(tmp_path), REFUSED["its own mean"][0])
-    model = with_description(Model.parse({"network": str(network), "input": {"normalise": {"factor": 2}}}, "model"))
+    model, _ = with_description(Model.parse({"network": str(network), "input": {"normalise": {"factor": 2}}}, "model"))
     assert model.input.normalise.factor == 2
 
 
