@@ -33,6 +33,13 @@ def brightness_remarks(raw: Volume, factor: float) -> Iterator[str]:
         yield f"{raw.path}: {seen}, and the network multiplies it by {factor:.6g}: not about 0..1"
 
 
+def levels_of(raw: Volume, wanted: Percentiles | Classical | None, channels: Sequence[int]) -> Levels | None:
+    """What becomes 0 and 1 in raw for percentiles or for rules; None where it is seen as it is stored."""
+    if isinstance(wanted, Classical):
+        return rules_levels(raw, wanted, channels)
+    return volume_levels(raw, wanted, channels) if wanted is not None else None
+
+
 def volume_levels(raw: Volume, wanted: Percentiles, channels: Sequence[int] = ()) -> Levels:
     """What becomes 0 and 1 in raw, in each of these channels if it has some; reads all of it once."""
     described = info(raw)

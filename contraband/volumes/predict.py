@@ -26,7 +26,7 @@ from contraband.models.foreign.description import StoredDescription
 from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
-from contraband.volumes.brightness import brightness_remarks, rules_levels, volume_levels
+from contraband.volumes.brightness import brightness_remarks, levels_of
 from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor
 from contraband.volumes.processors import keep_processor, processor_of
@@ -212,11 +212,7 @@ class Predict(Overlapping):
         if self.is_computed_here and (processor := processor_of(engine, self.device)):
             done = store.done_mask(self.name, self.grid())
             keep_processor(self.target, processor, done, self.other_processors)
-        levels = None
-        if self.percentiles is not None:
-            levels = volume_levels(self.raw, self.percentiles, self.raw_channels)
-        if self.classical is not None:
-            levels = rules_levels(self.raw, self.classical, self.raw_channels)
+        levels = levels_of(self.raw, self.classical or self.percentiles, self.raw_channels)
         if levels is not None:
             open_array(self.target, "r+").attrs["levels"] = levels.as_lists()
         if (wanted := self._wanted) is not None:

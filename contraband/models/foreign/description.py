@@ -219,4 +219,5 @@ def _read(path: Path, _digest: str) -> dict[str, Any]:
         raise BadInput(path, "is no description of a model", got=one_line(f"{place}: {wrong.msg}")[:160])
     if found.type != "model":
         raise BadInput(path, "describes no model", got=found.type)
-    return dump_description(found, exclude_unset=False)
+    content: dict[str, Any] = dump_description(found, exclude_unset=False)
+    return content

@@ -58,7 +58,7 @@ def predicted(in_tmp: Path) -> Path:
 def test_an_audit_with_every_optional_input_passes_and_writes_nothing(predicted, capsys, monkeypatch):
     """No mismatch in a correct run, no file under the output changed, and raw is not measured again."""
     before = checksums(predicted / "out.zarr")
-    monkeypatch.setattr(predict, "volume_levels", lambda *_: pytest.fail("the whole raw was read again"))
+    monkeypatch.setattr(predict, "levels_of", lambda *_: pytest.fail("the whole raw was read again"))
     assert audited(capsys) == (0, "")
     assert checksums(predicted / "out.zarr") == before
 
