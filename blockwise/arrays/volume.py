@@ -68,7 +68,8 @@ def open_array(volume: Volume, mode: str = "r") -> zarr.Array[Any]:
         raise
     except Exception as error:
         kind = "a zarr group" if _is_group(path) else "not a zarr array"
-        raise BadInput(path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", got=kind) from None
+        todo = "name an array in it" if kind == "a zarr group" else "make a volume of it with `contraband import`"
+        raise BadInput(path, f"is {kind} ({type(error).__name__})", wanted="the path of one array", todo=todo) from None
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,8 @@ FEW_VOXELS = 3
 """Skeletons whose nodes all lie in so many voxels along each axis show nothing."""
 MOSTLY = 0.7
 """Of the nodes: where more lie inside, if they are read in another way, that is the likely cause."""
+LONG = 2
+"""Numbers of voxels are told from lengths where a voxel is so long, in the unit of the volume."""
 OTHER_UNITS = ("nm", "um", "mm", "m")
 
 
@@ -48,6 +50,14 @@ def check_place(skeletons: Skeletons, space: Info, path: Path) -> int:
             got=" x ".join(map(str, extent)),
             wanted=wanted,
             todo=likely_cause(skeletons.places, space),
+        )
+    if total >= FEW_NODES and _fills_in_voxels(skeletons.places, space):
+        raise BadInput(
+            path,
+            "the nodes fill the volume if they are numbers of voxels, and a corner of it as they are",
+            got=f"{' x '.join(map(str, extent))} voxels",
+            wanted=wanted,
+            todo="multiply them with the voxel size and add the offset",
         )
     return outside
 
@@ -88,6 +98,16 @@ def other_readings(places: np.ndarray, space: Info) -> Iterator[tuple[str, np.nd
             turned * size + offset,
         )
         yield f"they seem to lack the offset of the volume{how}: add it", turned + offset
+
+
+def _fills_in_voxels(places: np.ndarray, space: Info) -> bool:
+    """Whether places are as far apart as the volume is long on each axis, if they are numbers of voxels.
+
+    Only where voxels are long enough that this is a small part of the volume: else they may well be what they should.
+    """
+    extent = np.ptp(places, axis=0) / np.array(space.spatial)
+    inside = (places >= 0) & (places < np.array(space.spatial))
+    return bool(min(space.voxel_size) >= LONG and min(extent) >= MOSTLY and inside.all())
 
 
 def _smaller_unit(skeletons: Skeletons, space: Info) -> bool:

@@ -64,6 +64,25 @@ def test_micrometres_at_the_origin_are_told_from_nanometres(tmp_path: Path) -> N
         check_place(skeletons, info(volume), Path("a.swc"))
 
 
+@pytest.mark.parametrize(
+    ("size", "unit", "refused"), [((40.0, 4.0, 4.0), "nm", True), ((8.0,) * 3, "nm", True), ((1.0,) * 3, "um", False)]
+)
+def test_numbers_of_voxels_at_the_origin_are_told_from_lengths(
+    size: tuple[float, ...], unit: str, refused: bool, tmp_path: Path
+) -> None:
+    """Where the volume begins at 0, nodes in voxels lie in it too, in a corner: that they would fill it shows them."""
+    volume = store_volume(tmp_path / "raw", np.zeros((20, 100, 120), np.uint8), voxel_size=[*size], units=[unit] * 3)
+    space = info(volume)
+    voxels = np.linspace((1, 2, 3), (19, 97, 118), 30)
+    for places, is_wrong in ((voxels, refused), (voxels * size, False), (voxels[:9], False)):
+        skeletons = Skeletons(places, np.zeros((0, 2), np.int64), np.zeros(len(places), np.int64))
+        if not is_wrong:
+            assert check_place(skeletons, space, Path("a.swc")) == 0
+            continue
+        with pytest.raises(BadInput, match=r"fill the volume if they are numbers of voxels.*multiply them"):
+            check_place(skeletons, space, Path("a.swc"))
+
+
 def test_skeletons_are_in_the_unit_of_the_volume(tmp_path: Path) -> None:
     """A volume in um takes nodes in um, with no word; nodes in nm are refused and their unit is named."""
     skeletons, space = in_space(tmp_path, INSIDE / 1e3, "um", 1e-3)
