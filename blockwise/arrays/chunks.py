@@ -32,6 +32,9 @@ def meaning_of_missing(array: Any) -> str:
 
 def told(absent: int, count: int, meaning: str) -> str:
     """The line for the user; absent: how many of `count` chunks have no file."""
+    if absent == count:
+        todo = "is the copy complete, and are its files named as its header says (dimension_separator)?"
+        return f"none of its {count} chunks is on the disk, all is read as {meaning}; {todo}"
     return f"{absent} of {count} chunks are missing on the disk and are read as {meaning}; is the copy complete?"
 
 

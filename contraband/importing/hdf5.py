@@ -13,6 +13,7 @@ import numpy as np
 from blockwise.arrays.attributes import SIZES, UNITS, space_of_attributes
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
+from contraband.importing.coordinates import Along, along, space_of_coordinates
 from contraband.importing.filters import check_filters
 from contraband.importing.imaris import is_imaris, open_imaris
 from contraband.importing.source import ForeignArray, Wanted, choose
@@ -120,36 +121,12 @@ def _of_groups(data: h5py.Dataset) -> Space:
 
 
 def _of_dimensions(data: h5py.Dataset) -> Space:
-    """Axes, steps and place by dimension scales, as NetCDF has them: the coordinates are those of voxel centres."""
-    names: list[str | None] = []
-    sizes: list[float | None] = []
-    places: list[float | None] = []
-    units: list[str | None] = []
+    """Axes, steps and place by dimension scales, as NetCDF has them."""
+    found: list[Along] = []
     for dimension in data.dims:
         scale = dimension[0] if len(dimension) else None
-        name = dimension.label or (scale.name.rsplit("/", 1)[-1] if scale is not None else "")
-        names.append(name or None)
-        step, first, unit = _steps(scale)
-        sizes.append(step)
-        places.append(None if step is None or first is None else first - step / 2)
-        units.append(unit)
-    where = "its dimension scales"
-    return Space(
-        Said(tuple(names), where) if any(names) else None,
-        Said(sizes, where) if any(sizes) else None,
-        Said(places, where) if any(sizes) else None,
-        Said(units, where) if any(units) else None,
-    )
-
-
-def _steps(scale: h5py.Dataset | None) -> tuple[float | None, float | None, str | None]:
-    """Step, first coordinate and unit of an evenly spaced dimension scale."""
-    if scale is None or scale.ndim != 1 or scale.dtype.kind not in "iuf" or len(scale) < 2:
-        return None, None, None
-    # A dimension without coordinates has a scale too, of zeros or numbers: it says nothing.
-    values = scale[:].astype(float)
-    steps = np.diff(values)
-    unit = plain(scale.attrs.get("units"))
-    if steps[0] <= 0 or not np.allclose(steps, steps[0], rtol=1e-3) or (unit is None and scale.dtype.kind != "f"):
-        return None, None, None
-    return float(steps.mean()), float(values[0]), unit if isinstance(unit, str) else None
+        name = dimension.label or (scale.name.rsplit("/", 1)[-1] if scale is not None else "") or None
+        # A dimension without coordinates has a scale too, of zeros or numbers: it says nothing.
+        unit = None if scale is None else plain(scale.attrs.get("units"))
+        found.append(Along(name) if scale is None or scale.ndim != 1 else along(name, scale[:], unit))
+    return space_of_coordinates(found, "its dimension scales")

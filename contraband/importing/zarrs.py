@@ -16,6 +16,7 @@ from blockwise.arrays.chunks import meaning_of_missing, missing_chunks
 from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image, with_image
 from blockwise.arrays.space import Space
 from blockwise.errors import BadInput
+from contraband.importing.coordinates import Along, along, space_of_coordinates
 from contraband.importing.signatures import zipped_root
 from contraband.importing.source import ForeignArray, Slices, Wanted, choose
 
@@ -39,6 +40,8 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             attributes = dict(array.attrs)
             space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
             space = with_image(space, _said_by(groups, path))
+            if space.voxel_size is None and space.axes is not None:
+                space = space.over(_by_coordinates(path, array, space.axes.value))
         except (BadInput, PermissionError):
             raise
         except Exception as error:  # zarr has one for everything, and not all are of one kind
@@ -162,6 +165,26 @@ def _said_by(groups: Sequence[tuple[Mapping[str, Any], str]], path: Path) -> Spa
     """What the first image says that the array is in; None if it is in none."""
     spaces = (space_of_image(attributes, place, path) for attributes, place in groups)
     return next((space for space in spaces if space is not None), None)
+
+
+def _by_coordinates(path: Path, array: Any, names: Sequence[str | None]) -> Space:
+    """What coordinates say that lie beside the array under the names of its axes, as xarray stores them."""
+    found: list[Along] = []
+    for name, size in zip(names, array.shape, strict=False):
+        beside = _beside(path, array, name) if name else None
+        is_coordinate = beside is not None and beside.shape == (size,)
+        found.append(along(name, beside[:], beside.attrs.get("units")) if is_coordinate else Along(name))
+    return space_of_coordinates(found, "the coordinates beside it")
+
+
+def _beside(path: Path, array: Any, name: str) -> Any:
+    """The array of a name in the same group; None if there is none."""
+    try:
+        if array.path:
+            return zarr.open_array(array.store, path=f"{array.path.rpartition('/')[0]}/{name}".strip("/"), mode="r")
+        return zarr.open_array(path.absolute().parent / name, mode="r")
+    except Exception:  # whatever zarr raises for what is no array
+        return None
 
 
 def _reader(path: Path, array: Any) -> Callable[[Slices], np.ndarray]:

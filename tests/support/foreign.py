@@ -87,6 +87,20 @@ def zarr_array(
     return write
 
 
+def xarray_group(coordinates: dict[str, Any], unit: str | None = "nm") -> Write:
+    """A zarr array in a group of xarray; coordinates: of the centres of its voxels, by the name of an axis."""
+
+    def write(folder: Path) -> Path:
+        group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=2)
+        group.create_array("raw", data=VOLUME, attributes={"_ARRAY_DIMENSIONS": ["z", "y", "x"]})
+        for name, values in coordinates.items():
+            said = {"_ARRAY_DIMENSIONS": [name]} | ({"units": unit} if unit else {})
+            group.create_array(name, data=np.asarray(values), attributes=said)
+        return folder / "a.zarr" / "raw"
+
+    return write
+
+
 def n5(data: np.ndarray = VOLUME, group: dict[str, Any] | None = None, **attributes: Any) -> Write:
     """An N5 dataset `s0` in one raw block; group: attributes of the container. All lists are x, y, z."""
 

@@ -452,13 +452,29 @@ def test_chunks_that_are_missing_are_counted(fill, meaning, tmp_path):
     assert "missing" not in imported(tmp_path / "a.zarr", tmp_path / "whole", crop="z=2:3")[1]
 
 
+def test_chunks_under_other_names_are_told(tmp_path):
+    """Files of nested folders without a word of it in .zarray are not found: all of the array would be read as 0."""
+    zarr.create_array(
+        tmp_path / "a.zarr",
+        data=VOLUME,
+        chunks=(2, 20, 24),
+        zarr_format=2,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )
+    described = json.loads((tmp_path / "a.zarr" / ".zarray").read_text())
+    (tmp_path / "a.zarr" / ".zarray").write_text(json.dumps(described | {"dimension_separator": "."}))
+    made, remarks = imported(tmp_path / "a.zarr", tmp_path)
+    assert not made.any()
+    assert re.search("none of its 2 chunks is on the disk.*dimension_separator", remarks)
+
+
 def test_blocks_of_n5_that_are_missing_are_counted(tmp_path):
     """N5 leaves out empty blocks, and so does a copy that broke off."""
     source = n5()(tmp_path)
     (source / "s0" / "0" / "0" / "0").unlink()
     made, remarks = imported(source, tmp_path)
     assert not made.any()
-    assert "1 of 1 chunks are missing on the disk" in remarks
+    assert "none of its 1 chunks is on the disk" in remarks
 
 
 def lz4_stream(data: bytes, packed: bool = True) -> bytes:

@@ -27,6 +27,7 @@ from tests.support.foreign import (
     scale,
     space_axes,
     translation,
+    xarray_group,
     zarr_array,
 )
 
@@ -134,6 +135,15 @@ SAID = {
     ),
     "axis_names": row(zarr_array(VOLUME.T, axis_names=["x", "y", "z"]), (1, 1, 1), "nm", "assumed"),
     "_ARRAY_DIMENSIONS": row(zarr_array(VOLUME.T, _ARRAY_DIMENSIONS=["x", "y", "z"]), (1, 1, 1), "nm", "assumed"),
+    "xarray coordinates": row(
+        xarray_group({"z": [20.0, 60, 100, 140], "y": np.arange(20) * 4.0, "x": np.arange(24) * 4.0 + 2}),
+        (40, 4, 4),
+        "nm",
+        "coordinates",
+        (0, -2, 0),
+    ),
+    "xarray, uneven coordinates": row(xarray_group({"z": [0.0, 40, 90, 120]}), (1, 1, 1), "nm", "assumed"),
+    "xarray, numbers that count": row(xarray_group({"z": np.arange(4)}, unit=None), (1, 1, 1), "nm", "assumed"),
     "OME-Zarr 0.4": row(ome_zarr(PYRAMID), (40, 4, 4), "nm", "OME-Zarr 0.4", (380, 78, -2)),
     "OME-Zarr 0.5": row(ome_zarr(PYRAMID, version="0.5"), (40, 4, 4), "nm", "OME-Zarr 0.5", (380, 78, -2)),
     "OME-Zarr 0.6": row(ome_zarr(PYRAMID, version="0.6"), (40, 4, 4), "nm", "OME-Zarr 0.6", (380, 78, -2)),
