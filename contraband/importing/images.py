@@ -50,10 +50,17 @@ def open_image(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             Space(axes),
             remarks=remarks,
             has_colours=data.ndim == 3,
+            is_lossy=is_jpeg(path),
         )
     finally:
         # Who still knows the array knows its shape and type; a large image is not kept for that during a run.
         held.clear()
+
+
+def is_jpeg(path: Path) -> bool:
+    """Whether an image is packed by JPEG."""
+    with path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
 
 
 def read_image(path: Path) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from blockwise.arrays.chunks import told
 from blockwise.arrays.space import SPATIAL
+from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
 from contraband.importing.affinities import looking_back, moved, offsets_of, remarks_on
 from contraband.importing.axes import select
@@ -36,6 +37,9 @@ class ImportPlan:
         self.path = path
         if source.has_colours and options.channel is None and options.axes is None and "c=" not in (options.crop or ""):
             source = as_grey(path, source)
+        if options.labels and source.is_lossy:
+            what = "is packed by JPEG, which changes numbers: the names of objects are lost"
+            raise BadInput(path, what, todo="export the labels as PNG or TIFF")
         self.source = source
         self.selection = select(path, source, options)
         channels = self.selection.channels

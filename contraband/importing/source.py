@@ -58,6 +58,8 @@ class ForeignArray:
     """What the user should know, in one line each."""
     has_colours: bool = False
     """The last axis holds red, green, blue, and perhaps how opaque a voxel is."""
+    is_lossy: bool = False
+    """The numbers are not those that were saved, as JPEG changes them."""
     missing: Callable[[Slices], tuple[int, int]] | None = None
     """(chunks without a file, all chunks) in a part of the array; None where a file would be noticed to be missing."""
 

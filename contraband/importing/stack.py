@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
-from contraband.importing.images import read_image
+from contraband.importing.images import is_jpeg, read_image
 from contraband.importing.padding import Padding, extent, heads_of, padding_remarks, window
 from contraband.importing.signatures import kind_of
 from contraband.importing.source import ForeignArray, Slices, Wanted
 from contraband.importing.tiff import one_image, paged, space_in_plane
+
+MOST_SERIES = 4
+"""Kinds of names that may be several series in one folder, as images and their masks; more are just names."""
 
 
 def sections_in(folder: Path) -> dict[str, list[Path]]:
@@ -65,8 +70,9 @@ def open_folder(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         first.dtype,
         paged((len(files),), section) if wanted.pad is None else _padded(section, wanted.pad),
         Space(Said(names, "the folder, a section per file")).over(plane),
-        remarks=(*remarks, *_gaps(files), *(padding_remarks(images) if images else ())),
+        remarks=(*remarks, *_doubts(files), *(padding_remarks(images) if images else ())),
         has_colours=first.ndim == 3,
+        is_lossy=is_jpeg(files[0]) or is_jpeg(files[-1]),
         images=images,
     )
 
@@ -109,15 +115,27 @@ def _reader(kind: str) -> Callable[[Path], tuple[np.ndarray, tuple[str, ...]]]:
     return one_image if kind == "tiff" else read_image
 
 
-def _gaps(files: Sequence[Path]) -> tuple[str, ...]:
-    """A remark if the numbers of sections leave some out."""
+def _doubts(files: Sequence[Path]) -> tuple[str, ...]:
+    """A remark if the names of files make it doubtful that each is one section, in this order."""
+    names = Counter(re.sub(r"\d+", "#", file.stem) for file in files)
+    if 1 < len(names) <= MOST_SERIES and min(names.values()) > 1:
+        kinds = [next(file.name for file in files if re.sub(r"\d+", "#", file.stem) == name) for name in names]
+        return (f"names are of {len(names)} kinds, as {' and '.join(kinds)}: all {len(files)} files are sections",)
     numbers = [[int(digits) for digits in re.findall(r"\d+", file.stem)] for file in files]
-    if len({len(found) for found in numbers}) != 1 or not numbers[0]:
+    if len(names) != 1 or not numbers[0]:
         return ()
     columns = [column for column in zip(*numbers, strict=True) if len(set(column)) > 1]
-    if len(columns) != 1:
-        return ()
-    steps = [after - before for before, after in zip(columns[0], columns[0][1:], strict=False)]
+    if len(columns) > 1:
+        return (f"names count by {len(columns)} numbers: sections are in their order, from {files[0].name} on",)
+    twice = [number for number, count in Counter(map(tuple, numbers)).items() if count > 1]
+    if twice:
+        return (f"a number comes twice in the names, {twice[0][-1]} first: each file is a section",)
+    return _gaps(files, columns[0]) if columns else ()
+
+
+def _gaps(files: Sequence[Path], numbers: Sequence[int]) -> tuple[str, ...]:
+    """A remark if the numbers of sections leave some out."""
+    steps = [after - before for before, after in pairwise(numbers)]
     usual = min(steps)
     wide = [number for number, step in enumerate(steps) if step > usual]
     if usual < 1 or not wide:

@@ -41,7 +41,11 @@ def open_tiff(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             level = _level(path, series, wanted.level or 0)
             space, remarks = space_of(file, series, level, number)
             read = _reader(path, level, wanted.scratch)
-        yield ForeignArray(level.shape, level.dtype, read, space, remarks=remarks, has_colours=has_colours(level))
+        is_lossy = level.keyframe.compression in (tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG)
+        colours = has_colours(level)
+        yield ForeignArray(
+            level.shape, level.dtype, read, space, remarks=remarks, has_colours=colours, is_lossy=is_lossy
+        )
 
 
 def _chosen(path: Path, file: tifffile.TiffFile, wanted: Wanted) -> tuple[Series, int]:

@@ -40,6 +40,7 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             attributes = dict(array.attrs)
             space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
             space = with_image(space, _said_by(groups, path))
+            remarks = _same_as_largest(groups, array)
             if space.voxel_size is None and space.axes is not None:
                 space = space.over(_by_coordinates(path, array, space.axes.value))
         except (BadInput, PermissionError):
@@ -49,7 +50,7 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         missing = partial(missing_chunks, array) if path.is_dir() else None
         filled = meaning_of_missing(array)
         read = _reader(path, array)
-        yield ForeignArray(array.shape, array.dtype, read, space, attributes, missing=missing, filled=filled)
+        yield ForeignArray(array.shape, array.dtype, read, space, attributes, remarks, missing=missing, filled=filled)
 
 
 @contextmanager
@@ -165,6 +166,34 @@ def _said_by(groups: Sequence[tuple[Mapping[str, Any], str]], path: Path) -> Spa
     """What the first image says that the array is in; None if it is in none."""
     spaces = (space_of_image(attributes, place, path) for attributes, place in groups)
     return next((space for space in spaces if space is not None), None)
+
+
+def _same_as_largest(groups: Sequence[tuple[Mapping[str, Any], str]], array: Any) -> tuple[str, ...]:
+    """A remark on a level of an image with the voxel size of the largest level, and fewer voxels."""
+    for attributes, place in groups:
+        for image in images_of(attributes):
+            paths = level_paths(image)
+            if place not in paths[1:]:
+                continue
+            sizes = [space_of_image(attributes, path, place) for path in (paths[0], place)]
+            largest = _beside_level(array, place, paths[0])
+            same = all(sizes) and sizes[0].voxel_size == sizes[1].voxel_size  # type: ignore[union-attr]
+            if same and largest is not None and largest.shape != array.shape:
+                return (f"its header gives level {place} the voxel size of {paths[0]}, which has more voxels",)
+            return ()
+    return ()
+
+
+def _beside_level(array: Any, place: str, other: str) -> Any:
+    """Another level of an image by its path in the group; None if it is not there. place: of `array` in the group."""
+    try:
+        if array.path:
+            root = array.path.removesuffix(place)
+            return zarr.open_array(array.store, path=f"{root}{other}", mode="r")
+        folder = Path(str(array.store_path.store.root))
+        return zarr.open_array(Path(str(folder).removesuffix(place)) / other, mode="r")
+    except Exception:  # whatever zarr raises for what is no array
+        return None
 
 
 def _by_coordinates(path: Path, array: Any, names: Sequence[str | None]) -> Space:

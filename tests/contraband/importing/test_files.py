@@ -257,6 +257,42 @@ def ome_head(planes: str, uuid: str = "") -> str:
     )
 
 
+@pytest.mark.parametrize(
+    ("names", "remark"),
+    [
+        (["z0_c0", "z0_c1", "z1_c0", "z1_c1"], "count by 2 numbers"),
+        (["0", "0_mask", "1", "1_mask"], "of 2 kinds, as 0.tif and 0_mask.tif: all 4 files are sections"),
+        (["1", "01", "2", "3"], "a number comes twice in the names, 1 first"),
+        (["day2_z1", "day2_z2", "day2_z3", "day2_z4"], None),
+        (["left", "right", "top", "bottom"], None),
+    ],
+)
+def test_names_that_are_not_those_of_one_stack_are_told(names, remark, tmp_path):
+    """Channels, masks among images, and doubled numbers are sections like others, and a line says so."""
+    folder = tmp_path / "sections"
+    folder.mkdir()
+    for name, section in zip(names, GREY, strict=True):
+        tifffile.imwrite(folder / f"{name}.tif", section)
+    made, remarks = imported(folder, tmp_path)
+    assert len(made) == 4
+    assert remark in remarks if remark else not remarks
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tif", "folder"])
+def test_labels_in_jpeg_are_refused(kind, tmp_path):
+    """JPEG makes other numbers of those of objects; an image may be packed by it."""
+    path = tmp_path / ("a.tif" if kind == "tif" else "images")
+    if kind == "tif":
+        tifffile.imwrite(path, GREY, compression="jpeg", photometric="minisblack")
+    else:
+        path.mkdir()
+        for number, section in enumerate(GREY):
+            Image.fromarray(section).save(path / f"{number}.jpg")
+        path = path if kind == "folder" else path / "0.jpg"
+    assert "packed by JPEG, which changes numbers" in refused(path, tmp_path, labels=True)
+    assert imported(path, tmp_path)[0].shape[1:] == SHAPE[1:]
+
+
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_planes_come_in_the_order_of_the_header(compression, tmp_path):
     """An OME-TIFF may store its sections backwards."""

@@ -201,6 +201,19 @@ def test_a_level_of_an_image_lies_where_its_header_says(version, tmp_path):
         import_volume(tmp_path / "a.zarr", tmp_path / "out.zarr" / "more", level=2)
 
 
+@pytest.mark.parametrize(("level", "told"), [(0, False), (1, True)])
+@pytest.mark.parametrize("part", ["", "s1"])
+def test_a_level_with_the_size_of_the_largest_is_told(level, told, part, tmp_path):
+    """Programs that write one scale for all levels are believed, but not without a word."""
+    source = ome_zarr([[scale(40, 4, 4)], [scale(40, 4, 4)]])(tmp_path)
+    remarks: list[str] = []
+    options = {} if part else {"level": level}
+    found = import_volume(source / part, tmp_path / "out.zarr" / "raw", say=remarks.append, **options)
+    assert found.voxel_size == (40, 4, 4)
+    is_told = any("gives level s1 the voxel size of s0, which has more voxels" in line for line in remarks)
+    assert is_told == (told or bool(part))
+
+
 def test_levels_of_an_image_of_no_place_begin_at_one_corner(tmp_path):
     """If the largest level has no translation its corner is 0, and a smaller one that was averaged begins there too."""
     levels = [[scale(40, 4, 4)], [scale(80, 8, 8), translation(20, 2, 2)]]
