@@ -219,7 +219,14 @@ def _grid_report(params: Params, experiment: Experiment, as_json: bool) -> None:
 
 def _volume_report(settings_file: Path, as_json: bool) -> None:
     from contraband.volumes.output import Output
-    from contraband.volumes.report import advice_on_best, as_rows, nearest_rows, print_scores, print_stages, read_json
+    from contraband.volumes.report import (
+        as_rows,
+        nearest_rows,
+        print_scores,
+        print_stages,
+        read_json,
+        remarks_on_scores,
+    )
 
     settings = interface.load_settings(settings_file)
     data: dict[str, Any] = read_json(Output(settings.output).report)
@@ -227,8 +234,7 @@ def _volume_report(settings_file: Path, as_json: bool) -> None:
     if Output(settings.output).evaluation.exists():
         evaluation = read_json(Output(settings.output).evaluation)
         print_scores(console(), nearest_rows(evaluation, settings.segment.thresholds))
-        hint = advice_on_best(evaluation, settings.agglomerate.stop)
-        if hint:
+        for hint in remarks_on_scores(evaluation, settings.agglomerate.stop, settings.volume.labels):
             say(hint)
         data["evaluation"] = evaluation["best"]
     emit(as_json, data)

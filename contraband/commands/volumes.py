@@ -107,18 +107,17 @@ def evaluate(
         evaluation["hausdorff"] = [asdict(one) for one in hausdorff_distances(settings, best)]
     _print_run(settings, interface.open_result(settings).report, False, with_scores=False)
     from contraband.volumes.report import (
-        advice_on_best,
         print_distances,
         print_false_merges,
         print_objects,
         print_scores,
+        remarks_on_scores,
         rows_to_print,
     )
 
     console().print()
     print_scores(console(), rows_to_print(evaluation, settings.segment.thresholds))
-    hint = advice_on_best(evaluation, settings.agglomerate.stop)
-    if hint:
+    for hint in remarks_on_scores(evaluation, settings.agglomerate.stop, settings.volume.labels):
         say(hint)
     print_objects(console(), evaluation.get("objects", []))  # not in what earlier versions have written
     print_false_merges(console(), evaluation["false_merges"])
@@ -211,12 +210,12 @@ def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bo
     """What a run did for its stages, and the scores if it came to them; as JSON, with those of earlier runs."""
     from contraband.volumes.output import Output
     from contraband.volumes.report import (
-        advice_on_best,
         nearest_rows,
         print_scores,
         print_stages,
         read_json,
         remark_on_nothing,
+        remarks_on_scores,
     )
 
     screen = console()
@@ -229,8 +228,7 @@ def _print_run(settings: VolumeSettings, rows: list[dict[str, Any]], as_json: bo
         evaluation = read_json(Output(settings.output).evaluation)
         screen.print()
         print_scores(screen, nearest_rows(evaluation, settings.segment.thresholds))
-        hint = advice_on_best(evaluation, settings.agglomerate.stop)
-        if hint:
+        for hint in remarks_on_scores(evaluation, settings.agglomerate.stop, settings.volume.labels):
             say(hint)
         data["evaluation"] = evaluation["best"]
     emit(as_json, {"output": str(settings.output), **data})

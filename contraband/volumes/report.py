@@ -237,11 +237,20 @@ def remark_on_nothing(dendrogram: Path) -> str | None:
     )
 
 
-def advice_on_best(evaluation: dict[str, Any], stop: float) -> str | None:
-    """One line if the best threshold lies at an end of those that were tried, from whatever version the file is."""
+def remarks_on_scores(evaluation: dict[str, Any], stop: float, labels: Path | None) -> list[str]:
+    """Lines on an evaluation: the best threshold lies at an end of those that were tried, or no label was scored.
+
+    evaluation: from whatever version the file is. labels: None if there are skeletons alone.
+    """
     from blockwise.stages.evaluate.best import advice
 
-    return advice(evaluation["thresholds"], stop)
+    if labels is not None and all(row["voi_sum"] is None for row in evaluation["thresholds"]):
+        return [
+            f"{labels}: no voxel of the labels is scored, as all within the volume are background, not labelled, in "
+            "evaluate.ignore or smaller than evaluate.min_voxels"
+        ]
+    hint = advice(evaluation["thresholds"], stop)
+    return [hint] if hint else []
 
 
 def _number(value: object, form: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from contraband.volumes.report import print_false_merges, print_scores, rows_to_print
+from contraband.volumes.report import print_false_merges, print_scores, remarks_on_scores, rows_to_print
 
 LABELS = {"voi_split": 1.2345, "voi_merge": 2.3456, "arand": 0.9876, "matched": 1234, "truth_objects": 5678, "f1": 0.5}
 RUNS = {"erl": 123456.7, "erl_fraction": 0.123}
@@ -59,3 +60,12 @@ def test_false_merges_fit_into_80_columns(capsys: pytest.CaptureFixture[str]) ->
     }
     print_false_merges(Console(width=200), [row])
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_labels_of_which_nothing_is_scored_are_told(tmp_path: Path) -> None:
+    """Truth that is all background or not labelled gives no scores: a line says so, and none with skeletons alone."""
+    labels = tmp_path / "labels"
+    unscored = {"thresholds": [{"threshold": threshold, **NO_LABELS} for threshold in (0.1, 0.5)]}
+    assert remarks_on_scores(unscored, 0.0, labels)[0].startswith(f"{labels}: no voxel of the labels is scored")
+    assert remarks_on_scores(unscored, 0.0, None) == []
+    assert remarks_on_scores(evaluation(50), 0.0, labels) == []
