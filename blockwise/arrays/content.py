@@ -1,10 +1,11 @@
-"""What an array holds, as one checksum: the attribute `identity` that an import gives it."""
+"""What an array holds: as one checksum, the attribute `identity` that an import gives it, and its largest number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import product
 from math import prod
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from blockwise.arrays.volume import METADATA, Volume, info, read
 from blockwise.files.address import last_written
-from blockwise.grid import Voxels, between
+from blockwise.grid import Voxels, as_voxels, between
 
 SLAB_BYTES = 256 << 20
 
@@ -34,6 +35,26 @@ def _checksum(path: Path, shape: Voxels, stamps: tuple[object, ...]) -> str:  # 
         found.dtype.itemsize,
         lambda begin, end: read(volume, between(begin, end)),
     )
+
+
+def largest_number(volume: Volume, enough: int) -> int:
+    """The largest number of an array of integers, or the first found above `enough`, where reading ends."""
+    stamps = tuple(last_written(volume.path / name) for name in METADATA)
+    return _largest(volume.path, enough, stamps)
+
+
+@lru_cache(maxsize=16)
+def _largest(path: Path, enough: int, stamps: tuple[object, ...]) -> int:  # noqa: ARG001 - the key, as above
+    volume = Volume(path=path)
+    found = info(volume)
+    largest = 0
+    for begin in product(*map(range, (0, 0, 0), found.spatial, found.unit_of_writing)):
+        axes = zip(begin, found.unit_of_writing, found.spatial, strict=True)
+        end = as_voxels(min(low + step, size) for low, step, size in axes)
+        largest = max(largest, int(read(volume, between(as_voxels(begin), end)).max()))
+        if largest > enough:
+            break
+    return largest
 
 
 def checksum(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.content import largest_number
 from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.values import inside_mask
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
@@ -21,6 +23,11 @@ from blockwise.stages.affinity import check_affinities, nearest_channels, pick
 from blockwise.stages.renaming import carry_numbers, is_counted_after
 from blockwise.stages.tables import BITS, LINKS
 from blockwise.store.base import Store
+
+ENDINGS = ("_placed", "_full")
+"""Of parameters that are named only where they are not what they were before there were any."""
+SMALLER = (1, 255)
+"""Numbers that mean certain in types that hold larger ones, where none is larger."""
 
 
 class ForegroundSettings(Settings):
@@ -62,6 +69,8 @@ class Fragments(Stage):
     Needed where the settings have a foreground."""
     foreground_placed: Placement | None = None
     """Where the foreground lies; None: exactly on the volume."""
+    foreground_full: int | None = None
+    """The number that means certain foreground; None: the full value of its type."""
 
     @property
     def foreground_given(self) -> bool:
@@ -81,7 +90,7 @@ class Fragments(Stage):
         # The names by which finished blocks know them.
         chosen["foreground_given"] = self.foreground_given
         chosen["foreground_threshold"] = None if wanted is None else wanted.threshold
-        return {key: value for key, value in chosen.items() if value is not None or not key.endswith("_placed")}
+        return {key: value for key, value in chosen.items() if value is not None or not key.endswith(ENDINGS)}
 
     def inputs(self) -> tuple[Volume, ...]:
         foreground = self.foreground if self.foreground_given else None
@@ -106,6 +115,12 @@ class Fragments(Stage):
             check_affinities(self.affinities, self.settings.per_section)
         check_whole_shards(self.target, self.block)
 
+    def notes(self) -> Iterator[str]:
+        if self.foreground and self.foreground_full:
+            usual = np.iinfo(info(self.foreground).dtype).max
+            full = f"{self.foreground_full} is taken for certain foreground, not {usual}"
+            yield f"{self.foreground.path}: the largest number is at most {self.foreground_full}: {full}"
+
     def prepare(self, store: Store) -> None:
         found = check_affinities(self.affinities, self.settings.per_section)
         create(self.target, self.shape, "uint64", self.block, like=found)
@@ -116,7 +131,8 @@ class Fragments(Stage):
         wanted = self.settings.foreground
         if self.foreground is None or wanted is None:
             return mask
-        above = is_foreground(read_placed(self.foreground, self.foreground_placed, roi), wanted.threshold)
+        values = read_placed(self.foreground, self.foreground_placed, roi)
+        above = is_foreground(values, wanted.threshold, self.foreground_full)
         return above if mask is None else above & mask
 
     def label(self, roi: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -139,18 +155,27 @@ class Fragments(Stage):
 def check_foreground(volume: Volume) -> None:
     """Raise BadInput for a volume that cannot tell foreground from background."""
     found = info(volume)
-    if found.channels is not None or found.dtype.kind not in "uf":
+    if found.channels is not None or found.dtype.kind not in "buf":
         raise BadInput(
             volume.path,
             "has the wrong type for a foreground",
             got=f"{found.shape} {found.dtype}",
-            wanted="(z, y, x) uint8, uint16 or floats from 0 to 1",
+            wanted="(z, y, x) truth values, uint8, uint16 or floats from 0 to 1",
         )
 
 
-def is_foreground(values: np.ndarray, threshold: float) -> np.ndarray:
-    """Where values lie above `threshold`: a fraction of the full value of whole numbers, or of 1."""
-    full = int(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1
+def full_value(volume: Volume) -> int | None:
+    """The number that means certain in a foreground of 0 and 1, or of 8 bits in more; None: that of its type."""
+    dtype = info(volume).dtype
+    limits = [limit for limit in SMALLER if dtype.kind == "u" and limit < np.iinfo(dtype).max]
+    largest = largest_number(volume, limits[-1]) if limits else 0
+    return next((limit for limit in limits if 0 < largest <= limit), None)
+
+
+def is_foreground(values: np.ndarray, threshold: float, full: int | None = None) -> np.ndarray:
+    """Where values lie above `threshold`: a fraction of `full`, of the full value of whole numbers, or of 1."""
+    if full is None:
+        full = int(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1
     above: np.ndarray = values > (int(threshold * full) if full > 1 else threshold)
     return above
 

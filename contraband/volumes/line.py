@@ -18,7 +18,7 @@ from blockwise.stages.affinity import NEAREST, check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
-from blockwise.stages.fragments import Fragments, check_foreground
+from blockwise.stages.fragments import Fragments, check_foreground, full_value
 from blockwise.stages.segment import Segment
 from contraband.importing.sections import images_in, is_padded
 from contraband.volumes.dendrograms import absorption, corrections, tree_of
@@ -118,6 +118,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
     mask = Volume(path=settings.volume.mask) if settings.volume.mask else None
     if mask is not None:
         _check_mask(mask)
+    wanted = settings.fragments.foreground
     foreground, foreground_placed = _foreground(settings, first)
     return [
         Fragments(
@@ -131,6 +132,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             settings=settings.fragments.model_copy(update={"per_section": per_section}),
             foreground=foreground,
             foreground_placed=foreground_placed,
+            foreground_full=full_value(foreground) if foreground and wanted and wanted.volume else None,
         ),
         Edges(
             affinities=affinities,

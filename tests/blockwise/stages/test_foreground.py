@@ -13,7 +13,7 @@ from blockwise.engine.run import run_stages
 from blockwise.errors import BadInput
 from blockwise.executor import InProcess
 from blockwise.grid import Voxels
-from blockwise.stages.fragments import ForegroundSettings, check_foreground, is_foreground
+from blockwise.stages.fragments import ForegroundSettings, check_foreground, full_value, is_foreground
 from blockwise.store import open_store
 from tests.support.volumes import cells, digest, line, store_volume, whole
 
@@ -65,6 +65,31 @@ def test_thresholds_are_fractions_of_the_full_value() -> None:
     levels = np.array([0, 51, 102, 153, 255], np.uint8)
     for values in (levels, levels.astype(np.uint16) * 257, levels / np.float64(255)):
         assert is_foreground(values, 0.4).tolist() == [False, False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "largest", "full"),
+    [
+        ("uint8", 1, 1),
+        ("uint8", 2, None),
+        ("uint8", 255, None),
+        ("uint16", 1, 1),
+        ("uint16", 255, 255),
+        ("uint16", 256, None),
+        ("uint8", 0, None),
+        ("bool", 1, None),
+        ("float32", 1, None),
+    ],
+)
+def test_a_foreground_of_0_and_1_is_recognised(dtype: str, largest: int, full: int | None, tmp_path: Path) -> None:
+    """By its largest number, wherever that lies; then the same voxels are foreground as in the full range."""
+    data = np.zeros(SHAPE, dtype)
+    data[-1, -3:, -2:] = largest
+    stored = store_volume(tmp_path / "foreground", data, (5, 6, 7))
+    check_foreground(stored)
+    assert full_value(stored) == full
+    if full or dtype in ("bool", "float32"):
+        assert (is_foreground(data, 0.5, full) == (data > 0)).all()
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,14 @@ def test_missing_chunks_of_what_is_given_are_told(in_tmp: Path) -> None:
     assert notes_on(line, most_chunks=3) == []
     open_array(affinities, "r+").attrs["identity"] = "a checksum"
     assert notes_on(line) == []
+
+
+def test_a_foreground_of_0_and_1_is_told(in_tmp: Path) -> None:
+    """What is taken for certain is said, and part of what is remembered; a usual foreground changes nothing."""
+    store_volume(Path("v.zarr/certain"), np.ones(SHAPE, np.uint8), voxel_size=SIZE, offset=[400.0, -40.0, 80.0])
+    stage = placed(in_tmp, fragments={"foreground": {"volume": "v.zarr/certain"}})["fragments"]
+    assert stage.parameters()["foreground_full"] == 1
+    assert "1 is taken for certain foreground, not 255" in next(iter(stage.notes()))
+    usual = placed(in_tmp, fragments={"foreground": {"volume": "v.zarr/coarse"}})["fragments"]
+    assert "foreground_full" not in usual.parameters()
+    assert list(usual.notes()) == []
