@@ -48,6 +48,7 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
     """
     if settings.in_process:
         raise BadInput("cluster.kind", "has no Dask cluster", got=settings.kind, wanted="local, slurm, ...")
+    settings.check_memory()
     import_dask()
     import dask
 

@@ -9,12 +9,15 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, PlainValidator, ValidationError, model_validator
 
 from blockwise.cluster.address import is_loopback, scheduler_address
+from blockwise.errors import BadInput
 from blockwise.fields import Count, Memory, Place, Positive, Text, Walltime
 from blockwise.settings import Settings
 
 BATCH_SYSTEMS = ("slurm", "lsf", "pbs", "sge", "oar", "htcondor")
 FEW_VOXELS = 20_000_000
 """A volume of fewer is done before workers have paid for their start."""
+LEAST_WORKER_BYTES = 100_000_000
+"""A worker takes more than this before it has begun anything: one with less is ended by its nanny again and again."""
 JOINED_WORKER_BYTES = 4_000_000_000
 """What a worker of a scheduler that others started is taken to have."""
 _GPUS_BY_DIRECTIVE = ("pbs", "oar")
@@ -236,6 +239,15 @@ class Cluster(Settings):
         if self.memory is not None:
             return self.memory
         return int(psutil.virtual_memory().total / (1 if self.in_process else self.most_workers))
+
+    def check_memory(self) -> None:
+        """Raise BadInput if workers on this machine would have less memory than one takes by itself."""
+        if self.kind != "local" or self.address is not None or self.worker_bytes >= LEAST_WORKER_BYTES:
+            return
+        key, todo = ("memory", "raise it") if self.memory is not None else ("workers", "use fewer")
+        got = f"{self.worker_bytes / 1e6:g} MB for each of {self.most_workers}"
+        wanted = f"at least {LEAST_WORKER_BYTES // 1_000_000} MB"
+        raise BadInput(f"cluster.{key}", "leaves workers too little memory", got=got, wanted=wanted, todo=todo)
 
     @property
     def share_bytes(self) -> int:

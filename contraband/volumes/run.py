@@ -90,6 +90,7 @@ def examined(
     That is before a worker starts and before the first byte is written; only what workers lack shows later.
     """
     check_output(settings, line)
+    settings.cluster.check_memory()
     check_stages(line)
     belonging = find_belonging(settings)
     with opened_store(settings, belonging.identity) as store:

@@ -154,6 +154,28 @@ def test_sqlite_is_refused_for_workers_elsewhere():
     OnDask(client, "mongodb://host/db").check(Idle(blocks=1))
 
 
+@pytest.mark.parametrize(
+    ("data", "key"),
+    [
+        ({"kind": "local", "memory": "1KB"}, "cluster.memory"),
+        ({"kind": "local", "memory": "99MB"}, "cluster.memory"),
+        ({"kind": "local", "workers": 10**6}, "cluster.workers"),
+        ({"kind": "local", "memory": "100MB"}, None),
+        ({"kind": "none", "memory": "1KB"}, None),
+        ({"kind": "slurm", "memory": "1KB"}, None),
+        ({"kind": "local", "memory": "1KB", "address": "tcp://127.0.0.1:1"}, None),
+    ],
+)
+def test_workers_with_less_memory_than_one_takes_by_itself_are_refused(data, key):
+    """They would be ended and started again, each with a line, until the run gives up."""
+    cluster = Cluster.parse(data, "cluster")
+    if key is None:
+        cluster.check_memory()
+        return
+    with pytest.raises(BadInput, match=f"{key}: leaves workers too little memory"):
+        cluster.check_memory()
+
+
 def test_addresses_of_this_machine_are_known():
     """Loopback and its own interfaces, not others."""
     assert is_here("tcp://127.0.0.1:4000")
