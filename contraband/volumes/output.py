@@ -222,10 +222,13 @@ def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
     if settings.store_url.startswith(prefix):
         check_folder(Path(settings.store_url.removeprefix(prefix)), "store")
     given = [settings.affinities, *settings.volume.paths]
-    for stage in line:
-        for volume in stage.outputs():
-            _check_links(volume.path, settings.output)
-            _check_apart(volume.path, [path for path in given if path is not None])
+    if settings.fragments.foreground is not None:
+        given.append(settings.fragments.foreground.volume)
+    output = Output(settings.output)
+    dendrograms = [output.dendrogram, output.corrected, output.absorbed]
+    for volume in [*dendrograms, *(volume for stage in line for volume in stage.outputs())]:
+        _check_links(volume.path, settings.output)
+        _check_apart(volume.path, [path for path in given if path is not None])
 
 
 def _check_links(path: Path, output: Path) -> None:

@@ -238,6 +238,7 @@ BY_HAND: dict[str, str] = {
     "output=vol.zarr/affinities/a.zarr": "overwritten",
     "output=/proc/nosuch/a.zarr": "cannot be written",
     "affinities=given.zarr/fragments, output=given.zarr": "overwritten",
+    "volume.labels=given.zarr/agglomeration, output=given.zarr": "overwritten",
     "affinities='vol.zarr/../../../nosuch'": "no such volume",
     'affinities="a\\0b"': "affinities: is not the path",
     f"affinities=vol.zarr/{LONG}": "no such volume",
@@ -348,6 +349,7 @@ def traps(folder: Path) -> Path:
 def _volumes(folder: Path) -> None:
     affinities, labels = cells(SHAPE)
     store_volume(folder / "given.zarr" / "fragments", affinities, SHAPE)
+    store_volume(folder / "given.zarr" / "agglomeration", np.ones(SHAPE, np.uint32), SHAPE)
     truth = folder / "truth.zarr"
     store_volume(truth / "float", labels.astype(np.float32), SHAPE)
     store_volume(truth / "moved", labels, SHAPE, offset=[0.5, 0, 0])
