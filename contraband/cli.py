@@ -165,6 +165,12 @@ def _explained(error: Exception) -> tuple[str, int] | None:
     """What is wrong with the system rather than with the program, and the exit code; None if that is not known."""
     if isinstance(error, MemoryError):
         return "the memory does not suffice; what is finished is kept; take smaller blocks, or a larger machine", 1
+    if isinstance(error, UnicodeEncodeError):
+        name = error.object[error.start : error.end].encode("unicode_escape").decode()
+        return (
+            f"the locale ({error.encoding}) has no {name}, which a name here has; set PYTHONUTF8=1 or LC_ALL=C.UTF-8",
+            2,
+        )
     if str(error).startswith("A config file at "):  # so zarr's configuration fails, as zarr is imported
         return f"zarr's configuration: {one_line(str(error))[2:250]}; mend or remove it", 2
     return _explained_by_system(error) if isinstance(error, OSError) else None

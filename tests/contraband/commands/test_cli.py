@@ -222,6 +222,7 @@ def test_advice_names_the_command_that_has_the_option(command: str, line: str, w
         (OSError(errno.EIO, "Input/output error", "out/a"), 2, "out/a: Input/output error"),
         (OSError(errno.ESTALE, "Stale file handle", "out/a"), 2, "out/a: Stale file handle"),
         (OSError(errno.EISDIR, "Is a directory", "out/a"), 2, "out/a: Is a directory"),
+        (UnicodeEncodeError("ascii", "a\xfc", 1, 2, "no"), 2, "the locale (ascii) has no \\xfc, which a name here has"),
         (MemoryError(), 1, "the memory does not suffice"),
         (ValueError("A config file at 'a.yaml' is malformed"), 2, "zarr's configuration: config file at 'a.yaml'"),
     ],
