@@ -201,8 +201,10 @@ def _by_coordinates(path: Path, array: Any, names: Sequence[str | None]) -> Spac
     found: list[Along] = []
     for name, size in zip(names, array.shape, strict=False):
         beside = _beside(path, array, name) if name else None
-        is_coordinate = beside is not None and beside.shape == (size,)
-        found.append(along(name, beside[:], beside.attrs.get("units")) if is_coordinate else Along(name))
+        if beside is not None and beside.shape == (size,):
+            found.append(along(name, beside[:], beside.attrs.get("units")))
+        else:
+            found.append(Along(name))
     return space_of_coordinates(found, "the coordinates beside it")
 
 
