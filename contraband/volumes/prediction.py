@@ -47,7 +47,6 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
     _check_compiler(settings, model, device)
     checkpoint, *others = _files(model)
-    here = "cpu" if on_gpu else device
     how: dict[str, Any] = {
         "levels": model.levels,
         "network": use,
@@ -55,7 +54,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         "augment": model.augment,
         "further": tuple(one for one in others if one is not None),
     }
-    asked = PredictorChoice(model.stored, here, disagreement=model.disagreement, **how)
+    asked = PredictorChoice(model.stored, "cpu" if on_gpu else device, disagreement=model.disagreement, **how)
     predictor = load_predicting(checkpoint, is_head, asked, known)
     raw: Path = settings.volume.raw  # type: ignore[assignment]
     channels = chosen_channels(settings.volume, None if model.classical else predictor.in_channels)
