@@ -67,5 +67,8 @@ def test_labels_of_which_nothing_is_scored_are_told(tmp_path: Path) -> None:
     labels = tmp_path / "labels"
     unscored = {"thresholds": [{"threshold": threshold, **NO_LABELS} for threshold in (0.1, 0.5)]}
     assert remarks_on_scores(unscored, 0.0, labels)[0].startswith(f"{labels}: no voxel of the labels is scored")
-    assert remarks_on_scores(unscored, 0.0, None) == []
+    runs = {"thresholds": [{**row, "erl": length} for row, length in zip(unscored["thresholds"], (2, 1), strict=True)]}
+    runs["thresholds"].insert(0, {**runs["thresholds"][0], "threshold": 0.0, "erl": 1})
+    assert remarks_on_scores(runs, 0.0, None) == []
+    assert "the skeletons no path" in remarks_on_scores(unscored, 0.0, None)[0]
     assert remarks_on_scores(evaluation(50), 0.0, labels) == []
