@@ -146,6 +146,13 @@ def on_disk(path: Path) -> Path:
     return Path(path.parts[0].rstrip(":"), *path.parts[1:]) if isinstance(path, Address) else path
 
 
+def check_target_on_disk(path: Path) -> None:
+    """Raise BadInput for an address, also one whose second slash was lost when it was made a path."""
+    if address := address_in(path):
+        todo = "name a path, and copy it there once it is whole"
+        raise BadInput(address, "is an address, and this is written to a local disk only", todo=todo)
+
+
 def last_written(path: Path) -> object:
     """Another one whenever the file or object has been written: its time in ns, or its etag; None if there is none."""
     if isinstance(path, Address):

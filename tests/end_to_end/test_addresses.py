@@ -124,6 +124,35 @@ def test_outputs_are_written_to_addresses(kind: str, folder: Path, endpoint: str
     assert not [path for path in stored if SECRET.encode() in path.read_bytes()]
 
 
+@pytest.fixture(scope="module")
+def in_bucket(folder: Path, endpoint: str) -> str:
+    """A settings file whose run is finished, with its output in the bucket."""
+    file = settings(folder, "used", STORED, f"s3://{BUCKET}/out/used.zarr")
+    done(folder, endpoint, "run", file)
+    return file
+
+
+def test_outputs_at_addresses_are_used_as_those_on_disks(folder: Path, endpoint: str, in_bucket: str) -> None:
+    """They are exported, measured, corrected and audited; further thresholds are written beside the others."""
+    done(folder, endpoint, "export", in_bucket, "used.tif", "--threshold", "0.5")
+    assert (folder / "used.tif").is_file()
+    assert "objects" in done(folder, endpoint, "objects", in_bucket, "used.csv")
+    done(folder, endpoint, "segment", in_bucket, "--threshold", "0.4")
+    assert info(Volume(path=place_of(f"s3://{BUCKET}/out/used.zarr/segments/0.4"))).spatial == SHAPE
+    done(folder, endpoint, "audit", in_bucket, "--samples", "8")
+    assert "1 corrections" in done(folder, endpoint, "correct", in_bucket, "--join", "1,8,1,20,30,40")
+
+
+@pytest.mark.parametrize("command", ["export", "objects", "clean"])
+def test_what_needs_a_disk_says_so(command: str, folder: Path, endpoint: str, in_bucket: str) -> None:
+    """One line, exit code 2, and no folder called `s3:`."""
+    targets = {"export": [f"s3://{BUCKET}/e.ome.zarr"], "objects": [f"s3://{BUCKET}/e.csv"], "clean": ["--yes"]}
+    result = contraband(folder, endpoint, command, in_bucket, *targets[command])
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "is an address" in result.stderr
+    assert not (folder / "s3:").exists()
+
+
 def test_each_shard_is_one_request(folder: Path, endpoint: str, on_disk: list[str]) -> None:
     """Nothing is put together from pieces that a killed writer would leave, and no shard is written twice."""
     with proxy(endpoint) as server:

@@ -12,6 +12,7 @@ from typing import Literal
 from blockwise.arrays.pyramid import OmeVersion
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput, Stale
+from blockwise.files.address import check_target_on_disk
 from blockwise.files.whole import check_folder
 from blockwise.stage import Stage
 from contraband.volumes.belonging import find_belonging, opened_store, sqlite_path
@@ -93,6 +94,7 @@ def export(settings: VolumeSettings, target: Path, wanted: ExportOptions, option
 
 def check_export(settings: VolumeSettings, target: Path, wanted: ExportOptions) -> None:
     """Raise BadInput for what cannot be exported; nothing has been written then."""
+    check_target_on_disk(target)
     if os.path.lexists(target):
         raise BadInput(target, "exists already", todo="remove it, or choose another target")
     check_folder(target, "target")

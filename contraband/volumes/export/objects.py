@@ -16,6 +16,7 @@ from blockwise.arrays.placement import place_in
 from blockwise.arrays.volume import Volume, info
 from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput, Stale
+from blockwise.files.address import check_target_on_disk
 from blockwise.files.whole import check_folder, write_whole
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.measures import FIXED_POINT
@@ -34,6 +35,7 @@ ObjectRow = dict[str, Any]
 
 def check_table(target: Path) -> None:
     """Raise BadInput unless a table can be written there."""
+    check_target_on_disk(target)
     if target.suffix not in (".csv", ".parquet"):
         raise BadInput(target, "is no name of a table", wanted="a name that ends in .csv or .parquet")
     if os.path.lexists(target):
