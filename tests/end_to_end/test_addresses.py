@@ -112,7 +112,7 @@ def test_outputs_are_written_to_addresses(kind: str, folder: Path, endpoint: str
     output = f"s3://{BUCKET}/out/{kind}.zarr"
     file = settings(folder, f"out-{kind}", STORED, output, kind)
     done(folder, endpoint, "plan", file)
-    done(folder, endpoint, "run", file)
+    assert "at addresses" in done(folder, endpoint, "run", file)
     assert digests(output) == on_disk
     rows = json.loads(done(folder, endpoint, "status", file, "--json").splitlines()[-1])["stages"]
     assert {row["state"] for row in rows} == {"done"}
@@ -201,6 +201,23 @@ def test_a_killed_run_goes_on(stage: str, folder: Path, endpoint: str, on_disk: 
     report = json.loads(done(folder, endpoint, "run", file, "--json").splitlines()[-1])
     assert sum(row["blocks_skipped"] for row in report["stages"].values())
     assert digests(output) == on_disk
+
+
+def test_credentials_are_told_to_nobody(folder: Path, endpoint: str, on_disk: list[str]) -> None:
+    """Refused in the middle of a run: neither what it says nor what it keeps holds the secret or a signature."""
+    name = "revoked"
+    file = settings(folder, name, STORED, f"s3://{BUCKET}/out/{name}.zarr")
+    with proxy(endpoint) as server:
+        server.allowed = 200
+        result = contraband(folder, server.address, "--verbose", "run", file)
+    assert result.returncode
+    assert "access is refused" in result.stderr
+    status = contraband(folder, endpoint, "status", file, "--json")
+    assert "access is refused" in status.stdout
+    kept = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    said = [text.encode() for one in (result, status) for text in (one.stdout, one.stderr)]
+    for secret in (SECRET, "Signature=", "AWS4-HMAC"):
+        assert not [text for text in [*kept, *said] if secret.encode() in text]
 
 
 def test_a_changed_input_is_noticed(folder: Path, endpoint: str) -> None:

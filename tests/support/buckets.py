@@ -81,6 +81,8 @@ class Proxy(ThreadingHTTPServer):
         """How often each method and path came in."""
         self.ranges: Counter[tuple[str, str]] = Counter()
         """How often each path was read, and which range of it; none if all of it."""
+        self.allowed: int | None = None
+        """After so many requests the key is refused; None: never."""
         self.sent_bytes = 0
         """Of answers to GET that were no errors."""
         self._lock = threading.Lock()
@@ -140,7 +142,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body += self.rfile.read(length - length // 2)
-        if f"Credential={KEY}/" not in self.headers.get("Authorization", ""):
+        is_known = f"Credential={KEY}/" in self.headers.get("Authorization", "")
+        allowed = self.server.allowed
+        if not is_known or (allowed is not None and self.server.requests.total() > allowed):
             self.answer(403, {}, DENIED.encode())
         elif fault in ("503", "429"):
             self.answer(int(fault), {}, b"<Error><Code>SlowDown</Code></Error>")

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from contraband.volumes.report import print_false_merges, print_scores, remarks_on_scores, rows_to_print
+from blockwise.engine.options import StageResult
+from blockwise.files.traffic import Traffic
+from contraband.volumes.report import (
+    as_rows,
+    by_stage,
+    print_false_merges,
+    print_scores,
+    print_traffic,
+    remarks_on_scores,
+    rows_to_print,
+)
 
 LABELS = {"voi_split": 1.2345, "voi_merge": 2.3456, "arand": 0.9876, "matched": 1234, "truth_objects": 5678, "f1": 0.5}
 RUNS = {"erl": 123456.7, "erl_fraction": 0.123}
@@ -72,3 +82,25 @@ def test_labels_of_which_nothing_is_scored_are_told(tmp_path: Path) -> None:
     assert remarks_on_scores(runs, 0.0, None) == []
     assert "the skeletons no path" in remarks_on_scores(unscored, 0.0, None)[0]
     assert remarks_on_scores(evaluation(50), 0.0, labels) == []
+
+
+def stage_result(name: str, traffic: Traffic, ratio: float | None) -> StageResult:
+    """Of a stage of one block."""
+    return StageResult(name, 1, 0, 0, 1000, 1.0, 1.0, 10**6, 1.0, "f", traffic, ratio)
+
+
+def test_traffic_of_thresholds_is_added_up_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes and requests are summed over them, the ratio is the largest, and a stage that asked nobody has no row."""
+    results = [
+        stage_result("edges", Traffic(), None),
+        stage_result("segment/0.3", Traffic(10, 2_000_000, 3, 4_000_000), 1.01),
+        stage_result("segment/0.5", Traffic(20, 1_500_000, 5, 1_000_000), None),
+    ]
+    print_traffic(Console(width=80), as_rows(by_stage(results)))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.startswith("segment")] == [
+        ["segment", "3.5", "1.01", "30", "5.0", "8"]
+    ]
+    assert not any(line.startswith("edges") for line in lines)
+    print_traffic(Console(width=80), as_rows(by_stage(results[:1])))
+    assert not capsys.readouterr().out
