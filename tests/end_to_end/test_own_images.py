@@ -1,6 +1,6 @@
 """The page "Your own images": its commands are run, one after the other, by a user with a stack and no labels.
 
-So are those of each way to a network, with the files that the page shows and the labels that a user brings.
+So are those of each kind of image and of each way to a network, with the files that the page shows and what a user has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 from scipy import ndimage
 
@@ -24,6 +25,8 @@ from contraband.volumes.view.page import add_page
 from contraband.volumes.view.viewer import RunViewer, close_viewer
 from tests.house.test_pages import fenced, text_of
 from tests.support.browser import opened_browser, picture
+from tests.support.discs import discs
+from tests.support.foreign import scale, space_axes, write_ome_zarr
 from tests.support.networks import onnx_file
 from tests.support.nuclei import THICKNESS, nuclei
 from tests.support.paths import ROOT
@@ -122,7 +125,14 @@ def settled(look: Callable[[], np.ndarray]) -> np.ndarray:
     return pytest.fail(f"what is seen still changes after {PATIENCE_S} s")
 
 
-WAYS = re.findall(r"^### (.*)$", text_of(PAGE), re.MULTILINE)
+def ways_of(heading: str) -> list[str]:
+    """The sections below a heading of the page."""
+    section = text_of(PAGE).partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^### (.*)$", section, re.MULTILINE)
+
+
+WAYS = ways_of("A network of your own")
+KINDS = ways_of("Channels, folders and pyramids")
 
 
 @pytest.mark.slow
@@ -143,9 +153,81 @@ def test_each_way_to_a_network_is_played(in_tmp: Path, capsys: pytest.CaptureFix
         assert "checkpoint: experiments/cells/EXP" in capsys.readouterr().out
 
 
-def test_no_way_to_a_network_is_lost() -> None:
-    """Points, a box, scribbles, and a network of another program."""
+def write_stained() -> np.ndarray:
+    """Nuclei in the second of two stains; the first shows nothing."""
+    raw, labels = nuclei((8, 64, 72))
+    first = np.random.default_rng(1).integers(0, 200, raw.shape).astype(raw.dtype)
+    about = {"spacing": THICKNESS * 0.25, "unit": "um", "axes": "ZCYX"}
+    tifffile.imwrite("stained.tif", np.stack([first, raw], axis=1), imagej=True, resolution=(4, 4), metadata=about)
+    return labels
+
+
+def write_photos() -> np.ndarray:
+    """Two images of discs as PNG, one of them smaller; their true objects, 0 beside the smaller one."""
+    raw, labels = discs(2)
+    labels[1, 48:] = 0
+    labels[1][labels[1] > 0] += 10
+    Path("photos").mkdir()
+    Image.fromarray(raw[0]).save("photos/photo1.png")
+    Image.fromarray(raw[1, :48]).save("photos/photo2.png")
+    return labels
+
+
+def write_pyramid() -> np.ndarray:
+    """Nuclei as an OME-Zarr of two levels."""
+    raw, labels = nuclei((8, 64, 72))
+    sizes = [[scale(THICKNESS * 0.25 * step, 0.25 * step, 0.25 * step)] for step in (1, 2)]
+    units = space_axes("micrometer", "micrometer", "micrometer")
+    write_ome_zarr(Path("scan.ome.zarr"), sizes, units, "0.4", None, raw)
+    return labels
+
+
+FILES = {"Several channels": write_stained, "A folder of images": write_photos, "An OME-Zarr pyramid": write_pyramid}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_image_is_played(in_tmp: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """The commands of its section alone find nine of ten objects, and what they write holds the segments."""
+    labels = FILES[kind]()
+    section = text_of(PAGE).partition(f"### {kind}\n")[2].partition("\n##")[0]
+    assert played(section, capsys) >= 1
+    (settings,) = Path().glob("*.yaml")
+    segments = whole(Volume(path=Path(f"out/{settings.stem}.zarr/segments/0.5")))
+    assert share_found(segments[tuple(slice(n) for n in labels.shape)], labels) >= 0.9  # folders are padded
+    if kind == "A folder of images":
+        sizes = [tifffile.imread(f"photos-segments/photo{number}.tif").shape for number in (1, 2)]
+        assert sizes == [(64, 64), (48, 64)]
+    if kind == "An OME-Zarr pyramid":
+        assert len(np.unique(tifffile.imread("scan-segments.tif"))) == len(np.unique(segments))
+        np.testing.assert_array_equal(labels_of("scan-segments.ome.zarr"), segments)
+        assert len(Path("scan-objects.csv").read_text(encoding="utf-8").splitlines()) == len(np.unique(segments))
+
+
+def share_found(segments: np.ndarray, labels: np.ndarray) -> float:
+    """The share of true objects of which a segment has more than half of both together."""
+    numbers = np.unique(labels[labels > 0])
+    best = []
+    for number in numbers:
+        truth = labels == number
+        segment = np.bincount(segments[truth]).argmax()
+        found = segments == segment
+        best.append(segment > 0 and (truth & found).sum() * 2 > (truth | found).sum())
+    return float(np.mean(best))
+
+
+def labels_of(image: str) -> np.ndarray:
+    """The largest level of the only labels beside an exported image."""
+    group = zarr.open_group(image, mode="r")["labels"]
+    (name,) = group.attrs["ome"]["labels"]
+    levels = group[name].attrs["ome"]["multiscales"][0]["datasets"]
+    return np.asarray(group[f"{name}/{levels[0]['path']}"])
+
+
+def test_no_way_is_lost() -> None:
+    """Points, a box, scribbles, and a network of another program; and each kind of image has its files here."""
     assert WAYS == ["Points from a CSV", "A labelled box", "Scribbles", "A network that there is already"]
+    assert set(KINDS) == set(FILES)
 
 
 def test_the_page_names_the_test_that_runs_it() -> None:
