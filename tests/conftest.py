@@ -12,9 +12,12 @@ import pytest
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-# A shell has what it runs in the background ignore Ctrl-C, and so would all processes that tests start and interrupt.
+# A shell has what it runs in the background ignore Ctrl-C, and nohup SIGHUP; so would all processes that tests start
+# and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from tests.support.paths import SHARED_DATA  # noqa: E402 - it may import what reads them
 
