@@ -53,6 +53,7 @@ def connect(path: Path) -> sqlite3.Connection:
         _drop_dead_lock(path)
         address = f"file:{quote(str(path))}?vfs=unix-dotfile"
         connection = sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, check_same_thread=False, uri=True)
+        connection.execute("pragma locking_mode = exclusive")  # else a log from elsewhere cannot be read here
         ready = _write_back
     try:
         _patiently(lambda: _check_tables(connection))
@@ -88,7 +89,6 @@ def _write_ahead(connection: sqlite3.Connection) -> None:
 
 def _write_back(connection: sqlite3.Connection) -> None:
     """Without a log, also for a file that has one from elsewhere."""
-    connection.execute("pragma locking_mode = exclusive")
     connection.execute("pragma journal_mode = delete")
     connection.execute("pragma locking_mode = normal")
     connection.execute("select count(*) from sqlite_master")  # lets go of the lock

@@ -176,7 +176,7 @@ def write_ome_zarr(
         smaller = data[(..., *(slice(None, None, step),) * 3)]
         names = [axis["name"] for axis in axes]
         group.create_array(f"s{number}", data=smaller, **({} if version == "0.4" else {"dimension_names": names}))
-        datasets.append({"path": f"s{number}", "coordinateTransformations": list(steps)})
+        datasets.append({"path": f"s{number}", "coordinateTransformations": steps})
     described: dict[str, Any] = {"name": "image", "axes": list(axes), "datasets": datasets}
     if image is not None:
         described["coordinateTransformations"] = list(image)
