@@ -273,7 +273,6 @@ BY_HAND: dict[str, str] = {
     "volume.labels=truth.zarr/moved": "whole voxel of the volume",
     "volume.labels=truth.zarr/outside": "no voxel in common",
     "volume.raw=nosuch": "nosuch: no such volume",
-    "volume.mask=truth.zarr/float": "mask",
     "volume.mask=vol.zarr/affinities": "mask",
     "volume.mask=nosuch": "nosuch: no such volume",
     "volume.skeletons=nosuch.swc": "nosuch.swc: no such file",
