@@ -176,7 +176,7 @@ def _same_as_largest(groups: Sequence[tuple[Mapping[str, Any], str]], array: Any
             if place not in paths[1:]:
                 continue
             sizes = [space_of_image(attributes, path, place) for path in (paths[0], place)]
-            largest = _beside_level(array, place, paths[0])
+            largest = _beside(array, place, paths[0])
             same = all(sizes) and sizes[0].voxel_size == sizes[1].voxel_size  # type: ignore[union-attr]
             if same and largest is not None and largest.shape != array.shape:
                 return (f"its header gives level {place} the voxel size of {paths[0]}, which has more voxels",)
@@ -184,8 +184,8 @@ def _same_as_largest(groups: Sequence[tuple[Mapping[str, Any], str]], array: Any
     return ()
 
 
-def _beside_level(array: Any, place: str, other: str) -> Any:
-    """Another level of an image by its path in the group; None if it is not there. place: of `array` in the group."""
+def _beside(array: Any, place: str, other: str) -> Any:
+    """Another array of a group by its path there; None if there is none. place: the path of `array` in the group."""
     try:
         if array.path:
             root = array.path.removesuffix(place)
@@ -199,23 +199,14 @@ def _beside_level(array: Any, place: str, other: str) -> Any:
 def _by_coordinates(path: Path, array: Any, names: Sequence[str | None]) -> Space:
     """What coordinates say that lie beside the array under the names of its axes, as xarray stores them."""
     found: list[Along] = []
+    place = array.path.rpartition("/")[2] or path.absolute().name
     for name, size in zip(names, array.shape, strict=False):
-        beside = _beside(path, array, name) if name else None
+        beside = _beside(array, place, name) if name else None
         if beside is not None and beside.shape == (size,):
             found.append(along(name, beside[:], beside.attrs.get("units")))
         else:
             found.append(Along(name))
     return space_of_coordinates(found, "the coordinates beside it")
-
-
-def _beside(path: Path, array: Any, name: str) -> Any:
-    """The array of a name in the same group; None if there is none."""
-    try:
-        if array.path:
-            return zarr.open_array(array.store, path=f"{array.path.rpartition('/')[0]}/{name}".strip("/"), mode="r")
-        return zarr.open_array(path.absolute().parent / name, mode="r")
-    except Exception:  # whatever zarr raises for what is no array
-        return None
 
 
 def _reader(path: Path, array: Any) -> Callable[[Slices], np.ndarray]:
