@@ -22,11 +22,11 @@ from contraband.label.proposals import Labels, LabelScore, VoxelPool, draw_candi
 from contraband.label.record import Point, PointsRecord, check_point, latest
 from contraband.label.segmenting import segment_box
 from contraband.label.settings import LabelSettings, recipe_of
+from contraband.models.averaging.base import as_uint8
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.quick.file import save_head
 from contraband.quick.fitting import HeadKind, fit
 from contraband.quick.head import QuickHead
-from contraband.quick.predictor import quantised
 from contraband.volumes.channels import shown_channels
 from contraband.volumes.settings import VolumeSettings
 
@@ -188,7 +188,7 @@ class LabelSession:
 
     def affinities(self, box: Roi) -> NDArray[np.uint8]:
         """(K, z, y, x) uint8 of a box, seen by itself; the neighbours are `offsets`."""
-        return quantised(affinities_of(self.predict(box)[INSIDE], self.offsets))
+        return as_uint8(affinities_of(self.predict(box)[INSIDE], self.offsets))
 
     def segment(self, box: Roi) -> NDArray[np.uint64]:
         """Segments (z, y, x) of a box, seen by itself; 0 is background. By the rules of the volume's settings."""

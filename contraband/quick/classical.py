@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from blockwise.grid import Voxels, as_voxels
 from blockwise.stages.affinity import NEAREST
+from contraband.models.averaging.base import as_uint8
 from contraband.models.classes import affinities_of
 from contraband.quick.classical_settings import Classical
 from contraband.quick.curvature import largest_curvature_2d, largest_curvature_3d
 from contraband.quick.filters import blur
 from contraband.quick.gaussian import gaussian, shrunk
-from contraband.quick.predictor import quantised
 
 Values = NDArray[np.float32]
 
@@ -91,7 +91,7 @@ class ClassicalPredictor:
 
     def quantised(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         """The same as uint8, 255 for 1, rounded to the nearest."""
-        return quantised(self(raw))
+        return as_uint8(self(raw))
 
     def _objects(self, raw: Values) -> tuple[Values, Values]:
         """How sure a voxel is of being inside of one object, with a neighbour more on each side; and the foreground."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels, as_voxels
-from contraband.models.averaging.base import whole_strides
+from contraband.models.averaging.base import as_uint8, whole_strides
 from contraband.models.classes import INSIDE, affinities_of
 from contraband.quick.features import features_of
 from contraband.quick.file import Recipe, check_features, fingerprint, load_head
@@ -60,14 +60,7 @@ class QuickPredictor:
 
     def quantised(self, raw: NDArray[np.generic]) -> NDArray[np.uint8]:
         """The same as uint8, 255 for 1, rounded to the nearest."""
-        return quantised(self(raw))
-
-
-def quantised(affinities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Affinities in [0, 1] as uint8, rounded to the nearest of 256 steps, as networks' are stored."""
-    scaled = affinities * np.float32(255)
-    rounded: NDArray[np.uint8] = np.rint(scaled, out=scaled).astype(np.uint8)
-    return rounded
+        return as_uint8(self(raw))
 
 
 def load_quick_predictor(path: Path, kind: str) -> QuickPredictor:

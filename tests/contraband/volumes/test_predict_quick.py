@@ -13,9 +13,9 @@ from blockwise.arrays.volume import Volume, info
 from contraband.cli import call
 from contraband.label.session import LabelSession
 from contraband.label.settings import LabelSettings
+from contraband.models.averaging.base import as_uint8
 from contraband.models.classes import affinities_of
 from contraband.quick.file import load_head
-from contraband.quick.predictor import quantised
 from contraband.volumes.settings import VolumeSettings
 from tests.support.labelled import drawn, labelled_image, store_head
 from tests.support.volumes import digest, store_volume, whole
@@ -57,7 +57,7 @@ def test_blocks_do_not_change_what_a_head_predicts(folder: Path) -> None:
     assert len({digest(volume) for volume in made}) == 1
     head, recipe = load_head(folder / "head.npz")
     features = recipe.gaussian.of(whole(Volume(path=folder / "vol.zarr" / "raw")), recipe.dims)
-    expected = quantised(affinities_of(head.of_volume(features)[1], recipe.offsets))
+    expected = as_uint8(affinities_of(head.of_volume(features)[1], recipe.offsets))
     found = whole(made[0])
     assert info(made[0]).offsets == recipe.offsets
     assert len(np.unique(found)) > 50
