@@ -30,6 +30,17 @@ def compute(study: Study, row: Row) -> dict[str, object]:
     return values | {"seconds": spent, "seconds_folds": 0.0, "seconds_encoder": seconds_encoder}
 
 
+def tested(study: Study, row: Row) -> dict[str, object]:
+    """Scores on the test part of an arm that has learnt, in both columns."""
+    data = study.data(row.data)
+    images = data.images("test")
+    found: dict[str, object] = {}
+    for column in COLUMNS:
+        scores = score(probabilities(study, row, images.raw, column), images, data.settings)
+        found |= {f"{name}{column}": value for name, value in scores.items()}
+    return found
+
+
 def probabilities(study: Study, row: Row, raw: NDArray[Any], column: str) -> Probabilities:
     """What an arm that has learnt says of images, at the step of a column of scores."""
     if study.arm(row).method == "network":

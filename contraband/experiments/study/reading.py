@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from blockwise.engine.options import Progress
-from blockwise.errors import BadInput
+from blockwise.errors import BadInput, WorkFailed
 from blockwise.files.locks import only_one
 from blockwise.files.whole import write_json
-from contraband.experiments.study.arms import probabilities
-from contraband.experiments.study.rows import COLUMNS, Row, wanted_rows
-from contraband.experiments.study.scores import score
+from contraband.experiments.study.computing import outcomes
+from contraband.experiments.study.rows import wanted_rows
 from contraband.experiments.study.study import BUSY, Study
 
 
@@ -39,8 +38,11 @@ def read_test(study: Study, again: bool, incomplete: bool, progress: Progress) -
             _may_read(study, before, missing, again, incomplete)
             # Noted before it is done: a reading that is cut off is one.
             write_json(study.readings, [*before, {"at": now, "rows": len(wanted), "missing": missing}])
-        for done, row in enumerate(new, start=1):
-            study.tests.append(row, {"settings": study.fingerprint(row), **_test(study, row)})
+        for done, outcome in enumerate(outcomes(study, new, "test"), start=1):
+            row = outcome.row
+            if outcome.values is None:
+                raise WorkFailed(f"{row.name}: {outcome.fault}")
+            study.tests.append(row, {"settings": study.fingerprint(row), **outcome.values})
             progress("test", done, len(new), f"{row.arm}, {row.data}, k {row.k}, draw {row.draw}")
         return len(new)
 
@@ -64,14 +66,3 @@ def _may_read(study: Study, before: Sequence[object], missing: int, again: bool,
     if missing and not incomplete:
         todo = "run the study to its end first, or add --incomplete, which the report then says"
         raise BadInput(study.output, "rows are missing", got=missing, wanted=0, todo=todo)
-
-
-def _test(study: Study, row: Row) -> dict[str, float]:
-    data = study.data(row.data)
-    images = data.images("test")
-    found: dict[str, float] = {}
-    for column in COLUMNS:
-        said = probabilities(study, row, images.raw, column)
-        scores = score(said, images, data.settings)
-        found |= {f"{name}{column}": value for name, value in scores.items()}
-    return found

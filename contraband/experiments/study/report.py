@@ -14,6 +14,7 @@ from contraband.experiments.study import figures, tables
 from contraband.experiments.study.arms import probabilities
 from contraband.experiments.study.claims import Decided, decide, digest
 from contraband.experiments.study.comparison import Cell, RowScores
+from contraband.experiments.study.computing import devices_of
 from contraband.experiments.study.reading import readings
 from contraband.experiments.study.rows import wanted_rows
 from contraband.experiments.study.scores import segmented
@@ -66,6 +67,8 @@ class _Report:
             "are best at the last checkpoint. Of a session: what it computed for its clicks.\n"
         )
         yield from tables.seconds_table(self.settings, self.rows)
+        if devices := devices_of(self.study.devices):
+            yield f"\nRows were computed on {' and '.join(devices)}."
         yield "\n## What was tried\n"
         yield from tables.arms_table(self.settings)
         yield from (f"\nTried before this study: {one}" for one in self.settings.tried_elsewhere)

@@ -1,33 +1,18 @@
-"""Run a study: the rows that are missing, one after the other or several at once."""
+"""Run a study: the rows that are missing, each kept as soon as it is done."""
 
 from __future__ import annotations
 
 import itertools
-import logging
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
 
-import torch
-
-from blockwise.cluster.open import open_cluster
 from blockwise.engine.options import Progress
-from blockwise.errors import BadInput, BlockwiseError, WorkFailed
+from blockwise.errors import BadInput, WorkFailed
 from blockwise.files.locks import only_one
 from blockwise.files.whole import check_folder, write_json
-from contraband.experiments.study.arms import compute
 from contraband.experiments.study.claims import digest
-from contraband.experiments.study.rows import Row, RowValues, wanted_rows
-from contraband.experiments.study.settings import StudySettings
+from contraband.experiments.study.computing import outcomes
+from contraband.experiments.study.rows import Row, wanted_rows
 from contraband.experiments.study.study import BUSY, Study
-
-log = logging.getLogger(__name__)
-
-SENDS = 3
-"""A row whose worker dies is sent this often in all."""
-
-Done = tuple[Row, RowValues | None, str]
-"""A row with its values, or with what went wrong."""
 
 
 def check(study: Study) -> None:
@@ -59,11 +44,12 @@ def run_rows(study: Study, progress: Progress) -> int:
         missing = [row for row in wanted if row not in made]
         faults = []
         before = len(wanted) - len(missing)
-        for done, (row, values, fault) in enumerate(_done(study, missing), start=1):
-            if values is None:
-                faults.append(f"{row.name}: {fault}")
+        for done, outcome in enumerate(outcomes(study, missing, "learn"), start=1):
+            row = outcome.row
+            if outcome.values is None:
+                faults.append(f"{row.name}: {outcome.fault}")
             else:
-                study.rows.append(row, {"settings": study.fingerprint(row), **values})
+                study.rows.append(row, {"settings": study.fingerprint(row), **outcome.values})
             progress("rows", before + done, len(wanted), f"{row.arm}, {row.data}, k {row.k}, draw {row.draw}")
         if faults:
             raise WorkFailed(f"{len(faults)} of {len(missing)} rows failed, the others are kept: {faults[0]}")
@@ -75,54 +61,3 @@ def _note_claims(study: Study) -> None:
     if not study.claimed.exists():
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         write_json(study.claimed, {"digest": digest(study.settings), "at": now})
-
-
-def _done(study: Study, rows: Sequence[Row]) -> Iterator[Done]:
-    """Rows as they get done."""
-    cluster = study.settings.cluster
-    if not cluster.in_process and rows:
-        yield from _on_workers(study, rows)
-        return
-    torch.set_num_threads(cluster.threads)
-    for row in rows:
-        yield _attempt(study, row)
-
-
-def _on_workers(study: Study, rows: Sequence[Row]) -> Iterator[Done]:
-    from distributed import as_completed
-
-    plain = study.settings.model_dump(mode="json", by_alias=True)
-    sent = dict.fromkeys(rows, 0)
-    with open_cluster(study.settings.cluster) as client:
-
-        def send(row: Row) -> Any:
-            sent[row] += 1
-            return client.submit(row_there, plain, row, pure=False, retries=0)
-
-        out = {send(row): row for row in rows}
-        waiting = as_completed(list(out), loop=client.loop)
-        for future in waiting:
-            row = out.pop(future)
-            if future.status == "finished":
-                yield future.result()
-            elif sent[row] < SENDS:
-                log.warning("%s: its worker was lost; sent again", row.name)
-                again = send(row)
-                out[again] = row
-                waiting.add(again)
-            else:
-                yield row, None, f"its worker was lost {SENDS} times"
-
-
-def row_there(plain: dict[str, Any], row: Row) -> Done:
-    """On a worker: run one row."""
-    settings = StudySettings.parse(plain, "study")
-    torch.set_num_threads(settings.cluster.threads)
-    return _attempt(Study(settings), row)
-
-
-def _attempt(study: Study, row: Row) -> Done:
-    try:
-        return row, compute(study, row), ""
-    except BlockwiseError as error:
-        return row, None, str(error)

@@ -191,6 +191,11 @@ class Study:
         """What the claims were when the first row was run."""
         return self.output / "claims.json"
 
+    @property
+    def devices(self) -> Path:
+        """What rows were computed on."""
+        return self.output / "devices.json"
+
     def kept(self, row: Row, column: str) -> Path:
         """The checkpoint of a row at the step of a column of scores."""
         return self.output / "kept" / f"{row.name}{column}"

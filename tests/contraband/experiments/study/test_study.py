@@ -31,10 +31,10 @@ QUICK = {"forest": {"method": "quick", "features": "gaussian", "head": "forest"}
 
 DIE = """
 import os, sys
-from contraband.experiments.study import run
+from contraband.experiments.study import arms
 from contraband.cli import call
 
-compute, done = run.compute, []
+compute, done = arms.compute, []
 
 def die_at_the_third(study, row):
     done.append(row)
@@ -42,7 +42,7 @@ def die_at_the_third(study, row):
         os._exit(9)
     return compute(study, row)
 
-run.compute = die_at_the_third
+arms.compute = die_at_the_third
 call(["study", "study.yaml"])
 """
 
@@ -200,6 +200,12 @@ def test_a_study_on_workers_scores_the_same(in_tmp):
     written(QUICK, cluster={"kind": "local", "workers": 2, "dashboard": False})
     assert call(["study", "study.yaml"]) == 0
     assert scores() == scores("out/here")
+    assert call(["study", "study.yaml", "--test"]) == 0
+    there = Path("out/study/test.csv").read_text().splitlines()
+    written(QUICK, output="out/here")
+    assert call(["study", "study.yaml", "--test"]) == 0
+    assert sorted(there) == sorted(Path("out/here/test.csv").read_text().splitlines())
+    assert "Rows were computed on " in page()
 
 
 def test_test_data_are_read_once(in_tmp, capsys):
