@@ -38,6 +38,7 @@ CHECKS: dict[str, Check] = {
     "groups": running.groups,
     "shared": running.shared,
     "speed": running.speed,
+    "several": running.several,
     "busy": running.busy,
 }
 ROOT = Path(__file__).resolve().parents[2]

@@ -72,6 +72,39 @@ def speed(trial: Trial) -> Iterator[Row]:
         yield Row(f"speed, {precision}: predict / bare loop", bare / whole, "", goal, None, note)
 
 
+def several(trial: Trial) -> Iterator[Row]:
+    """How much faster 1, 2, 4 and 8 workers on one GPU predict, where one process is held up by what it writes.
+
+    Start-up is not counted: a run over the same blocks comes before the one that is timed.
+    """
+    precision = "bfloat16" if trial.is_gpu else "float32"
+    bare = min(_bare(trial, precision) for _ in range(3))
+    rate = math.prod(trial.large.shape) / 1e6
+    for workers in (1, 2, 4, 8) if trial.is_gpu else (1, 2):
+        with only_the_first_gpu():
+            seconds = _timed_on_workers(trial, workers, precision)
+        note = f"{rate / seconds:.1f} million voxels/s, the bare loop {rate / bare:.1f}"
+        yield Row(f"workers on one device, {precision}: {workers} / bare loop", bare / seconds, "", "", None, note)
+
+
+def _timed_on_workers(trial: Trial, workers: int, precision: str) -> float:
+    """Seconds of predicting the large volume; the best of two runs after one that is not timed."""
+    cluster = {"kind": "local", "threads": 1, "workers": workers, "gpus": workers if trial.is_gpu else 0}
+    settings = settings_of(trial, f"several-{workers}", trial.large, cluster, precision)
+    stage = absolute(stages(settings)[0])
+    with (
+        closing(open_store(settings.store_url)) as store,
+        open_cluster(settings.cluster) as client,
+        OnDask(client, settings.store_url) as executor,
+    ):
+
+        def run() -> object:
+            return run_stages([stage], store, executor, RunOptions(redo=stage.name))
+
+        run()
+        return min(timed(run) for _ in range(2))
+
+
 def busy(trial: Trial) -> Iterator[Row]:
     """How much of the time of a prediction the GPU computes, as its driver says."""
     look = _look() if trial.is_gpu else None

@@ -23,7 +23,13 @@ from tests.support.paths import ROOT
 LIST = ROOT / "deploy" / "requirements-gpu-checks.txt"
 ON_A_GPU = {"busy", "compiled"}
 """Checks that have nothing to look at on a CPU."""
-BEGINS = {"compile": "compile:", "tiles": "tile:", "groups": "worker groups", "shared": "two workers"}
+BEGINS = {
+    "compile": "compile:",
+    "tiles": "tile:",
+    "groups": "worker groups",
+    "shared": "two workers",
+    "several": "workers on one",
+}
 """How their lines begin, where that is not their name."""
 OURS = {"blockwise", "contraband", "tests"}
 OPTIONAL = {"Cython", "cython", "scipy"}
