@@ -60,11 +60,14 @@ def _on_workers(study: Study, rows: Sequence[Row], work: Work) -> Iterator[Outco
 
     plain = json.dumps(study.settings.model_dump(mode="json", by_alias=True))
     sent = dict.fromkeys(rows, 0)
+    place = {row: number for number, row in enumerate(rows)}
     with open_cluster(study.settings.cluster) as client:
 
         def send(row: Row) -> Any:
             sent[row] += 1
-            return client.submit(row_there, plain, row, work, pure=False, retries=0)
+            # In their order, which Dask does not keep for what is sent at about the same time: a study that is cut off
+            # shall be balanced.
+            return client.submit(row_there, plain, row, work, pure=False, retries=0, priority=-place[row])
 
         out = {send(row): row for row in rows}
         waiting = as_completed(list(out), loop=client.loop)

@@ -193,6 +193,20 @@ def test_a_killed_study_goes_on_with_the_rows_that_are_missing(in_tmp, arms):
 
 
 @pytest.mark.slow
+def test_workers_take_rows_in_their_order(in_tmp):
+    """A study that is cut off is balanced on workers too: one of them ends no row long before an earlier one."""
+    written(QUICK, cluster={"kind": "local", "workers": 1, "dashboard": False})
+    content = yaml.safe_load(Path("study.yaml").read_text())
+    content["rounds"]["main"] |= {"draws": [0, 1, 2, 3], "seeds": [0, 1, 2]}
+    Path("study.yaml").write_text(yaml.safe_dump(content))
+    assert call(["study", "study.yaml"]) == 0
+    done = list(RowFile(Path("out/study/rows.csv"), FIELDS).read())
+    seeds = [row.seed for row in done if row.k]
+    assert len(seeds) == 12
+    assert seeds == sorted(seeds)
+
+
+@pytest.mark.slow
 def test_a_study_on_workers_scores_the_same(in_tmp):
     """Two rows at once on Dask workers give the rows of one process."""
     written(QUICK, output="out/here")
