@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from contraband.models.hardware import Hardware
+from contraband.models.hardware import Hardware, choose_device
 from contraband.models.normalise import Percentiles, measure
 from contraband.models.predictor import Predictor
 
-ON_CPU = Hardware(torch.device("cpu"), bfloat16=False)
 FEW = 16
 """With more pixels than this in an image, all of it is predicted: that is less work."""
 AT_ONCE = 4
@@ -28,7 +26,12 @@ def class_predictor(content: Mapping[str, Any]) -> Predictor:
     The affinity of a voxel with itself is its probability of inside.
     """
     head = content["head"] | {"foreground": True}
-    return Predictor({**content, "head": head, "offsets": [[0, 0, 0]]}, "affinities", ON_CPU)
+    return Predictor({**content, "head": head, "offsets": [[0, 0, 0]]}, "affinities", exact_hardware())
+
+
+def exact_hardware() -> Hardware:
+    """A GPU where there is one, in float32."""
+    return Hardware(choose_device("auto"), bfloat16=False)
 
 
 def classes_whole(predictor: Predictor, raw: NDArray[Any]) -> NDArray[np.float32]:

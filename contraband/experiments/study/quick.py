@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from contraband.experiments.study.clicks import session_on
 from contraband.experiments.study.encoders import contrastive_content, encoder_of, random_content, seconds_of
-from contraband.experiments.study.prediction import ON_CPU, stretched, whole
+from contraband.experiments.study.prediction import exact_hardware, stretched, whole
 from contraband.experiments.study.rows import Row
 from contraband.experiments.study.scores import Probabilities
 from contraband.experiments.study.study import Study
@@ -88,5 +88,5 @@ def _features(study: Study, row: Row) -> tuple[FeaturesOf, float]:
     if arm.start == "contrastive":
         experiment = encoder_of(study, row)
         content, seconds = contrastive_content(experiment), seconds_of(experiment)
-    predictor = Predictor(content, "embeddings", ON_CPU, settings.levels)
+    predictor = Predictor(content, "embeddings", exact_hardware(), settings.levels)
     return lambda raw: whole(predictor, raw), seconds
