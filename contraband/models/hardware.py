@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -61,7 +62,12 @@ class Hardware:
         return sent.pin_memory().to(self.device, non_blocking=True).float()
 
     def workers(self, wanted: int | None) -> int:
-        """Loader processes: the wanted number, else on a CPU none, for they would compete with the network."""
+        """Loader processes: the wanted number, else on a CPU none, for they would compete with the network.
+
+        None either on a worker of a cluster, whose processes may have no children.
+        """
+        if multiprocessing.current_process().daemon:
+            return 0
         if wanted is not None:
             return wanted
         return min(4, max(1, (os.cpu_count() or 1) - 1)) if self.is_gpu else 0

@@ -34,7 +34,7 @@ from contraband.samples.points import Points
 
 def train_network(study: Study, row: Row) -> dict[str, object]:
     """Train a row's network; its steps, CPU seconds, and scores on the validation part at either step."""
-    shutil.rmtree(study.training(row, "").parent, ignore_errors=True)  # a row that was cut off begins again
+    shutil.rmtree(study.training(row, ""), ignore_errors=True)  # a row that was cut off begins again
     encoder = encoder_of(study, row) if study.arm(row).start == "contrastive" else None
     chosen = _step_by_folds(study, row, encoder)
     began = time.process_time()
@@ -52,7 +52,7 @@ def train_network(study: Study, row: Row) -> dict[str, object]:
     for column, step in zip(COLUMNS, (int(chosen["step"]), dense), strict=True):
         keep_for_prediction(folder.checkpoint(step), study.kept(row, column))
         values |= {f"{name}{column}": value for name, value in found[step].items()}
-    shutil.rmtree(study.training(row, "").parent)
+    shutil.rmtree(study.training(row, ""))
     spent = {"seconds": seconds, "seconds_folds": chosen["seconds"]}
     return values | spent | {"seconds_encoder": seconds_of(encoder) if encoder else 0.0}
 

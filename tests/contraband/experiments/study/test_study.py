@@ -28,6 +28,7 @@ PARAMS = {
 OTSU = {"Otsu": {"method": "otsu"}}
 CLICKS = {"data": ["discs"], "budgets": [6, 12], "draws": [0, 1], "labels": "clicks", "images": 2}
 QUICK = {"forest": {"method": "quick", "features": "gaussian", "head": "forest"}}
+NETWORKS = {"end to end": {"method": "network"}, "levels": {"method": "network", "seg": {"levels": 1, "workers": 1}}}
 
 DIE = """
 import os, sys
@@ -206,17 +207,18 @@ def test_workers_take_rows_in_their_order(in_tmp):
     assert seeds == sorted(seeds)
 
 
+@pytest.mark.parametrize("arms", [QUICK, NETWORKS], ids=["forest", "networks"])
 @pytest.mark.slow
-def test_a_study_on_workers_scores_the_same(in_tmp):
-    """Two rows at once on Dask workers give the rows of one process."""
-    written(QUICK, output="out/here")
+def test_a_study_on_workers_scores_the_same(in_tmp, arms):
+    """Two rows at once on Dask workers give the rows of one process; two trainings there do not touch each other."""
+    written(arms, output="out/here")
     assert call(["study", "study.yaml"]) == 0
-    written(QUICK, cluster={"kind": "local", "workers": 2, "dashboard": False})
+    written(arms, cluster={"kind": "local", "workers": 2, "dashboard": False})
     assert call(["study", "study.yaml"]) == 0
     assert scores() == scores("out/here")
     assert call(["study", "study.yaml", "--test"]) == 0
     there = Path("out/study/test.csv").read_text().splitlines()
-    written(QUICK, output="out/here")
+    written(arms, output="out/here")
     assert call(["study", "study.yaml", "--test"]) == 0
     assert sorted(there) == sorted(Path("out/here/test.csv").read_text().splitlines())
     assert "Rows were computed on " in page()
