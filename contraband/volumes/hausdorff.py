@@ -20,6 +20,7 @@ from blockwise.errors import BadInput
 from blockwise.grid import Grid, as_voxels
 from blockwise.kernels.measures import EXTENT, extents, merge_extents
 from blockwise.kernels.scores.matching import matched_pairs
+from blockwise.kernels.scores.tables import truths_of
 from blockwise.kernels.tables import OVERLAP, count_overlap, distinct, merge_overlaps
 from contraband.volumes.line import affinity_volume, has_truth_per_section
 from contraband.volumes.result import Result, blocks_in
@@ -80,7 +81,8 @@ def distances(load: LoadBoth, grid: Grid, box: Roi, voxel_size: Sequence[float])
         for found, ids in zip((ours, theirs), pair, strict=True):
             known = distinct(np.ascontiguousarray(ids))
             found.append(extents(ids, known, as_voxels(region.begin), grid.volume))
-    pairs = matched_pairs(merge_overlaps(overlaps), ())
+    table = merge_overlaps(overlaps)
+    pairs = matched_pairs(table, truths_of(table, ()))
     extent_of = [
         {int(row["fragment"]): row for row in merge_extents(np.concatenate(found))} for found in (ours, theirs)
     ]

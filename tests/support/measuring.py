@@ -12,11 +12,12 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.edges import count_edges
 from blockwise.kernels.graph.rules import Statistic
-from blockwise.kernels.scores.tables import score, sweep
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.kernels.watershed.label import label_block, window
 from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES
+from tests.support.scoring import sweep
 from tests.support.waterz import waterz_reference
 
 NEAREST = ((-1, 0, 0), (0, -1, 0), (0, 0, -1))

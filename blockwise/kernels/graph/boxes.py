@@ -146,6 +146,14 @@ def assemble(fragment: np.ndarray, solved: Iterable[np.ndarray]) -> Dendrogram:
     return Dendrogram(fragment, parent, score)
 
 
+def disassemble(tree: Dendrogram) -> np.ndarray:
+    """The inverse: MERGE of a dendrogram, by child."""
+    rows = np.flatnonzero(tree.parent != tree.fragment)
+    merges = np.empty(len(rows), MERGE)
+    merges["child"], merges["parent"], merges["score"] = tree.fragment[rows], tree.parent[rows], tree.score[rows]
+    return merges
+
+
 def group(waiting: Sequence[Span], needs: Sequence[int], spans: Sequence[Span], limit: int) -> list[list[int]]:
     """Which of the boxes that wait are joined next: their places, for each larger box.
 

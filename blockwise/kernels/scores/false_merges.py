@@ -9,16 +9,17 @@ objects. All of this is a function of the table and the dendrogram, so it does n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 from blockwise.kernels.compiled import compiled
-from blockwise.kernels.graph.agglomeration import Dendrogram, in_order
+from blockwise.kernels.graph.agglomeration import Dendrogram, in_order, unique
 from blockwise.kernels.lookup import is_crowded, refill
-from blockwise.kernels.scores.tables import evaluated
-from blockwise.kernels.scores.walk import begin, merge_clusters, root
+from blockwise.kernels.scores.tables import Truths, best_first, evaluated
+from blockwise.kernels.scores.walk import PER_BIT, begin, merge_clusters, root
 
 
 @dataclass(frozen=True)
@@ -41,40 +42,46 @@ class FalseMerge:
     """How many bits this merge adds to VOI merge."""
 
 
-def first_false_merges(
-    table: np.ndarray, dendrogram: Dendrogram, least_voxels: int, wanted: int, ignore: Sequence[int]
+def false_merges(
+    table: np.ndarray, merges: np.ndarray, truths: Truths, least_voxels: int, wanted: int
 ) -> list[FalseMerge]:
     """At most `wanted` false merges, highest score first; of equal scores, the larger child first.
 
-    table: OVERLAP of fragments, in any order; those that the dendrogram does not know are never merged.
+    table: OVERLAP of fragments, in any order; those that no merge names are never merged. merges: MERGE, in any order.
+    truths: of all that is scored, of which the table may be some.
     """
-    rows = evaluated(table, ignore)
-    known = np.isin(rows.segment_ids, dendrogram.fragment)[rows.segment]
-    node = np.searchsorted(dendrogram.fragment, rows.segment_ids)[rows.segment][known]
-    merged = in_order(dendrogram)
-    merged = merged[dendrogram.parent[merged] > 0]  # background is no object
-    if not (wanted and len(merged)):
+    merges = best_first(merges[merges["parent"] > 0])  # background is no object
+    if not (wanted and len(merges)):
         return []
-    parent = np.searchsorted(dendrogram.fragment, dendrogram.parent[merged])
+    rows = evaluated(table[table["fragment"] > 0], truths)
+    ids = unique([merges["child"], merges["parent"], rows.segment_ids])
     found, costs = _walk(
-        node,
-        rows.truth[known].astype(np.int64),
-        rows.voxels[known],
-        rows.truth_ids > 0,
-        len(dendrogram.fragment),
-        merged,
-        parent,
+        np.searchsorted(ids, rows.segment_ids)[rows.segment],
+        rows.truth,
+        rows.voxels,
+        truths.sizes,
+        truths.ids > 0,
+        len(ids),
+        np.searchsorted(ids, merges["child"]),
+        np.searchsorted(ids, merges["parent"]),
         np.uint64(max(1, least_voxels)),
         wanted,
     )
-    total = int(rows.voxels.sum())
-    merges = []
+    listed = []
     for (merge, one, other, *voxels), cost in zip(found.tolist(), costs.tolist(), strict=True):
-        clusters = (int(dendrogram.fragment[parent[merge]]), int(dendrogram.fragment[merged[merge]]))
-        truth = (int(rows.truth_ids[one]), int(rows.truth_ids[other]))
-        score = float(dendrogram.score[merged[merge]])
-        merges.append(FalseMerge(score, clusters, truth, (voxels[0], voxels[1]), cost / total))
-    return merges
+        clusters = (int(merges["parent"][merge]), int(merges["child"][merge]))
+        truth = (int(truths.ids[one]), int(truths.ids[other]))
+        score = float(merges["score"][merge])
+        listed.append(FalseMerge(score, clusters, truth, (voxels[0], voxels[1]), cost / truths.voxels))
+    return listed
+
+
+def first_of(lists: Iterable[Sequence[FalseMerge]], wanted: int) -> list[FalseMerge]:
+    """The false merges of a volume from those of its boxes: at most `wanted`, each pair of objects once."""
+    found: dict[frozenset[int], FalseMerge] = {}
+    for merge in sorted(chain(*lists), key=lambda one: (-one.score, -one.clusters[1])):
+        found.setdefault(frozenset(merge.truth), merge)
+    return list(found.values())[:wanted]
 
 
 def both_sides(dendrogram: Dendrogram, merges: Sequence[FalseMerge]) -> tuple[np.ndarray, np.ndarray]:
@@ -119,17 +126,17 @@ def _is_new(found, count, one, other):
 
 
 @compiled
-def _walk(node, truth, voxels, is_object, nodes, child, parent, least, wanted):
+def _walk(node, truth, voxels, truth_size, is_object, nodes, child, parent, least, wanted):
     """The false merges, (m, 5) uint64: merge, object and object, voxels and voxels; and what they cost, times all.
 
-    node, truth, voxels, is_object: rows of the table, as for `walk`. child, parent: the merges, in order.
+    node, truth, voxels, truth_size, is_object: as for `walk`. child, parent: the merges, in order.
     """
-    state, used = begin(node, truth, voxels, is_object, nodes), len(node)
+    state, used = begin(node, truth, voxels, truth_size, is_object, nodes), len(node)
     best = state[6]
     best_truth = state[7]
     present = np.zeros(nodes, np.uint8)
     squares = np.zeros((2, 2), np.uint64)
-    logs = np.zeros((2, 2))
+    logs = np.zeros((2, 2), np.int64)
     counts = np.zeros(3, np.int64)
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
     found = np.zeros((wanted, 5), np.uint64)
@@ -158,6 +165,6 @@ def _walk(node, truth, voxels, is_object, nodes, child, parent, least, wanted):
         if is_crowded(state[2], used):
             used = refill(state[2], state[0])
         if is_false:
-            costs[count] = logs[1, 0] + logs[1, 1] - logs[0, 0] - logs[0, 1]
+            costs[count] = (logs[1, 0] - logs[0, 0]) + (logs[1, 1] - logs[0, 1]) / PER_BIT
             count += 1
     return found[:count], costs[:count]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.scores.tables import evaluated
+from blockwise.kernels.scores.tables import Truths, evaluated
 
 PERCENTS = tuple(range(50, 100, 5))
 """IoU, in hundredths, at which a segment and a true object may be one."""
@@ -51,52 +51,43 @@ class Pairs:
     """(n,) uint64, voxels in either."""
     segments: int
     """Segments with an evaluated voxel."""
-    truths: int
-    """True objects."""
 
 
-def matched_pairs(table: np.ndarray, ignore: Sequence[int]) -> Pairs:
-    """The pairs of one segmentation; of each object one at most. table, ignore: as for `score`."""
-    rows = evaluated(table, ignore)
-    sizes, truth_sizes = (
-        _totals(place, rows.voxels, len(ids))
-        for place, ids in ((rows.segment, rows.segment_ids), (rows.truth, rows.truth_ids))
-    )
-    union = sizes[rows.segment] + truth_sizes[rows.truth] - rows.voxels
-    chosen = (rows.segment_ids[rows.segment] > 0) & (rows.truth_ids[rows.truth] > 0) & (2 * rows.voxels > union)
+def matched_pairs(table: np.ndarray, truths: Truths) -> Pairs:
+    """The pairs of some segments; of each object one at most. table: OVERLAP of segments, in any order."""
+    rows = evaluated(table, truths)
+    sizes = np.zeros(len(rows.segment_ids), np.uint64)
+    np.add.at(sizes, rows.segment, rows.voxels)
+    union = sizes[rows.segment] + truths.sizes[rows.truth] - rows.voxels
+    chosen = (rows.segment_ids[rows.segment] > 0) & (truths.ids[rows.truth] > 0) & (2 * rows.voxels > union)
     return Pairs(
         rows.segment_ids[rows.segment[chosen]],
-        rows.truth_ids[rows.truth[chosen]],
+        truths.ids[rows.truth[chosen]],
         rows.voxels[chosen],
         union[chosen],
         int(np.count_nonzero(rows.segment_ids)),
-        int(np.count_nonzero(rows.truth_ids)),
     )
 
 
-def match(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Matching:
-    """The scores of the objects of one segmentation. table, ignore: as for `score`. threshold: only noted.
+def matching(boxes: Sequence[Pairs], truths: Truths, threshold: float) -> Matching:
+    """The scores of the objects of one segmentation, from the pairs of all boxes. threshold: only noted.
 
     Objects are one from an IoU on; at 0.5 it must be larger, so that none belongs to two.
     """
-    pairs = matched_pairs(table, ignore)
-    shared, union = pairs.shared.astype(object), pairs.union.astype(object)  # products of voxels may exceed 64 bits
+    # Products of voxels may exceed 64 bits.
+    shared, union = (
+        np.concatenate([getattr(pairs, name) for pairs in boxes]).astype(object) for name in ("shared", "union")
+    )
+    segments = sum(pairs.segments for pairs in boxes)
     precision = {}
     for percent in PERCENTS:
         found = int(np.count_nonzero(100 * shared >= percent * union))
-        others = pairs.segments + pairs.truths - found
+        others = segments + truths.objects - found
         precision[f"{percent / 100:.2f}"] = found / others if others else 1.0
-    count = len(pairs.shared)
-    quality = math.fsum((pairs.shared / pairs.union).tolist()) / count if count else 0.0
-    objects = pairs.segments + pairs.truths
+    count = len(shared)
+    quality = math.fsum((shared / union).tolist()) / count if count else 0.0
+    objects = segments + truths.objects
     recognition = 2 * count / objects if objects else 1.0
     panoptic = quality * recognition if objects else 1.0
     mean = math.fsum(precision.values()) / len(precision)
     return Matching(threshold, precision, mean, quality if objects else 1.0, recognition, panoptic)
-
-
-def _totals(place: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
-    """Voxels of each number, exact."""
-    totals = np.zeros(size, np.uint64)
-    np.add.at(totals, place, voxels)
-    return totals

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.kernels.scores.walk import sum_of_squares, two_words, walk
+from blockwise.kernels.graph.agglomeration import unique
+from blockwise.kernels.graph.boxes import MERGE
+from blockwise.kernels.scores.walk import PER_BIT, in_units, sum_of_bits, sum_of_squares, two_words, walk
 from blockwise.kernels.tables import as_overlap, merge_overlaps
 
 
@@ -60,25 +61,65 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Truths:
+    """The true objects that are evaluated."""
+
+    ids: np.ndarray
+    """(t,) uint64, rising; 0, where it is evaluated, is no object."""
+    sizes: np.ndarray
+    """(t,) uint64, voxels of each in all that is scored."""
+
+    @property
+    def voxels(self) -> int:
+        """Evaluated voxels."""
+        return int(self.sizes.sum())
+
+    @property
+    def objects(self) -> int:
+        """How many there are."""
+        return int(np.count_nonzero(self.ids))
+
+
+@dataclass(frozen=True)
 class EvaluatedRows:
     """The evaluated rows of a table in rising order, with ids made dense."""
 
     segment: np.ndarray
     truth: np.ndarray
+    """Places in `Truths`."""
     voxels: np.ndarray
     segment_ids: np.ndarray
-    truth_ids: np.ndarray
-    segments: int
+    present: np.ndarray
+    """All ids with a voxel, evaluated or not, rising."""
 
 
-def evaluated(table: np.ndarray, ignore: Sequence[int]) -> EvaluatedRows:
-    """The rows of a table (OVERLAP, in any order) whose truth is not ignored, equal pairs added."""
+def truths_of(table: np.ndarray, ignore: Sequence[int]) -> Truths:
+    """The truth objects of a table (OVERLAP, in any order) that are not ignored."""
+    ids, place = np.unique(table["truth"], return_inverse=True)
+    sizes = _total(place, table["voxels"], len(ids))
+    chosen = (sizes > 0) & ~np.isin(ids, np.array(list(ignore), np.uint64))
+    return Truths(ids[chosen], sizes[chosen])
+
+
+def evaluated(table: np.ndarray, truths: Truths) -> EvaluatedRows:
+    """The rows of a table (OVERLAP, in any order) whose truth is evaluated, equal pairs added."""
     rows = merge_overlaps([table[table["voxels"] > 0]])
-    segments = len(np.unique(rows["fragment"][rows["fragment"] > 0]))
-    rows = rows[~np.isin(rows["truth"], np.array(list(ignore), np.uint64))]
-    segment_ids, segment = np.unique(rows["fragment"], return_inverse=True)
-    truth_ids, truth = np.unique(rows["truth"], return_inverse=True)
-    return EvaluatedRows(segment, truth, rows["voxels"].copy(), segment_ids, truth_ids, segments)
+    present = _rising(rows["fragment"])
+    rows = rows[np.isin(rows["truth"], truths.ids)]
+    segment_ids = _rising(rows["fragment"])
+    return EvaluatedRows(
+        np.searchsorted(segment_ids, rows["fragment"]),
+        np.searchsorted(truths.ids, rows["truth"]),
+        rows["voxels"].copy(),
+        segment_ids,
+        present,
+    )
+
+
+def _rising(ids: np.ndarray) -> np.ndarray:
+    """The ids of a sorted column, each once."""
+    found: np.ndarray = ids[np.r_[True, ids[1:] != ids[:-1]][: len(ids)]].copy()
+    return found
 
 
 def _total(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
@@ -88,14 +129,82 @@ def _total(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
     return totals
 
 
-def _objects(ids: np.ndarray) -> int:
-    return int(np.count_nonzero(ids))
+@dataclass(frozen=True)
+class Sums:
+    """What scores are made of, in whole numbers: those of a volume are the sums of those of its boxes, in any order."""
+
+    squares: tuple[int, int]
+    """Of the voxels of (pairs of a segment and a truth object, segments)."""
+    bits: tuple[int, int]
+    """x log2 x of the same, in units of 1 / PER_BIT."""
+    counts: tuple[int, int, int]
+    """Segments, those with an evaluated voxel, and those of them that match a truth object (IoU > 0.5)."""
+
+    def __add__(self, other: Sums) -> Sums:
+        return self._joined(other, 1)
+
+    def __sub__(self, other: Sums) -> Sums:
+        return self._joined(other, -1)
+
+    def _joined(self, other: Sums, sign: int) -> Sums:
+        squares, bits, counts = (
+            tuple(one + sign * more for one, more in zip(mine, its, strict=True))
+            for mine, its in zip(self._fields(), other._fields(), strict=True)
+        )
+        return Sums(squares, bits, counts)  # type: ignore[arg-type]
+
+    def _fields(self) -> tuple[tuple[int, ...], ...]:
+        return self.squares, self.bits, self.counts
 
 
-def _logs(counts: np.ndarray) -> float:
-    """The sum of x log2 x, correctly rounded."""
-    values = counts[counts > 0].astype(np.float64)
-    return math.fsum((values * np.log2(values)).tolist())
+NOTHING = Sums((0, 0), (0, 0), (0, 0, 0))
+"""The sums of no segment."""
+
+
+def sums_of(table: np.ndarray, truths: Truths) -> Sums:
+    """The sums of the segments of a table (OVERLAP, in any order)."""
+    return swept(table, np.empty(0, MERGE), truths, [1.0])[0]
+
+
+def swept(table: np.ndarray, merges: np.ndarray, truths: Truths, falling: Sequence[float]) -> list[Sums]:
+    """The sums at each threshold, from one walk over the merges.
+
+    table: OVERLAP of fragments, in any order. merges: MERGE, in any order; what they do not name stays as it is.
+    falling: thresholds, each smaller than the one before.
+    """
+    rows = evaluated(table, truths)
+    sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
+    ids = unique([merges["child"], merges["parent"], rows.present])
+    present = np.isin(ids, rows.present).astype(np.uint8)
+    present[ids == 0] = 2
+    merges = best_first(merges)
+    squares, bits, counts = walk(
+        np.searchsorted(ids, rows.segment_ids)[rows.segment],
+        rows.truth,
+        rows.voxels,
+        truths.sizes,
+        truths.ids > 0,
+        present,
+        np.searchsorted(ids, merges["child"]),
+        np.searchsorted(ids, merges["parent"]),
+        np.ascontiguousarray(merges["score"]),
+        np.array(falling, np.float64),
+    )
+    start = Sums(
+        (sum_of_squares(rows.voxels), sum_of_squares(sizes)), (sum_of_bits(rows.voxels), sum_of_bits(sizes)), (0, 0, 0)
+    )
+    added = zip(squares, bits, counts.tolist(), strict=True)
+    return [
+        start + Sums((two_words(one[0]), two_words(one[1])), (in_units(more[0]), in_units(more[1])), tuple(some))
+        for one, more, some in added
+    ]
+
+
+def best_first(merges: np.ndarray) -> np.ndarray:
+    """MERGE with the best score first, of equal scores the larger child: both clusters still have the names it says."""
+    most = np.iinfo(np.uint64).max
+    ordered: np.ndarray = merges[np.lexsort((most - merges["child"], -merges["score"]))]
+    return ordered
 
 
 def score(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Scores:
@@ -104,94 +213,33 @@ def score(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan)
     table: OVERLAP with segments in the fragment column, in any order, a pair may come up more than once.
     ignore: truth ids whose voxels are left out. threshold: only noted in the result.
     """
-    rows = evaluated(table, ignore)
-    sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
-    truth_sizes = _total(rows.truth, rows.voxels, len(rows.truth_ids))
-    objects = (rows.segment_ids[rows.segment] > 0) & (rows.truth_ids[rows.truth] > 0)
-    matched = objects & (3 * rows.voxels > sizes[rows.segment] + truth_sizes[rows.truth])
-    return _finish(
-        threshold,
-        int(truth_sizes.sum()),
-        (_logs(rows.voxels), _logs(sizes), _logs(truth_sizes)),
-        (sum_of_squares(rows.voxels), sum_of_squares(sizes), sum_of_squares(truth_sizes)),
-        (rows.segments, _objects(rows.segment_ids), _objects(rows.truth_ids), int(matched.sum())),
-    )
+    truths = truths_of(table, ignore)
+    return finished(sums_of(table, truths), truths, threshold)
 
 
-def _finish(
-    threshold: float,
-    voxels: int,
-    logs: tuple[float, float, float],
-    squares: tuple[int, int, int],
-    counts: tuple[int, int, int, int],
-) -> Scores:
-    """Sums are over (pairs, segments, truths); counts are (segments, evaluated ones, truths, matched)."""
-    segments, predicted, truths, matched = counts
+def finished(sums: Sums, truths: Truths, threshold: float) -> Scores:
+    """The scores of all segments."""
+    segments, predicted, matched = sums.counts
+    objects, voxels = truths.objects, truths.voxels
     if voxels == 0:
         nan = math.nan
-        return Scores(threshold, nan, nan, nan, nan, segments, truths, 0, nan, nan, nan)
-    split, merge = (max(0.0, (one - logs[0]) / voxels) for one in (logs[2], logs[1]))
-    arand = 1.0 - 2 * squares[0] / (squares[1] + squares[2])
-    precision = matched / predicted if predicted else 1.0
-    recall = matched / truths if truths else 1.0
-    f1 = 2 * matched / (predicted + truths) if predicted + truths else 1.0
-    voi = (split, merge, split + merge)
-    return Scores(threshold, *voi, arand, segments, truths, matched, precision, recall, f1)
-
-
-def sweep(
-    table: np.ndarray, dendrogram: Dendrogram, thresholds: Sequence[float], ignore: Sequence[int]
-) -> list[Scores]:
-    """The scores at each threshold, in the order given, from one walk over the merges.
-
-    table: OVERLAP of fragments; those that the dendrogram does not know stay as they are.
-    Equals `score` of the table with the fragments' segments, but for rounding (1e-9).
-    """
-    rows = evaluated(table, ignore)
-    falling = np.array(sorted(set(thresholds), reverse=True), np.float64)
-    sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
-    truth_sizes = _total(rows.truth, rows.voxels, len(rows.truth_ids))
-    ids = np.union1d(dendrogram.fragment, table["fragment"])
-    present = np.isin(ids, table["fragment"][table["voxels"] > 0]).astype(np.uint8)
-    present[ids == 0] = 2
-    merged = np.flatnonzero(dendrogram.parent != dendrogram.fragment)
-    merged = merged[np.argsort(-dendrogram.score[merged], kind="stable")]
-    squares, logs, counts = walk(
-        np.searchsorted(ids, rows.segment_ids)[rows.segment],
-        rows.truth.astype(np.int64),
-        rows.voxels,
-        rows.truth_ids > 0,
-        present,
-        np.searchsorted(ids, dendrogram.fragment[merged]),
-        np.searchsorted(ids, dendrogram.parent[merged]),
-        dendrogram.score[merged],
-        falling,
-        np.array([_logs(rows.voxels), _logs(sizes)]),
+        return Scores(threshold, nan, nan, nan, nan, segments, objects, 0, nan, nan, nan)
+    split, merge = (
+        max(0, whole - sums.bits[0]) / (voxels * PER_BIT) for whole in (sum_of_bits(truths.sizes), sums.bits[1])
     )
-    start = [sum_of_squares(rows.voxels), sum_of_squares(sizes), sum_of_squares(truth_sizes)]
-    truth_logs, truths = _logs(truth_sizes), _objects(rows.truth_ids)
-    found = {}
-    for step, threshold in enumerate(falling.tolist()):
-        pairs, clusters = (start[at] + two_words(squares[step, at]) for at in range(2))
-        found[threshold] = _finish(
-            threshold,
-            int(truth_sizes.sum()),
-            (float(logs[step, 0]), float(logs[step, 1]), truth_logs),
-            (pairs, clusters, start[2]),
-            (int(counts[step, 0]), int(counts[step, 1]), truths, int(counts[step, 2])),
-        )
-    return [found[float(threshold)] for threshold in thresholds]
+    arand = 1.0 - 2 * sums.squares[0] / (sums.squares[1] + sum_of_squares(truths.sizes))
+    precision = matched / predicted if predicted else 1.0
+    recall = matched / objects if objects else 1.0
+    f1 = 2 * matched / (predicted + objects) if predicted + objects else 1.0
+    voi = (split, merge, split + merge)
+    return Scores(threshold, *voi, arand, segments, objects, matched, precision, recall, f1)
 
 
-def best_possible(table: np.ndarray, ignore: Sequence[int]) -> Scores:
-    """The scores if every fragment went to the truth object it shares most voxels with (ties: the smaller).
-
-    Fragment 0, background, stays alone; fragments without an evaluated voxel are left out.
-    """
-    rows = evaluated(table, ignore)
+def assigned(table: np.ndarray, truths: Truths) -> np.ndarray:
+    """OVERLAP of the truth objects that fragments belong to, by their places plus 1, with truth objects; 0 stays 0."""
+    rows = evaluated(table, truths)
     order = np.lexsort((rows.truth, np.iinfo(np.uint64).max - rows.voxels, rows.segment))
     first = order[np.r_[True, np.diff(rows.segment[order]) > 0][: len(order)]]
     truth_of = rows.truth[first].astype(np.uint64) + np.uint64(1)
     truth_of[rows.segment_ids == 0] = 0
-    assigned = as_overlap(truth_of[rows.segment], rows.truth_ids[rows.truth], rows.voxels)
-    return score(assigned, ignore)
+    return merge_overlaps([as_overlap(truth_of[rows.segment], truths.ids[rows.truth], rows.voxels)])

@@ -8,6 +8,9 @@ import numpy as np
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.lookup import DEAD, empty_slots, find, insert, is_crowded, refill
 
+PER_BIT = 1 << 52
+"""x log2 x of a count is 0 or at least 2, from where on float64 has no finer steps: no term is rounded twice."""
+
 
 @compiled
 def _add_product(words, at, one, other):
@@ -44,27 +47,49 @@ def two_words(words: np.ndarray) -> int:
 
 
 @compiled
-def _add(sums, at, value):
-    """Add to a sum and keep what rounding lost beside it (Neumaier 1974)."""
-    total = sums[at, 0] + value
-    if abs(sums[at, 0]) >= abs(value):
-        sums[at, 1] += (sums[at, 0] - total) + value
-    else:
-        sums[at, 1] += (value - total) + sums[at, 0]
-    sums[at, 0] = total
+def _add_bits(sums, at, voxels, sign):
+    """Add x log2 x of a count to `sums[at]`, or take it away: whole bits, and parts of one in units of 1 / PER_BIT.
+
+    Both are whole numbers, so that a sum is the same in whichever order it is made.
+    """
+    if voxels:
+        value = np.float64(voxels)
+        bits = value * np.log2(value)
+        whole = np.floor(bits)
+        sums[at, 0] += sign * np.int64(whole)
+        sums[at, 1] += sign * np.int64((bits - whole) * PER_BIT)
+        if sums[at, 1] < 0:
+            sums[at, 0] -= 1
+            sums[at, 1] += PER_BIT
+        elif sums[at, 1] >= PER_BIT:
+            sums[at, 0] += 1
+            sums[at, 1] -= PER_BIT
 
 
 @compiled
-def _bits(one, other):
-    """How much x log2 x grows when two counts become one."""
-    first, second = np.float64(one), np.float64(other)
-    both = first + second
-    result = both * np.log2(both)
-    if one:
-        result -= first * np.log2(first)
-    if other:
-        result -= second * np.log2(second)
-    return result
+def _bits(values):
+    sums = np.zeros((1, 2), np.int64)
+    for value in values:
+        _add_bits(sums, 0, value, 1)
+    return sums
+
+
+def sum_of_bits(values: np.ndarray) -> int:
+    """The sum of x log2 x of uint64 numbers, in units of 1 / PER_BIT; each term is rounded to float64."""
+    return in_units(_bits(np.ascontiguousarray(values, np.uint64))[0])
+
+
+def in_units(bits: np.ndarray) -> int:
+    """(whole, rest) int64 as one Python integer, in units of 1 / PER_BIT."""
+    return int(bits[0]) * PER_BIT + int(bits[1])
+
+
+@compiled
+def _join_bits(sums, at, one, other):
+    """Let two counts become one in a sum of x log2 x."""
+    _add_bits(sums, at, one + other, 1)
+    _add_bits(sums, at, one, -1)
+    _add_bits(sums, at, other, -1)
 
 
 @compiled
@@ -75,9 +100,10 @@ def _matches(node, best, best_truth, size, truth_size):
 
 @compiled
 def _offer(node, row, links, voxels, best, best_truth, is_object):
-    """Keep the truth object that shares most voxels with a cluster."""
+    """Keep the truth object that shares most voxels with a cluster; of several, the one with the smaller number."""
     truth = links[row, 2] - np.uint32(len(best))
-    if is_object[truth] and voxels[row] > best[node]:
+    is_more = voxels[row] > best[node] or (voxels[row] == best[node] and truth < best_truth[node])
+    if is_object[truth] and is_more:
         best[node], best_truth[node] = voxels[row], truth
 
 
@@ -100,7 +126,7 @@ def _hand_over(gone, kept, state, is_object, squares, logs):
             # none of them is ever taken over all rows again.
             there = np.int64(slots[1][slot])
             _add_product(squares, 0, voxels[row], np.uint64(2) * voxels[there])
-            _add(logs, 0, _bits(voxels[row], voxels[there]))
+            _join_bits(logs, 0, voxels[row], voxels[there])
             voxels[there] += voxels[row]
             links[row, 0] = DEAD
         # Shared voxels only grow, so the main truth object is found by looking at what has just grown.
@@ -118,14 +144,16 @@ def root(parents, node):
 
 
 @compiled
-def begin(node, truth, voxels, is_object, nodes):
-    """The state before any merge; truth objects are numbered after the nodes, as both are keys."""
+def begin(node, truth, voxels, truth_size, is_object, nodes):
+    """The state before any merge; truth objects are numbered after the nodes, as both are keys.
+
+    truth_size: (truths,) uint64, in all of what is scored, of which the rows may be some.
+    """
     links = np.empty((len(node), 4), np.uint32)
     voxels = voxels.copy()
     slots = empty_slots(len(node))
     head = np.full(nodes, DEAD, np.uint32)
     size = np.zeros(nodes, np.uint64)
-    truth_size = np.zeros(len(is_object), np.uint64)
     best, best_truth = np.zeros(nodes, np.uint64), np.zeros(nodes, np.uint32)
     for row in range(len(node)):
         at = node[row]
@@ -133,7 +161,6 @@ def begin(node, truth, voxels, is_object, nodes):
         insert(slots, links[row, 0], links[row, 2], row)
         links[row, 1], head[at] = head[at], row
         size[at] += voxels[row]
-        truth_size[truth[row]] += voxels[row]
         _offer(at, row, links, voxels, best, best_truth, is_object)
     return links, voxels, slots, head, size, truth_size, best, best_truth
 
@@ -161,7 +188,7 @@ def merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
     used = _hand_over(gone, kept, state, is_object, squares, logs)
     if size[kept] and size[gone]:
         _add_product(squares, 1, size[kept], np.uint64(2) * size[gone])
-        _add(logs, 1, _bits(size[kept], size[gone]))
+        _join_bits(logs, 1, size[kept], size[gone])
     size[kept] += size[gone]
     # What holds background is background, the largest of the three.
     present[kept] = max(present[kept], present[gone])
@@ -170,34 +197,33 @@ def merge_clusters(kept, gone, present, state, is_object, squares, logs, counts)
 
 
 @compiled
-def walk(node, truth, voxels, is_object, present, child, parent, score, thresholds, start):
-    """Sums after all merges above each threshold.
+def walk(node, truth, voxels, truth_size, is_object, present, child, parent, score, thresholds):
+    """What all merges above each threshold change.
 
     node, truth, voxels: rows of the table: cluster (int64), truth object (int64), shared voxels (uint64).
-    is_object:  (truths,) bool, False for a truth that is background.
+    truth_size, is_object: (truths,) uint64 and bool: voxels in all, and False for a truth that is background.
     present:    (nodes,) uint8, 0 not in the table, 1 is in it, 2 is background: in it, but not an object.
     child, parent, score: the merges of nodes, best first. thresholds: falling.
-    start:      the logarithms' sums (pairs, clusters) before any merge, float64.
-    Returns for each threshold: squares (2, 2) uint64 added to (pairs, clusters), logs (2,), and counts (3,):
-    segments, segments with voxels to evaluate, and those of them that match a truth object.
+    Returns for each threshold what is added to the sums of (pairs, clusters), squares (2, 2) uint64 and logarithms
+    (2, 2) int64, each in two words; and counts (3,): segments, segments with voxels to evaluate, and those of them that
+    match a truth object.
     """
     # Thresholds fall, so the merges of one are the first merges of the next: all of them cost one walk.
     nodes = len(present)
     steps = len(thresholds)
     merge = 0
     used = len(node)
-    state = begin(node, truth, voxels, is_object, nodes)
+    state = begin(node, truth, voxels, truth_size, is_object, nodes)
     squares = np.zeros((2, 2), np.uint64)
-    logs = np.zeros((2, 2))
+    logs = np.zeros((2, 2), np.int64)
     counts = np.zeros(3, np.int64)
-    logs[:, 0] = start
     # Which number a cluster goes by matters to nobody outside: that of the one with more rows is kept, so that a row is
     # handed over log2(rows) times at most.
     length, parents = np.bincount(node, minlength=nodes), np.arange(nodes)
     for at in range(nodes):
         _count(at, present, state, counts, 1)
     all_squares = np.zeros((steps, 2, 2), np.uint64)
-    all_logs = np.zeros((steps, 2))
+    all_logs = np.zeros((steps, 2, 2), np.int64)
     all_counts = np.zeros((steps, 3), np.int64)
     for step in range(steps):
         while merge < len(score) and score[merge] > thresholds[step]:
@@ -212,7 +238,5 @@ def walk(node, truth, voxels, is_object, present, child, parent, score, threshol
             if is_crowded(state[2], used):
                 used = refill(state[2], state[0])
             merge += 1
-        all_squares[step], all_counts[step] = squares, counts
-        # What rounding lost was kept apart all the way, and is added at last.
-        all_logs[step] = logs[:, 0] + logs[:, 1]
+        all_squares[step], all_logs[step], all_counts[step] = squares, logs, counts
     return all_squares, all_logs, all_counts

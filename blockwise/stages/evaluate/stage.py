@@ -1,10 +1,12 @@
-"""Score the segmentation against the truth, at every threshold, from one sparse table."""
+"""Score the segmentation against the truth, at every threshold, from sparse tables of what they share."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +21,12 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
 from blockwise.files.whole import write_json
 from blockwise.grid import Block, Grid, Voxels
-from blockwise.kernels.graph.agglomeration import Dendrogram, cut
-from blockwise.kernels.scores.false_merges import first_false_merges
-from blockwise.kernels.scores.matching import Matching, match
+from blockwise.kernels.scores.boxes import ScoresAsked, solve_objects, solve_scores, together
+from blockwise.kernels.scores.false_merges import FalseMerge
+from blockwise.kernels.scores.matching import Matching, matching
 from blockwise.kernels.scores.run_length import Paths, RunLength, run_lengths
-from blockwise.kernels.scores.tables import Scores, best_possible, sweep
-from blockwise.kernels.tables import OVERLAP, count_overlap, merge_overlaps, relabel
+from blockwise.kernels.scores.tables import Scores, Truths, finished, sums_of, truths_of
+from blockwise.kernels.tables import OVERLAP, count_overlap
 from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
@@ -32,6 +34,7 @@ from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
 from blockwise.stages.evaluate.placing import check_place
 from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
+from blockwise.stages.evaluate.upwards import truth_totals, upwards
 from blockwise.stages.segment import named
 from blockwise.stages.tables import FOUND, NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
 from blockwise.store.base import Store
@@ -174,38 +177,37 @@ class Evaluate(Stage):
         return count_overlap(np.ascontiguousarray(ids), truth)
 
     def finish(self, store: Store) -> None:
-        table = merge_overlaps([rows for _, rows in store.each(OVERLAPS)])
-        ignore = self.left_out(table)
-        tree = read_dendrogram(self.dendrogram)
-        rows = [as_row(scores) for scores in sweep(table, tree, self.thresholds, ignore)]
+        totals = truth_totals(store)
+        truths = truths_of(totals, self.left_out(totals))
+        falling = tuple(sorted(set(self.thresholds), reverse=True))
+        wanted = ScoresAsked(truths, falling, self.settings.least_voxels, self.settings.false_merges)
+        found = together(upwards(store, self.dendrogram, partial(solve_scores, wanted=wanted)), wanted)
+        at = dict(zip(falling, found.sums, strict=True))
+        rows = [as_row(finished(at[threshold], truths, threshold)) for threshold in self.thresholds]
+        best_possible = finished(sums_of(found.assigned, truths), truths, math.nan)
         if self.skeletons:
-            rows = self.with_run_lengths(rows, tree, self.skeletons, store)
+            rows = self.with_run_lengths(rows, self.skeletons, store)
         result = {
             "best": best_row(rows),
             "best_at_end": best_at_end(rows),
             "thresholds": rows,
-            "best_possible": as_row(best_possible(table, ignore)),
-            "objects": self.match_objects(table, tree, rows, ignore),
-            "false_merges": self.list_false_merges(table, tree, ignore, store),
+            "best_possible": as_row(best_possible),
+            "objects": self.match_objects(truths, rows, store),
+            "false_merges": self.list_false_merges(found.false_merges, store),
         }
         write_json(self.target, result)
 
-    def match_objects(
-        self, table: np.ndarray, tree: Dendrogram, rows: list[dict[str, Any]], ignore: Sequence[int]
-    ) -> list[dict[str, Any]]:
+    def match_objects(self, truths: Truths, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
         """Rows of evaluation.json: how well objects are found at the best threshold and at those that are written."""
         if self.labels is None:
             return []
         found = []
         for threshold in sorted({best_row(rows)["threshold"], *self.written}):
-            merged = table.copy()
-            merged["fragment"] = relabel(table["fragment"], tree.fragment, cut(tree, threshold))
-            found.append(as_row(match(merged, ignore, threshold)))
+            pairs = list(upwards(store, self.dendrogram, partial(solve_objects, truths=truths, threshold=threshold)))
+            found.append(as_row(matching(pairs, truths, threshold)))
         return found
 
-    def with_run_lengths(
-        self, rows: list[dict[str, Any]], tree: Dendrogram, path: Path, store: Store
-    ) -> list[dict[str, Any]]:
+    def with_run_lengths(self, rows: list[dict[str, Any]], path: Path, store: Store) -> list[dict[str, Any]]:
         """The rows with the expected run length; nodes outside the volume are left out with their edges."""
         everything = read_skeletons(path)
         fragment = np.zeros(len(everything.places), np.uint64)
@@ -215,14 +217,14 @@ class Evaluate(Stage):
         found[placed["node"]] = True
         inside = everything.only(found)
         paths = Paths(inside.skeleton, inside.edges, inside.lengths(), self.settings.merge_tolerance)
-        lengths = run_lengths(fragment[found], paths, tree, self.thresholds)
+        lengths = run_lengths(fragment[found], paths, read_dendrogram(self.dendrogram), self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]
 
-    def list_false_merges(
-        self, table: np.ndarray, tree: Dendrogram, ignore: Sequence[int], store: Store
-    ) -> list[dict[str, Any]]:
+    def list_false_merges(self, merges: list[FalseMerge], store: Store) -> list[dict[str, Any]]:
         """Rows of evaluation.json: which objects were joined by which merge, and where to look."""
-        merges = first_false_merges(table, tree, self.settings.least_voxels, self.settings.false_merges, ignore)
+        if not merges:
+            return []
+        tree = read_dendrogram(self.dendrogram)
         described = info(self.fragments)
         rows = []
         for merge, contact in zip(merges, contacts(store, self.fragments, self.grid(), tree, merges), strict=True):

@@ -32,7 +32,7 @@ Work = Literal["learn", "test"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RowDone:
     """A row with its values, or with what went wrong."""
 
     row: Row
@@ -42,12 +42,12 @@ class Outcome:
     """What it was computed on, in words."""
 
 
-def outcomes(study: Study, rows: Sequence[Row], work: Work) -> Iterator[Outcome]:
+def outcomes(study: Study, rows: Sequence[Row], work: Work) -> Iterator[RowDone]:
     """Rows as they get done. What computed them is kept with the study before anything is made of the first."""
     cluster = study.settings.cluster
     if cluster.in_process or not rows:
         torch.set_num_threads(cluster.threads)
-        found: Iterator[Outcome] = (_attempt(study, row, work) for row in rows)
+        found: Iterator[RowDone] = (_attempt(study, row, work) for row in rows)
     else:
         found = _on_workers(study, rows, work)
     for outcome in found:
@@ -55,7 +55,7 @@ def outcomes(study: Study, rows: Sequence[Row], work: Work) -> Iterator[Outcome]
         yield outcome
 
 
-def _on_workers(study: Study, rows: Sequence[Row], work: Work) -> Iterator[Outcome]:
+def _on_workers(study: Study, rows: Sequence[Row], work: Work) -> Iterator[RowDone]:
     from distributed import as_completed
 
     plain = json.dumps(study.settings.model_dump(mode="json", by_alias=True))
@@ -81,10 +81,10 @@ def _on_workers(study: Study, rows: Sequence[Row], work: Work) -> Iterator[Outco
                 out[again] = row
                 waiting.add(again)
             else:
-                yield Outcome(row, fault=f"its worker was lost {SENDS} times")
+                yield RowDone(row, fault=f"its worker was lost {SENDS} times")
 
 
-def row_there(plain: str, row: Row, work: Work) -> Outcome:
+def row_there(plain: str, row: Row, work: Work) -> RowDone:
     """On a worker: one row of the study whose settings are given as JSON."""
     return _attempt(_opened(plain), row, work)
 
@@ -97,12 +97,12 @@ def _opened(plain: str) -> Study:
     return Study(settings)
 
 
-def _attempt(study: Study, row: Row, work: Work) -> Outcome:
+def _attempt(study: Study, row: Row, work: Work) -> RowDone:
     done: Mapping[Work, Callable[[Study, Row], RowValues]] = {"learn": arms.compute, "test": arms.tested}
     try:
-        return Outcome(row, done[work](study, row), device=_device())
+        return RowDone(row, done[work](study, row), device=_device())
     except BlockwiseError as error:
-        return Outcome(row, fault=str(error))
+        return RowDone(row, fault=str(error))
 
 
 def _device() -> str:

@@ -8,11 +8,12 @@ from scipy import ndimage
 
 from blockwise.kernels.graph.agglomeration import agglomerate
 from blockwise.kernels.graph.edges import count_edges
-from blockwise.kernels.scores.tables import score, sweep
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import count_overlap
 from blockwise.kernels.watershed.rules import WatershedRules
 from tests.support.affinities import ALL_MERGES, NEAREST, fragments
 from tests.support.paths import real_data
+from tests.support.scoring import sweep
 
 
 def to_affinities(boundary):

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from blockwise.kernels.graph.agglomeration import Dendrogram, agglomerate
-from blockwise.kernels.scores.false_merges import FalseMerge, both_sides, first_false_merges
+from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.kernels.scores.tables import score
 from blockwise.kernels.tables import OVERLAP
 from tests.blockwise.kernels.graph.test_edges import random_edges
 from tests.blockwise.kernels.scores.test_scores import random_table
 from tests.support.affinities import ALL_MERGES
+from tests.support.scoring import first_false_merges
 
 
 def slow_clusters(dendrogram):

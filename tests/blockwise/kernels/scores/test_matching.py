@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from blockwise.kernels.scores.matching import PERCENTS, match, matched_pairs
-from blockwise.kernels.scores.tables import score
+from blockwise.kernels.scores.matching import PERCENTS, matched_pairs
+from blockwise.kernels.scores.tables import score, truths_of
 from blockwise.kernels.tables import count_overlap
+from tests.support.scoring import match
 
 
 def scenes(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +74,7 @@ def test_large_objects_do_not_overflow():
     for shared, expected in ((95 * part // 64, 1.0), (95 * part // 64 - 1, 0.0)):
         table = as_overlap(np.array([1, 1]), np.array([1, 0]), np.array([shared, 100 * part // 64 - shared], np.uint64))
         assert match(table, ()).average_precision["0.95"] == expected
-    assert matched_pairs(table, ()).segments == 1
+    assert matched_pairs(table, truths_of(table, ())).segments == 1
 
 
 def test_nothing_to_find_is_found():

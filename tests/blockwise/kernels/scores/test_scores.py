@@ -10,11 +10,12 @@ import pytest
 
 from blockwise.kernels.graph.agglomeration import agglomerate, cut
 from blockwise.kernels.graph.edges import EDGE
-from blockwise.kernels.scores.tables import best_possible, score, sweep
+from blockwise.kernels.scores.tables import score
 from blockwise.kernels.scores.walk import sum_of_squares
 from blockwise.kernels.tables import OVERLAP, count_overlap, relabel
 from tests.blockwise.kernels.graph.test_edges import random_edges
 from tests.support.affinities import ALL_MERGES
+from tests.support.scoring import best_possible, sweep
 
 
 def slow_scores(segments, truth, ignore):

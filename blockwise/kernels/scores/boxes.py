@@ -1,0 +1,153 @@
+"""Scores of a graph that was solved in boxes, from box to box: those of the whole, and no box holds the whole.
+
+Two things make that possible. Scores never rise on the way up, so what a box merged comes before all that is merged
+around it; and what scores are made of are sums of whole numbers, to which each box adds what its own merges change.
+It hands on no more than the clusters that go on outside, each with the voxels that it shares with true objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from blockwise.kernels.graph.agglomeration import Dendrogram, cut, unique
+from blockwise.kernels.graph.boxes import MERGE, assemble
+from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
+from blockwise.kernels.scores.matching import Pairs, matched_pairs
+from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, sums_of, swept
+from blockwise.kernels.tables import OVERLAP, merge_overlaps, relabel
+
+AT_ONCE = 1 << 20
+"""Rows that are added up before more are taken in."""
+
+
+@dataclass(frozen=True)
+class SolvedBox:
+    """What is known of a box before its clusters are scored."""
+
+    table: np.ndarray
+    """OVERLAP of the fragments in its own blocks, in any order; those of a box of boxes are handed on to it."""
+    merges: np.ndarray
+    """MERGE, found in this box."""
+    passed: np.ndarray | None = None
+    """(n,) uint64, sorted: the clusters that go on outside, by their smallest fragments; None for the last box."""
+
+    def goes_on(self, clusters: np.ndarray) -> np.ndarray:
+        """Which clusters may change outside, bool. Background is in no box alone."""
+        if self.passed is None:
+            return np.zeros(len(clusters), bool)
+        found: np.ndarray = np.isin(clusters, self.passed, kind="sort") | (clusters == 0)
+        return found
+
+
+@dataclass(frozen=True)
+class ScoresAsked:
+    """What is asked of all boxes."""
+
+    truths: Truths
+    """Of the whole volume."""
+    falling: tuple[float, ...]
+    """Thresholds, each smaller than the one before."""
+    least_voxels: int
+    false_merges: int
+    """How many are listed at most."""
+
+
+@dataclass(frozen=True)
+class HandedOn:
+    """What a box hands on to the one around it."""
+
+    clusters: np.ndarray
+    """OVERLAP of the clusters that go on."""
+    sums: Sums
+    """Of these, which the box around counts again."""
+    held: np.ndarray
+    """MERGE of these clusters that wait, as one outside may have the same score and come first."""
+    fragments: np.ndarray
+    """OVERLAP of the fragments that may have voxels outside."""
+
+
+@dataclass(frozen=True)
+class ScoresAdded:
+    """What a box adds to the scores of the volume."""
+
+    sums: list[Sums]
+    """At each threshold."""
+    false_merges: list[FalseMerge]
+    assigned: np.ndarray
+    """OVERLAP of the true objects that fragments belong to, see `assigned`."""
+
+
+def solve_scores(box: SolvedBox, inner: Sequence[HandedOn], wanted: ScoresAsked) -> tuple[ScoresAdded, HandedOn]:
+    """What a box adds, and what it hands on; inner: what was handed on to it."""
+    table = merge_overlaps([box.table, *(one.clusters for one in inner)])
+    fragments = merge_overlaps([box.table, *(one.fragments for one in inner)])
+    merges = np.concatenate([box.merges, *(one.held for one in inner)])
+    root = roots(merges)
+    top = relabel(np.ascontiguousarray(merges["child"]), *root)
+    held = box.goes_on(top) & (merges["score"] == _lowest(top, merges["score"]))
+    now = merges[~held]
+    known = sum((one.sums for one in inner), NOTHING)
+    waits = box.goes_on(fragments["fragment"])
+    found = ScoresAdded(
+        [sums - known for sums in swept(table, now, wanted.truths, wanted.falling)],
+        false_merges(table, now, wanted.truths, wanted.least_voxels, wanted.false_merges),
+        assigned(fragments[~waits], wanted.truths),
+    )
+    names = np.ascontiguousarray(table["fragment"])
+    clusters = table[box.goes_on(relabel(names, *root))]
+    clusters["fragment"] = relabel(np.ascontiguousarray(clusters["fragment"]), *roots(now))
+    clusters = merge_overlaps([clusters])
+    return found, HandedOn(clusters, sums_of(clusters, wanted.truths), merges[held], fragments[waits])
+
+
+def together(boxes: Iterable[ScoresAdded], wanted: ScoresAsked) -> ScoresAdded:
+    """What all boxes add."""
+    sums, merges = [NOTHING] * len(wanted.falling), list[FalseMerge]()
+    tables, count = [np.empty(0, OVERLAP)], 0
+    for box in boxes:
+        sums = [one + more for one, more in zip(sums, box.sums, strict=True)]
+        merges = first_of((merges, box.false_merges), wanted.false_merges)
+        tables.append(box.assigned)
+        count += len(box.assigned)
+        if count > AT_ONCE:
+            tables = [merge_overlaps(tables)]
+            count = 0
+    return ScoresAdded(sums, merges, merge_overlaps(tables))
+
+
+def solve_objects(
+    box: SolvedBox, inner: Sequence[np.ndarray], truths: Truths, threshold: float
+) -> tuple[Pairs, np.ndarray]:
+    """The segments that end in a box, and OVERLAP of the clusters above the threshold that go on outside."""
+    table = merge_overlaps([box.table, *inner])
+    tree = _tree(box.merges)
+    table["fragment"] = relabel(np.ascontiguousarray(table["fragment"]), tree.fragment, cut(tree, threshold))
+    table = merge_overlaps([table])
+    waits = box.goes_on(table["fragment"])
+    return matched_pairs(table[~waits], truths), table[waits]
+
+
+def roots(merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What all merges make of the clusters they name: these, sorted, and the smallest fragment of what each is in."""
+    tree = _tree(merges)
+    is_merged = (tree.parent != tree.fragment).astype(np.float64)  # also where the score is 0
+    return tree.fragment, cut(Dendrogram(tree.fragment, tree.parent, is_merged), 0)
+
+
+def _tree(merges: np.ndarray) -> Dendrogram:
+    return assemble(unique([merges["child"], merges["parent"]]), [merges]) if len(merges) else _EMPTY
+
+
+_EMPTY = assemble(np.empty(0, np.uint64), [np.empty(0, MERGE)])
+
+
+def _lowest(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The lowest of the scores of the cluster that each row is of."""
+    place = np.unique(clusters, return_inverse=True)[1]
+    lowest = np.full(len(clusters), np.inf)
+    np.minimum.at(lowest, place, scores)
+    found: np.ndarray = lowest[place]
+    return found

@@ -1,0 +1,107 @@
+"""Scores told box by box are those of the whole dendrogram, to the byte, and no box is given all there is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from blockwise.arrays.volume import Volume
+from blockwise.grid import Voxels
+from blockwise.kernels.graph.boxes import MERGE
+from blockwise.kernels.scores.boxes import HandedOn, ScoresAsked, SolvedBox, solve_scores
+from blockwise.kernels.scores.tables import truths_of
+from blockwise.kernels.tables import OVERLAP
+from blockwise.stages.agglomerate.pieces import boxes_of
+from blockwise.stages.evaluate import stage
+from blockwise.stages.evaluate.stage import EvaluateSettings
+from tests.blockwise.stages.test_line import run
+from tests.support.volumes import cells, line, store_volume
+
+SHAPE = (26, 33, 40)
+BLOCKS: list[Voxels] = [(9, 11, 14), (26, 7, 40), (5, 33, 9)]
+SETTINGS = {
+    "neurons": {},
+    "background": {"ignore": (), "least_voxels": 5},
+    "large ones": {"min_voxels": 300, "false_merges": 100, "least_voxels": 1},
+    "one merge": {"false_merges": 1, "ignore": (0, 3, 4)},
+}
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, Volume]:
+    """Affinities of nine levels, so that edges tie, and a truth that is coarser than the cells."""
+    folder = tmp_path_factory.mktemp("volume")
+    affinities, labels = cells(SHAPE, spacing=6)
+    truth = labels // 3
+    truth[:4] = 0
+    return store_volume(folder / "affinities", affinities // 28 * 28), store_volume(folder / "labels", truth)
+
+
+def evaluated(
+    output: Path, volume: tuple[Volume, Volume], block: Voxels, memory: str | None, **settings: Any
+) -> tuple[bytes, int]:
+    """evaluation.json, and how many boxes there were."""
+    merging: dict[str, Any] = {"memory": memory}
+    stages = line(output, volume[0], block, volume[1], merging=merging, cap=None)
+    stages[-1] = stages[-1].model_copy(update={"settings": EvaluateSettings(**settings), "written": (0.3, 0.7)})
+    run(output, stages)
+    return (output / "evaluation.json").read_bytes(), len(boxes_of(Volume(path=output / "agglomeration")))
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_boxes_give_the_bytes_of_the_whole(
+    settings: dict[str, Any], volume: tuple[Volume, Volume], tmp_path: Path
+) -> None:
+    """Scores, objects, the best possible and false merges with their places, whatever blocks and boxes there are."""
+    wanted, count = evaluated(tmp_path / "whole.zarr", volume, SHAPE, None, **settings)
+    assert count == 0
+    content = json.loads(wanted)
+    assert len(content["objects"]) == 3
+    assert 0 < len(content["false_merges"]) <= settings.get("false_merges", 20)
+    counts = []
+    for place, (block, memory) in enumerate(zip(BLOCKS, ["200kB", "60kB", "60kB"], strict=True)):
+        found, count = evaluated(tmp_path / f"{place}.zarr", volume, block, memory, **settings)
+        counts.append(count)
+        assert json.loads(found) == content
+        assert found == wanted
+    assert min(counts) > 2
+
+
+def test_a_box_holds_its_own_and_what_was_handed_on(
+    volume: tuple[Volume, Volume], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A leaf is given the rows of its own blocks, and what ends within a box is not handed on."""
+    seen: list[tuple[int, int, int]] = []
+
+    def watched(box: SolvedBox, inner: list[HandedOn], wanted: ScoresAsked) -> Any:
+        found, handed = solve_scores(box, inner, wanted)
+        seen.append((len(box.table), sum(len(one.clusters) for one in inner), len(handed.clusters)))
+        return found, handed
+
+    monkeypatch.setattr(stage, "solve_scores", watched)
+    evaluated(tmp_path / "whole.zarr", volume, SHAPE, None)
+    ((whole, *others),) = seen
+    assert others == [0, 0]
+    seen.clear()
+    evaluated(tmp_path / "boxes.zarr", volume, (9, 11, 14), "200kB")
+    leaves = [own for own, _, _ in seen if own]
+    assert len(leaves) > 2
+    assert max(leaves) < whole / 2
+    assert sum(handed for _, _, handed in seen) < sum(own + given for own, given, _ in seen)
+    assert seen[-1][2] == 0
+
+
+def test_merges_of_one_score_wait_for_those_around() -> None:
+    """Two merges of a cluster that goes on have one score: the larger child comes first, in whichever box it is."""
+    table = np.array([(1, 1, 90), (4, 2, 80), (6, 3, 70)], OVERLAP)
+    inner = SolvedBox(table[:2], np.array([(4, 1, 0.5)], MERGE), np.array([1], np.uint64))
+    outer = SolvedBox(table[2:], np.array([(6, 1, 0.5)], MERGE))
+    wanted = ScoresAsked(truths_of(table, (0,)), (0.0,), 1, 5)
+    within, handed = solve_scores(inner, [], wanted)
+    around, _ = solve_scores(outer, [handed], wanted)
+    assert within.false_merges == []
+    assert [merge.clusters for merge in around.false_merges] == [(1, 6), (1, 4)]
