@@ -58,8 +58,20 @@ def as_overlap(fragment: np.ndarray, truth: np.ndarray, voxels: np.ndarray) -> n
     return table
 
 
+@compiled
+def _is_merged(fragment, truth):
+    """Whether pairs rise from row to row."""
+    for row in range(1, len(fragment)):
+        if fragment[row] < fragment[row - 1] or (fragment[row] == fragment[row - 1] and truth[row] <= truth[row - 1]):
+            return False
+    return True
+
+
 def merge_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:
-    """All rows of the tables, sorted by (fragment, truth), voxels of equal pairs added."""
+    """All rows of the tables, sorted by (fragment, truth), voxels of equal pairs added; not copied if they are so."""
+    tables = [table for table in tables if len(table)]
+    if len(tables) == 1 and _is_merged(tables[0]["fragment"], tables[0]["truth"]):
+        return tables[0]
     rows = np.concatenate([np.empty(0, OVERLAP), *tables])
     fragment = np.ascontiguousarray(rows["fragment"])
     truth = np.ascontiguousarray(rows["truth"])

@@ -17,7 +17,7 @@ from blockwise.kernels.graph.boxes import MERGE, assemble
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
 from blockwise.kernels.scores.matching import Pairs, matched_pairs
 from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, sums_of, swept
-from blockwise.kernels.tables import OVERLAP, merge_overlaps, relabel
+from blockwise.kernels.tables import OVERLAP, as_overlap, merge_overlaps, relabel
 
 AT_ONCE = 1 << 20
 """Rows that are added up before more are taken in."""
@@ -97,9 +97,7 @@ def solve_scores(box: SolvedBox, inner: Sequence[HandedOn], wanted: ScoresAsked)
         assigned(fragments[~waits], wanted.truths),
     )
     names = np.ascontiguousarray(table["fragment"])
-    clusters = table[box.goes_on(relabel(names, *root))]
-    clusters["fragment"] = relabel(np.ascontiguousarray(clusters["fragment"]), *roots(now))
-    clusters = merge_overlaps([clusters])
+    clusters = _renamed(table[box.goes_on(relabel(names, *root))], roots(now))
     return found, HandedOn(clusters, sums_of(clusters, wanted.truths), merges[held], fragments[waits])
 
 
@@ -124,10 +122,15 @@ def solve_objects(
     """The segments that end in a box, and OVERLAP of the clusters above the threshold that go on outside."""
     table = merge_overlaps([box.table, *inner])
     tree = _tree(box.merges)
-    table["fragment"] = relabel(np.ascontiguousarray(table["fragment"]), tree.fragment, cut(tree, threshold))
-    table = merge_overlaps([table])
+    table = _renamed(table, (tree.fragment, cut(tree, threshold)))
     waits = box.goes_on(table["fragment"])
     return matched_pairs(table[~waits], truths), table[waits]
+
+
+def _renamed(table: np.ndarray, names: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """OVERLAP of what fragments have become, rows of the same pair added."""
+    became = relabel(np.ascontiguousarray(table["fragment"]), *names)
+    return merge_overlaps([as_overlap(became, table["truth"], table["voxels"])])
 
 
 def roots(merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

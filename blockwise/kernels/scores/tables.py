@@ -103,16 +103,16 @@ def truths_of(table: np.ndarray, ignore: Sequence[int]) -> Truths:
 
 def evaluated(table: np.ndarray, truths: Truths) -> EvaluatedRows:
     """The rows of a table (OVERLAP, in any order) whose truth is evaluated, equal pairs added."""
-    rows = merge_overlaps([table[table["voxels"] > 0]])
-    present = _rising(rows["fragment"])
-    rows = rows[np.isin(rows["truth"], truths.ids)]
-    segment_ids = _rising(rows["fragment"])
+    rows = merge_overlaps([table])
+    is_there = rows["voxels"] > 0
+    present = _rising(rows["fragment"][is_there])
+    place = np.searchsorted(truths.ids, rows["truth"])
+    place[place == len(truths.ids)] = 0
+    chosen = is_there & (truths.ids[place] == rows["truth"]) if len(truths.ids) else np.zeros(len(rows), bool)
+    fragment = rows["fragment"][chosen]
+    segment_ids = _rising(fragment)
     return EvaluatedRows(
-        np.searchsorted(segment_ids, rows["fragment"]),
-        np.searchsorted(truths.ids, rows["truth"]),
-        rows["voxels"].copy(),
-        segment_ids,
-        present,
+        np.searchsorted(segment_ids, fragment), place[chosen], rows["voxels"][chosen], segment_ids, present
     )
 
 
