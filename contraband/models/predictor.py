@@ -93,10 +93,11 @@ class Predictor:
         z, y, x = self.input_shape(tile)
         return peak_bytes(twin._forward, (z, self.in_channels, y, x) if self._flat else (1, self.in_channels, z, y, x))
 
-    def compute_in_openvino(self, folder: Path | None = None) -> None:
-        """Let OpenVINO compute the network from now on, in float32 on the CPU; the values differ by rounding.
+    def compute_in_openvino(self, folder: Path | None = None, precision: str = "float32") -> None:
+        """Let OpenVINO compute the network from now on, on the CPU; the values differ by rounding.
 
         folder: of converted networks, where other processes find it; None: it is converted for this one alone.
+        precision: float32 or bfloat16.
         """
         from contraband.models.engines.folded import folded
         from contraband.models.engines.openvino import NetworkFolder, convert_torch
@@ -105,7 +106,7 @@ class Predictor:
         twin = copy.copy(self)
         twin._base = folded(self._base)
         networks = nn.ModuleList([self._network, twin._base])
-        self._engine = convert_torch(_Whole(networks, twin._forward).eval(), kept)
+        self._engine = convert_torch(_Whole(networks, twin._forward).eval(), kept, precision)
 
     def compile(self) -> None:
         """Let torch compile the network for the shape of a tile, at the first one; the values differ by rounding."""
@@ -205,7 +206,7 @@ def load_predictor(
 
     precision: float32, bfloat16, or auto (bfloat16 where the processor has it); only float32 keeps tiles equal to the
     whole to 1e-5. Affinities need a segmentation checkpoint; embeddings come from either kind, and are those of the
-    `levels` finest decoder levels. engine: torch, or openvino, which computes in float32 on a CPU.
+    `levels` finest decoder levels. engine: torch, or openvino on a CPU, where auto is float32.
     """
     path = latest_checkpoint(checkpoint)
     content = load_checkpoint(path)
@@ -225,7 +226,7 @@ def load_predictor(
         raise BadInput(path, f"is a damaged checkpoint: {error}", todo="copy it again, or train again") from None
     if engine == "openvino":
         check_installed(engine, "model.engine")
-        predictor.compute_in_openvino()
+        predictor.compute_in_openvino(precision="bfloat16" if precision == "bfloat16" else "float32")
     return predictor
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from blockwise.arrays.placement import covering
 from blockwise.arrays.volume import Volume, info, is_there
+from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from blockwise.grid import Grid, Voxels, as_voxels
 from contraband.models.engines.base import check_installed, is_installed
@@ -41,7 +42,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
     known = _known_networks(settings, model)
     tile_choice, wanted = _chosen_tile(settings, model, shape, block, known)
     choice = _chosen_engine(settings, model, wanted, known)
-    engine = _engine_of_checkpoint(model, choice)
+    engine, computes_in = _engine_of_checkpoint(model, settings.cluster, choice)
     is_small = is_head or model.classical is not None
     on_gpu = settings.cluster.gpus > 0 and not is_small and (use.engine if use else engine) == "torch"
     device = "cpu" if is_small else "cuda" if on_gpu and model.device == "auto" else model.device
@@ -67,7 +68,7 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         weights=predictor.fingerprint,
         output=model.stored,
         device=device,
-        precision="float32" if is_small or engine != "torch" else use.precision if use else model.precision,
+        precision="float32" if is_small else use.precision if use else computes_in,
         engine=engine,
         engine_choice=choice,
         compile=model.compile,
@@ -203,20 +204,20 @@ def _chosen_engine(settings: VolumeSettings, model: Model, wanted: Voxels, known
     predictor = load_predicting(checkpoint, False, PredictorChoice(model.stored, "cpu", levels=model.levels), known)
     tile = predictor.fit_output(wanted)
     measured = f"{predictor.fingerprint} {list(tile)}"
+    if model.precision != "auto":
+        measured += f" {model.precision}"
     if kept := EngineChoice.kept(_stored(settings, model, "engine"), measured, "engine"):
         return kept
     if why := _why_torch(settings, model):
         return EngineChoice(engine="torch", why=why, measured=measured)
-    engine, why = measure(checkpoint, model.stored, model.levels, model.precision, tile)
-    return EngineChoice(engine=engine, why=why, measured=measured)
+    engine, precision, why = measure(checkpoint, model.stored, model.levels, model.precision, tile)
+    return EngineChoice(engine=engine, precision=precision, why=why, measured=measured)
 
 
 def _why_torch(settings: VolumeSettings, model: Model) -> str:
     """Why there is nothing to be measured; empty if there is."""
     if _on_gpu(settings, model):
         return "a GPU computes it"
-    if model.precision == "bfloat16":
-        return "OpenVINO computes a checkpoint in float32 only"
     return "" if is_installed("openvino") else "OpenVINO is not installed"
 
 
@@ -227,19 +228,23 @@ def _on_gpu(settings: VolumeSettings, model: Model) -> bool:
     return settings.cluster.gpus > 0 or choose_device(model.device).type == "cuda"
 
 
-def _engine_of_checkpoint(model: Model, choice: EngineChoice | None) -> str:
-    """What computes a checkpoint; raises BadInput if it does not do so as it is told.
+def _engine_of_checkpoint(model: Model, cluster: Cluster, choice: EngineChoice | None) -> tuple[str, str]:
+    """What computes a checkpoint, and in what; raises BadInput if it does not do so as it is told.
 
     choice: what `engine: auto` means.
     """
     if choice is not None:
         check_installed(choice.engine, "model.engine")
-        return choice.engine
+        return choice.engine, model.precision if choice.engine == "torch" else choice.precision or "float32"
     if model.checkpoint is None or model.engine in (None, "torch"):
-        return "torch"
-    if model.precision not in ("auto", "float32"):
-        raise BadInput("model.precision", "openvino computes a checkpoint in float32 only", got=model.precision)
+        return "torch", model.precision
     if model.device == "cuda":
         raise BadInput("model.device", "openvino computes on a CPU", got=model.device, todo="use engine: torch")
     check_installed("openvino", "model.engine")
-    return "openvino"
+    if model.precision != "bfloat16":  # what auto means must be the same on a machine that only asks for the status
+        return "openvino", "float32"
+    if are_workers_here(cluster):
+        from contraband.models.engines.openvino import check_precision
+
+        check_precision("bfloat16", "model.precision")
+    return "openvino", "bfloat16"

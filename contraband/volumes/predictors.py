@@ -93,7 +93,7 @@ def _load_network(path: Path, choice: PredictorChoice) -> Any:
 
     predictor = load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
     if choice.engine == "openvino" and choice.networks is not None:
-        predictor.compute_in_openvino(choice.networks)
+        predictor.compute_in_openvino(choice.networks, choice.precision)
     if choice.compile:
         predictor.compile()
     return predictor

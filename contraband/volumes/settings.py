@@ -75,8 +75,8 @@ class Model(Settings):
     engine: Literal["torch", "openvino", "onnxruntime", "auto"] | None = None
     """The program that computes the network; null: torch for a checkpoint and `.pt2`, else OpenVINO, else onnxruntime.
     On a CPU `openvino` is faster for a checkpoint too; affinities differ by rounding. `auto` for a checkpoint: OpenVINO
-    on a CPU where it is installed, its values differ by at most 1e-3 and it is faster, measured on a tile once and
-    stored with the prediction; else torch."""
+    on a CPU where it is installed, its values differ by at most 1e-3 (in bfloat16 by 0.02 in the mean) and it is
+    faster, measured on a tile once and stored with the prediction; else torch."""
     classical: Classical | None = None
     """Instead: rules that need no labels, as `contraband start` finds them in an image. They need no torch either."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -86,7 +86,8 @@ class Model(Settings):
     that the prediction does not depend on the blocks. `auto` for a checkpoint: the one with the least work within half
     of a worker's memory, which may take several blocks together; chosen once and stored with the prediction."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 where the processor has it."""
+    """auto: bfloat16 where the processor has it; with `engine: openvino` float32, with `engine: auto` what was measured
+    to be faster."""
     compile: bool = False
     """torch compiles a checkpoint's network for the shape of its tiles, which takes each worker some seconds and a C
     compiler, on a CPU one of C++; affinities differ by rounding. On an H200 half as fast again in bfloat16."""

@@ -37,6 +37,7 @@ PROGRAMS = {
     "torch float32": {"engine": "torch", "precision": "float32"},
     "torch bfloat16": {"engine": "torch", "precision": "bfloat16"},
     "OpenVINO float32": {"engine": "openvino", "precision": "float32"},
+    "OpenVINO bfloat16": {"engine": "openvino", "precision": "bfloat16"},
 }
 FIRST = "torch float32"
 """What the others are held against."""

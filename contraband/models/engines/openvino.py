@@ -107,10 +107,11 @@ class NetworkFolder:
         return self.folder / f"{self.digest[:16]}-{sizes}-openvino-{version('openvino')}"
 
 
-def convert_torch(module: Any, kept: NetworkFolder | None = None) -> OpenVinoEngine:
-    """A torch module in OpenVINO and float32; it is converted for the first tile, which takes seconds.
+def convert_torch(module: Any, kept: NetworkFolder | None = None, precision: str = "float32") -> OpenVinoEngine:
+    """A torch module in OpenVINO; it is converted for the first tile, which takes seconds.
 
-    kept: where it is kept, and read from if it is there already; None: nowhere.
+    kept: where it is kept, in float32, and read from if it is there already; None: nowhere. precision: what it computes
+    in, float32 or bfloat16.
     """
 
     def make(shape: Sequence[int]) -> Any:
@@ -124,7 +125,7 @@ def convert_torch(module: Any, kept: NetworkFolder | None = None) -> OpenVinoEng
 
         return library().read_model(made_once(kept.place(shape), save) / KEPT)
 
-    return OpenVinoEngine(make, "float32")
+    return OpenVinoEngine(make, precision)
 
 
 def _converted(module: Any, shape: Sequence[int]) -> Any:
@@ -136,9 +137,14 @@ def _converted(module: Any, shape: Sequence[int]) -> Any:
         return openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
 
 
+def computes_in(precision: str) -> bool:
+    """Whether the processor has instructions for it, as OpenVINO says."""
+    return CAPABILITIES[precision] in library().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def check_precision(precision: str, where: object) -> None:
-    """Raise BadInput if the processor has no instructions for it, as OpenVINO says."""
-    if CAPABILITIES[precision] not in library().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    """Raise BadInput if the processor has no instructions for it."""
+    if not computes_in(precision):
         raise BadInput(where, f"this processor does not compute in {precision}", todo="use float32, or auto")
 
 

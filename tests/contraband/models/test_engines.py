@@ -14,7 +14,8 @@ import contraband as cb
 from blockwise.arrays.volume import Volume, info, open_array
 from blockwise.engine.fingerprint import fingerprint
 from blockwise.errors import BadInput, Stale
-from contraband.models.predictor import load_predictor
+from contraband.models.engines.openvino import computes_in
+from contraband.models.predictor import Predictor, load_predictor
 from contraband.volumes.line import stages
 from contraband.volumes.settings import VolumeSettings
 from tests.contraband.volumes.test_foreground import OFFSETS, SHAPE, untrained
@@ -150,23 +151,56 @@ def test_auto_is_torch_where_values_differ(tmp_path: Path, monkeypatch: pytest.M
     checkpoint = untrained(tmp_path / "net.pt", len(OFFSETS))
     monkeypatch.setattr(choice, "ALIKE", 0.0)
     choice.measure.cache_clear()
-    engine, why = choice.measure(checkpoint, "affinities", 1, "float32", (8, 8, 8))
+    engine, precision, why = choice.measure(checkpoint, "affinities", 1, "float32", (8, 8, 8))
     choice.measure.cache_clear()
-    assert engine == "torch"
-    assert "values differ by" in why
+    assert (engine, precision) == ("torch", "")
+    assert "values of OpenVINO in float32 differ by" in why
 
 
-def test_auto_is_torch_where_openvino_does_not_do_it(tmp_path: Path) -> None:
-    """Nothing is measured then, and OpenVINO need not be here."""
-    stage = stages(with_engine(predicted(tmp_path, "x", 3), "a", engine="auto", precision="bfloat16"))[0]
-    assert stage.engine == "torch"
-    assert stage.engine_choice.why == "OpenVINO computes a checkpoint in float32 only"
+def test_auto_is_the_fastest_of_all_precisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that the processor has, or of the one that is told; OpenVINO computes in what was chosen."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    from contraband.models.engines import choice
+
+    taken = {"torch": 3.0, "float32": 2.0, "bfloat16": 1.0}
+
+    def seconds(predictor: Predictor, raw: object) -> float:
+        engine = predictor._engine
+        return taken["torch" if engine is None else engine._precision]
+
+    monkeypatch.setattr(choice, "_seconds", seconds)
+    has = computes_in("bfloat16")
+    expected = {"auto": "bfloat16" if has else "float32", "float32": "float32", "bfloat16": "bfloat16" if has else ""}
+    for number, (told, precision) in enumerate(expected.items()):
+        choice.measure.cache_clear()
+        stage = stages(with_engine(predicted(tmp_path, "x", 3), str(number), engine="auto", precision=told))[0]
+        engine = "openvino" if precision else "torch"
+        assert (stage.engine, stage.precision) == (engine, precision or told)
+        assert (stage.engine_choice.engine, stage.engine_choice.precision) == (engine, precision)
+    choice.measure.cache_clear()
+
+
+def test_openvino_computes_a_checkpoint_in_bfloat16(tmp_path: Path) -> None:
+    """Values differ as those of torch do, whatever the blocks; a processor without it refuses."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    how = {"engine": "openvino", "precision": "bfloat16"}
+    chosen = with_engine(predicted(tmp_path, "x", 3), "a", **how)
+    if not computes_in("bfloat16"):
+        with pytest.raises(BadInput, match=r"precision: this processor does not compute in bfloat16"):
+            cb.run(chosen, progress=False)
+        assert not chosen.output.exists()
+        return
+    found = whole(affinities(chosen)).astype(int)
+    exact = whole(affinities(with_engine(chosen, "b", precision="float32"))).astype(int)
+    assert 0 < np.abs(found - exact).max() <= 8
+    assert np.abs(found - exact).mean() < 1
+    other = with_engine(predicted(tmp_path, "x", 3, (5, 20, 9)), "c", **how)
+    assert digest(affinities(other)) == digest(affinities(chosen))
 
 
 @pytest.mark.parametrize(
     ("told", "message"),
     [
-        ({"precision": "bfloat16"}, "precision: openvino computes a checkpoint in float32 only; got bfloat16"),
         ({"precision": "float32", "device": "cuda"}, "device: openvino computes on a CPU"),
     ],
 )
