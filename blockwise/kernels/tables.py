@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from blockwise.kernels.pairs import empty_table, find_row, order_pairs, with_roo
 
 OVERLAP = np.dtype([("fragment", "<u8"), ("truth", "<u8"), ("voxels", "<u8")])
 """The voxels that a fragment (or segment) and a truth object share; 0 is background in both."""
+
+AT_ONCE = 1 << 20
+"""Rows that are added up before more are taken in."""
 
 
 @compiled
@@ -80,6 +83,17 @@ def merge_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:
     first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]][: len(rows)])
     voxels = np.add.reduceat(rows["voxels"], first) if len(first) else rows["voxels"]
     return as_overlap(rows["fragment"][first], rows["truth"][first], voxels)
+
+
+def added_up(tables: Iterable[np.ndarray]) -> np.ndarray:
+    """The same of tables that come one by one, many of which have the same pairs: few rows are held at a time."""
+    waiting, count = [np.empty(0, OVERLAP)], 0
+    for table in tables:
+        waiting.append(table)
+        count += len(table)
+        if count > AT_ONCE:
+            waiting, count = [merge_overlaps(waiting)], 0
+    return merge_overlaps(waiting)
 
 
 @compiled

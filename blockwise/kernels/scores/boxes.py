@@ -7,7 +7,7 @@ It hands on no more than the clusters that go on outside, each with the voxels t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +17,7 @@ from blockwise.kernels.graph.boxes import MERGE, assemble
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
 from blockwise.kernels.scores.matching import Pairs, matched_pairs
 from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, sums_of, swept
-from blockwise.kernels.tables import OVERLAP, as_overlap, merge_overlaps, relabel
-
-AT_ONCE = 1 << 20
-"""Rows that are added up before more are taken in."""
+from blockwise.kernels.tables import added_up, as_overlap, merge_overlaps, relabel
 
 
 @dataclass(frozen=True)
@@ -104,16 +101,16 @@ def solve_scores(box: SolvedBox, inner: Sequence[HandedOn], wanted: ScoresAsked)
 def together(boxes: Iterable[ScoresAdded], wanted: ScoresAsked) -> ScoresAdded:
     """What all boxes add."""
     sums, merges = [NOTHING] * len(wanted.falling), list[FalseMerge]()
-    tables, count = [np.empty(0, OVERLAP)], 0
-    for box in boxes:
-        sums = [one + more for one, more in zip(sums, box.sums, strict=True)]
-        merges = first_of((merges, box.false_merges), wanted.false_merges)
-        tables.append(box.assigned)
-        count += len(box.assigned)
-        if count > AT_ONCE:
-            tables = [merge_overlaps(tables)]
-            count = 0
-    return ScoresAdded(sums, merges, merge_overlaps(tables))
+
+    def tables() -> Iterator[np.ndarray]:
+        nonlocal sums, merges
+        for box in boxes:
+            sums = [one + more for one, more in zip(sums, box.sums, strict=True)]
+            merges = first_of((merges, box.false_merges), wanted.false_merges)
+            yield box.assigned
+
+    table = added_up(tables())
+    return ScoresAdded(sums, merges, table)
 
 
 def solve_objects(

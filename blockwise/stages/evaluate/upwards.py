@@ -12,8 +12,8 @@ import numpy as np
 
 from blockwise.arrays.volume import Volume
 from blockwise.kernels.graph.boxes import disassemble
-from blockwise.kernels.scores.boxes import AT_ONCE, SolvedBox
-from blockwise.kernels.tables import OVERLAP, merge_overlaps
+from blockwise.kernels.scores.boxes import SolvedBox
+from blockwise.kernels.tables import OVERLAP, added_up, as_overlap, merge_overlaps
 from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.tables import OVERLAPS
@@ -48,12 +48,9 @@ def _box(store: Store, dendrogram: Volume, row: int, is_last: bool) -> SolvedBox
 
 def truth_totals(store: Store) -> np.ndarray:
     """OVERLAP of all true objects with one fragment, 0: how many voxels each has."""
-    waiting, count = [np.empty(0, OVERLAP)], 0
-    for _, rows in store.each(OVERLAPS):
-        some = rows.copy()
-        some["fragment"] = 0
-        waiting.append(some)
-        count += len(some)
-        if count > AT_ONCE:
-            waiting, count = [merge_overlaps(waiting)], 0
-    return merge_overlaps(waiting)
+
+    def totals() -> Iterator[np.ndarray]:
+        for _, rows in store.each(OVERLAPS):
+            yield as_overlap(np.zeros(len(rows), np.uint64), rows["truth"], rows["voxels"])
+
+    return added_up(totals())

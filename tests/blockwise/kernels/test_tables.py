@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from blockwise.errors import BadInput
-from blockwise.kernels.tables import count_overlap, distinct, merge_overlaps, relabel
+from blockwise.kernels import tables
+from blockwise.kernels.tables import added_up, count_overlap, distinct, merge_overlaps, relabel
 from tests.support.affinities import blocks, box
 
 
@@ -26,7 +27,7 @@ def test_overlaps_are_counted_voxel_by_voxel(dtype):
     assert table.tolist() == [(*pair, pairs[pair]) for pair in sorted(pairs)]
 
 
-def test_overlaps_do_not_depend_on_the_blocks():
+def test_overlaps_do_not_depend_on_the_blocks(monkeypatch):
     """The tables of blocks add up to that of the volume, in any order of blocks and rows."""
     ids, truth = volumes()
     truth = truth.astype(np.uint32)
@@ -36,6 +37,9 @@ def test_overlaps_do_not_depend_on_the_blocks():
     shuffled = np.random.default_rng(0).permutation(np.concatenate(parts))
     assert np.array_equal(merge_overlaps([shuffled]), whole)
     assert len(merge_overlaps([])) == 0
+    for at_once in (1, 50, 10**6):
+        monkeypatch.setattr(tables, "AT_ONCE", at_once)
+        assert np.array_equal(added_up(iter(parts)), whole)
 
 
 def test_many_overlaps_fill_a_growing_table():
