@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
-from blockwise.arrays.volume import METADATA, Volume
-from blockwise.files.address import last_written
+from blockwise.arrays.content import digest, identity, metadata
+from blockwise.arrays.volume import Volume
 from blockwise.stage import Stage
 
 
@@ -55,35 +53,6 @@ def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         else:
             changes.append(f"{key} was {_short(before)}, is now {_short(after)}")
     return ", ".join(changes) or "nothing that is known"
-
-
-def identity(volume: Volume) -> str:
-    """A digest of a zarr array's metadata, with its attribute `identity`, else the time or etag they were written with.
-
-    The voxels themselves are not read; `missing` if there is no array.
-    """
-    described: list[Any] = list(metadata(volume))
-    if not described:
-        return "missing"
-    named = any("identity" in (one.get("attributes") or one) for one in described)
-    if not named:
-        described += [last_written(path) for path in _files(volume)]
-    return digest(described)
-
-
-def metadata(volume: Volume) -> list[dict[str, Any]]:
-    """What the files that describe a zarr array say; nothing if there is none."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in _files(volume)]
-
-
-def _files(volume: Volume) -> list[Path]:
-    return [volume.path / name for name in METADATA if (volume.path / name).is_file()]
-
-
-def digest(data: object) -> str:
-    """sha256 of plain data, whatever the order of keys."""
-    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from blockwise.arrays.content import content_identity
+from blockwise.arrays.content import content_identity, metadata
 from blockwise.arrays.volume import Volume, as_shard, can_grow, info
-from blockwise.engine.fingerprint import explain, external, fingerprint, metadata
+from blockwise.engine.fingerprint import explain, external, fingerprint
 from blockwise.errors import Stale
 from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.stage import Stage

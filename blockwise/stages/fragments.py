@@ -8,35 +8,21 @@ from dataclasses import replace
 import numpy as np
 from funlib.geometry import Roi
 
-from blockwise.arrays.content import largest_number
 from blockwise.arrays.placement import Placement, read_placed
 from blockwise.arrays.values import inside_mask
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, read, write
-from blockwise.errors import BadInput
-from blockwise.fields import Fraction, VolumePlace
 from blockwise.grid import Block, Grid, Voxels, as_voxels, between
 from blockwise.kernels.watershed.label import halo, label_block, window
 from blockwise.kernels.watershed.rules import WatershedRules
-from blockwise.settings import Settings
 from blockwise.stage import Stage
 from blockwise.stages.affinity import check_affinities, nearest_channels, pick
+from blockwise.stages.foreground import FULL_VALUE, ForegroundSettings, FullValue, check_full, is_foreground
 from blockwise.stages.renaming import carry_numbers, is_counted_after
 from blockwise.stages.tables import BITS, LINKS
 from blockwise.store.base import Store
 
 ENDINGS = ("_placed", "_full")
 """Of parameters that are named only where they are not what they were before there were any."""
-SMALLER = (1, 255)
-"""Numbers that mean certain in types that hold larger ones, where none is larger."""
-
-
-class ForegroundSettings(Settings):
-    """Which voxels are foreground; all others are 0 in fragments and segments."""
-
-    volume: VolumePlace | None = None
-    """An image, (z, y, x), whose full value (1 for floats) is certain foreground; null: the network's own channel."""
-    threshold: Fraction = 0.5
-    """Voxels with at most this are background."""
 
 
 class FragmentSettings(WatershedRules):
@@ -69,14 +55,18 @@ class Fragments(Stage):
     Needed where the settings have a foreground."""
     foreground_placed: Placement | None = None
     """Where the foreground lies; None: exactly on the volume."""
-    foreground_full: int | None = None
-    """The number that means certain foreground; None: the full value of its type."""
+    foreground_full: FullValue | None = None
+    """The number that means certain foreground, as it was found out; None: the full value of its type."""
 
     @property
     def foreground_given(self) -> bool:
         """The foreground comes from outside, not from a stage of the same run."""
         wanted = self.settings.foreground
         return wanted is None or wanted.volume is not None
+
+    @property
+    def _full(self) -> int | None:
+        return self.foreground_full.full if self.foreground_full else None
 
     def grid(self) -> Grid:
         reach = halo(self.settings)
@@ -90,6 +80,7 @@ class Fragments(Stage):
         # The names by which finished blocks know them.
         chosen["foreground_given"] = self.foreground_given
         chosen["foreground_threshold"] = None if wanted is None else wanted.threshold
+        chosen["foreground_full"] = self._full
         return {key: value for key, value in chosen.items() if value is not None or not key.endswith(ENDINGS)}
 
     def inputs(self) -> tuple[Volume, ...]:
@@ -116,14 +107,16 @@ class Fragments(Stage):
         check_whole_shards(self.target, self.block)
 
     def notes(self) -> Iterator[str]:
-        if self.foreground and self.foreground_full:
+        if self.foreground and self._full:
             usual = np.iinfo(info(self.foreground).dtype).max
-            full = f"{self.foreground_full} is taken for certain foreground, not {usual}"
-            yield f"{self.foreground.path}: the largest number is at most {self.foreground_full}: {full}"
+            full = f"{self._full} is taken for certain foreground, not {usual}"
+            yield f"{self.foreground.path}: the largest number is at most {self._full}: {full}"
 
     def prepare(self, store: Store) -> None:
         found = check_affinities(self.affinities, self.settings.per_section)
-        create(self.target, self.shape, "uint64", self.block, like=found)
+        known = self.foreground_full
+        attributes = {FULL_VALUE: known.model_dump(mode="json")} if known else {}
+        create(self.target, self.shape, "uint64", self.block, like=found, attributes=attributes)
 
     def inside(self, roi: Roi) -> np.ndarray | None:
         """Where voxels are neither masked nor background by their foreground; None if all are."""
@@ -132,7 +125,8 @@ class Fragments(Stage):
         if self.foreground is None or wanted is None:
             return mask
         values = read_placed(self.foreground, self.foreground_placed, roi)
-        above = is_foreground(values, wanted.threshold, self.foreground_full)
+        check_full(values, self._full, self.foreground.path)
+        above = is_foreground(values, wanted.threshold, self._full)
         return above if mask is None else above & mask
 
     def label(self, roi: Roi) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -150,34 +144,6 @@ class Fragments(Stage):
         ids, linked = self.label(block.write_roi)
         write(self.target, block.write_roi, ids)
         store.put(LINKS, block.key, pack_links(linked))
-
-
-def check_foreground(volume: Volume) -> None:
-    """Raise BadInput for a volume that cannot tell foreground from background."""
-    found = info(volume)
-    if found.channels is not None or found.dtype.kind not in "buf":
-        raise BadInput(
-            volume.path,
-            "has the wrong type for a foreground",
-            got=f"{found.shape} {found.dtype}",
-            wanted="(z, y, x) truth values, uint8, uint16 or floats from 0 to 1",
-        )
-
-
-def full_value(volume: Volume) -> int | None:
-    """The number that means certain in a foreground of 0 and 1, or of 8 bits in more; None: that of its type."""
-    dtype = info(volume).dtype
-    limits = [limit for limit in SMALLER if dtype.kind == "u" and limit < np.iinfo(dtype).max]
-    largest = largest_number(volume, limits[-1]) if limits else 0
-    return next((limit for limit in limits if 0 < largest <= limit), None)
-
-
-def is_foreground(values: np.ndarray, threshold: float, full: int | None = None) -> np.ndarray:
-    """Where values lie above `threshold`: a fraction of `full`, of the full value of whole numbers, or of 1."""
-    if full is None:
-        full = int(np.iinfo(values.dtype).max) if values.dtype.kind == "u" else 1
-    above: np.ndarray = values > (int(threshold * full) if full > 1 else threshold)
-    return above
 
 
 def pack_links(linked: list[np.ndarray]) -> np.ndarray:

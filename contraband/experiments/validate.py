@@ -16,7 +16,8 @@ from blockwise.engine.options import RunOptions
 from blockwise.errors import BadInput
 from blockwise.files.whole import write_text
 from blockwise.stages.evaluate.stage import EvaluateSettings
-from blockwise.stages.fragments import ForegroundSettings, FragmentSettings
+from blockwise.stages.foreground import ForegroundSettings
+from blockwise.stages.fragments import FragmentSettings
 from blockwise.stages.segment import SegmentSettings
 from contraband.experiments.folders import Experiment, SegFolder
 from contraband.experiments.grid import heads

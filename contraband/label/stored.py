@@ -10,8 +10,8 @@ import numpy as np
 from funlib.geometry import Roi
 from numpy.typing import NDArray
 
+from blockwise.arrays.content import identity
 from blockwise.arrays.volume import Volume, is_there, read
-from blockwise.engine.fingerprint import identity
 from blockwise.errors import BadInput
 from blockwise.grid import as_voxels
 from contraband.label.image import FeatureImage

@@ -18,7 +18,8 @@ from blockwise.stages.affinity import NEAREST, check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges
 from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
-from blockwise.stages.fragments import Fragments, check_foreground, full_value
+from blockwise.stages.foreground import check_foreground, full_value
+from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment
 from contraband.importing.sections import images_in, is_padded
 from contraband.volumes.dendrograms import absorption, corrections, tree_of
@@ -29,8 +30,11 @@ MOST_GRAPH_BYTES_A_VOXEL = 40
 """Of the merging: eight times what is usual."""
 
 
-def stages(settings: VolumeSettings) -> list[Stage]:
-    """Every stage of the line for one volume, in order; reads metadata only and raises BadInput."""
+def stages(settings: VolumeSettings, kept: Output | None = None) -> list[Stage]:
+    """Every stage of the line for one volume, in order; reads metadata only and raises BadInput.
+
+    kept: an output of the same inputs, with which is kept what was read of them, if it is not that of the settings.
+    """
     check_beginning(settings)
     shape = volume_shape(settings)
     block = _clip(settings.blocks.shape, shape)
@@ -39,7 +43,7 @@ def stages(settings: VolumeSettings) -> list[Stage]:
     first = _prediction(settings, shape, block)
     if first and first[0].name == "embed":
         return first
-    line = [*first, *_region_graph(settings, shape, block, first)]
+    line = [*first, *_region_graph(settings, shape, block, first, kept or Output(settings.output))]
     line += corrections(settings, affinity_volume(settings), shape, block) + absorption(settings, shape, block)
     line += _segments(settings, shape)
     if settings.volume.labels or settings.volume.skeletons:
@@ -108,7 +112,9 @@ def _prediction(settings: VolumeSettings, shape: Voxels, block: Voxels) -> list[
     return [prediction_stage(settings, shape, block)]
 
 
-def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage]) -> list[Stage]:
+def _region_graph(
+    settings: VolumeSettings, shape: Voxels, block: Voxels, first: list[Stage], kept: Output
+) -> list[Stage]:
     affinities = affinity_volume(settings)
     fragments = Output(settings.output).fragments
     per_section = _per_section(settings, affinities, first)
@@ -132,7 +138,7 @@ def _region_graph(settings: VolumeSettings, shape: Voxels, block: Voxels, first:
             settings=settings.fragments.model_copy(update={"per_section": per_section}),
             foreground=foreground,
             foreground_placed=foreground_placed,
-            foreground_full=full_value(foreground) if foreground and wanted and wanted.volume else None,
+            foreground_full=full_value(foreground, kept.fragments) if foreground and wanted and wanted.volume else None,
         ),
         Edges(
             affinities=affinities,

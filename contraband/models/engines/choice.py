@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blockwise.arrays.kept import StoredFact
 from blockwise.errors import BadInput, one_line
 from blockwise.grid import Voxels
-from blockwise.settings import Settings
 
 ALIKE = 1e-3
 """By how much values of a tile in float32 may differ from torch's: a quarter of a step of what is stored."""
@@ -23,19 +23,13 @@ TIMES = 2
 """A tile is computed so often by each, after once that prepares the network; the fastest counts."""
 
 
-class StoredChoice(Settings):
-    """What was left open for a prediction and is chosen, and why; kept with it, so that all of it is made alike."""
+class StoredChoice(StoredFact):
+    """What was left open for a prediction and is chosen, and why; kept with it, so that all of it is made alike.
+
+    It holds for a network, and its tile or blocks.
+    """
 
     why: str
-    measured: str
-    """What it holds for: a network, and its tile or blocks."""
-
-    @classmethod
-    def kept(cls, stored: object, measured: str, where: str) -> Self | None:
-        """The one that is stored, if it holds for just this."""
-        if not isinstance(stored, Mapping) or stored.get("measured") != measured:
-            return None
-        return cls.parse(stored, where)
 
 
 class EngineChoice(StoredChoice):

@@ -30,6 +30,7 @@ from blockwise.stages.tables import EDGES, HISTOGRAMS, JOINS
 from blockwise.store.base import StageInfo, Store, mask_of
 from contraband.volumes.belonging import opened_store
 from contraband.volumes.line import absolute, stages
+from contraband.volumes.output import Output
 from contraband.volumes.plan.forecast import Forecast, Measured, Startup, chosen_blocks, extrapolate
 from contraband.volumes.run import opened_executor
 from contraband.volumes.settings import VolumeSettings, with_cluster
@@ -50,7 +51,7 @@ def probe(settings: VolumeSettings) -> Forecast:
     with staging(on_disk(settings.output), ".probing-") as folder:
         places = {"output": folder / "probe.zarr", "store": f"sqlite:///{folder}/probe.db"}
         scratch = settings.model_copy(update={**places, "cluster": here(settings.cluster)})
-        line = [absolute(stage) for stage in stages(scratch)]
+        line = [absolute(stage) for stage in stages(scratch, kept=Output(settings.output))]
         with opened_store(scratch) as store, opened_executor(scratch, store, RunOptions()) as executor:
             ready = time.time()
             trial = Trial(line, store, executor, scratch.cluster)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from funlib.geometry import Roi
 
+from blockwise.arrays.content import identity
 from blockwise.arrays.opening import folder_of
 from blockwise.arrays.volume import Volume, create, info, open_array, read, write
-from blockwise.engine.fingerprint import identity
 from blockwise.errors import BadInput
 from blockwise.files.address import Synthetic, last_written, place_of
 

@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader
 
 import contraband
 from blockwise.cluster.settings import Cluster
-from blockwise.stages.fragments import ForegroundSettings, FragmentSettings
+from blockwise.stages.foreground import ForegroundSettings
+from blockwise.stages.fragments import FragmentSettings
 from contraband.experiments.building import seg_task
 from contraband.experiments.folders import SegFolder
 from contraband.experiments.train import train_contrastive, train_seg
