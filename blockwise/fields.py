@@ -19,7 +19,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from blockwise.files.address import Address, place_of
+from blockwise.files.address import Address, address_in, place_of
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -39,7 +39,7 @@ _IN_BRACES = re.compile(r"\$\{([^{}]*)\}")
 def with_variables(text: str, bare: bool = True) -> str:
     """The text with the values of ${NAME}, and of $NAME unless `bare` is false, from the environment.
 
-    Raises ValueError naming a variable that is not set: a folder called ${NAME} is never what is meant.
+    Raises ValueError naming a variable that is not set: a new folder called ${NAME} is never what is meant.
     """
 
     def value(match: re.Match[str]) -> str:
@@ -52,7 +52,39 @@ def with_variables(text: str, bare: bool = True) -> str:
 
 
 def expanded(path: Path) -> Path:
-    """The path with ~ and ${NAME} replaced; raises ValueError where that cannot be done."""
+    """The path with ~ and ${NAME} replaced, or as it is if only a file or folder of this very name is there.
+
+    Raises ValueError where it cannot be replaced, and where both are there.
+    """
+    if not (marked := [number for number, name in enumerate(path.parts) if _is_marked(number, name)]):
+        return path
+    count = marked[-1] + 1
+    try:
+        meant = _replaced(path)
+        begin = _replaced(Path(*path.parts[:count]))
+    except ValueError as error:
+        if _is_there(path, count):
+            return path
+        raise ValueError(f"{error}, and no {Path(*path.parts[:count])} here") from None
+    is_meant, is_named = os.path.exists(meant), _is_there(path)
+    if is_meant and is_named and not meant.samefile(path):
+        raise ValueError(f"may be {path} here or {meant}, and both are there: rename the one that is not meant")
+    if is_named and not is_meant:
+        return path
+    is_of_a_folder = not is_meant and _is_there(path, count) and not os.path.exists(begin)
+    return path if is_of_a_folder else meant
+
+
+def _is_marked(number: int, name: str) -> bool:
+    return (number == 0 and name.startswith("~")) or _VARIABLES.search(name) is not None
+
+
+def _is_there(path: Path, count: int | None = None) -> bool:
+    """Whether what the path says, or its first `count` folders, is there under just this name; no address is."""
+    return address_in(path) is None and os.path.exists(Path(*path.parts[:count]))
+
+
+def _replaced(path: Path) -> Path:
     try:
         return Path(with_variables(str(path))).expanduser()
     except RuntimeError:
@@ -77,7 +109,7 @@ def _fit_for_a_volume(path: Path) -> Path:
 
 
 Place = Annotated[Path, AfterValidator(_fit_for_a_file)]
-"""Where a file or folder is: relative to the working folder, with ~ and ${NAME}."""
+"""Where a file or folder is: relative to the working folder, with ~ and ${NAME}, unless one is there of that name."""
 
 
 VolumePlace = Annotated[Path, AfterValidator(_fit_for_a_volume)]

@@ -8,13 +8,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from contraband.commands.screen import Assignments, SettingsFile
+from contraband.commands.screen import Assignments, SettingsFile, place
+
+TrainedBy = Annotated[
+    Path | None,
+    typer.Option(help="How it is trained: a param_dict.json that is no grid; default: as fits most.", callback=place),
+]
 
 
 def label(
     settings_file: SettingsFile,
     points: Annotated[
-        Path | None, typer.Option(help="CSV of points, made or gone on with; default: beside the volume.")
+        Path | None,
+        typer.Option(help="CSV of points, made or gone on with; default: beside the volume.", callback=place),
     ] = None,
     head: Annotated[
         Literal["forest", "logistic"], typer.Option(help="What learns from the points; a forest takes longer.")
@@ -24,13 +30,15 @@ def label(
         typer.Option(help="What it is shown of a voxel; default: embeddings if there is an encoder."),
     ] = None,
     encoder: Annotated[
-        Path | None, typer.Option(help="Where embeddings come from: a checkpoint, or the folder of some.")
+        Path | None,
+        typer.Option(help="Where embeddings come from: a checkpoint, or the folder of some.", callback=place),
     ] = None,
     embeddings: Annotated[
         Path | None,
         typer.Option(
             help="Output that holds embeddings (`contraband embed`), which are read instead of computed where one "
-            "looks; default: the volume's own output, if it has some."
+            "looks; default: the volume's own output, if it has some.",
+            callback=place,
         ),
     ] = None,
     stretch: Annotated[
@@ -43,9 +51,7 @@ def label(
             "--train", help="Also train a network in a process of its own, which takes over once it is better."
         ),
     ] = False,
-    params: Annotated[
-        Path | None, typer.Option(help="How it is trained: a param_dict.json that is no grid; default: as fits most.")
-    ] = None,
+    params: TrainedBy = None,
     bind: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)] = 0,
     assignments: Assignments = None,

@@ -75,7 +75,8 @@ def _name_of(image: Path) -> str:
     """What everything is called: the file's name up to its first dot, the folder's name."""
     own = image.absolute().name
     name = own.split(".")[0] or own
-    return "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+    return plain.lstrip("-") or "image"  # a name that begins with - would be an option
 
 
 def _understood(image: Path, found: OpenedImage, proposal: Proposal) -> list[str]:

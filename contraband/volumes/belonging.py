@@ -15,9 +15,7 @@ from blockwise.files.address import Address
 from blockwise.store import open_store
 from blockwise.store.base import Store
 from contraband.volumes.output import Output
-from contraband.volumes.settings import VolumeSettings
-
-_SQLITE = "sqlite:///"
+from contraband.volumes.settings import SQLITE, VolumeSettings
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def is_store_there(url: str) -> bool:
 
 def sqlite_path(url: str) -> Path | None:
     """The file of an SQLite store; None if it is a server's."""
-    return Path(url.removeprefix(_SQLITE)) if url.startswith(_SQLITE) else None
+    return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else None
 
 
 def _lost(output: Output, store: Store) -> Iterator[str]:

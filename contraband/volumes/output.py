@@ -18,7 +18,7 @@ from blockwise.files.address import check_writable, on_disk
 from blockwise.files.locks import only_one
 from blockwise.files.whole import PARTIAL, check_folder
 from blockwise.stage import Stage
-from contraband.volumes.settings import VolumeSettings
+from contraband.volumes.settings import SQLITE, VolumeSettings
 
 _ITSELF = {"zarr.json", ".lock", ".holder.lock"}
 """What makes a folder an output."""
@@ -218,9 +218,8 @@ def check_output(settings: VolumeSettings, line: Iterable[Stage]) -> None:
     check_writable(settings.output, "output")
     if settings.output.exists() and not settings.output.is_dir():
         raise BadInput(settings.output, "is not a folder", todo="choose another output")
-    prefix = "sqlite:///"
-    if settings.store_url.startswith(prefix):
-        check_folder(Path(settings.store_url.removeprefix(prefix)), "store")
+    if settings.store_url.startswith(SQLITE):
+        check_folder(Path(settings.store_url.removeprefix(SQLITE)), "store")
     given = [settings.affinities, *settings.volume.paths]
     if settings.fragments.foreground is not None:
         given.append(settings.fragments.foreground.volume)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput, looked_for
-from blockwise.fields import Count, Place, Positive, SomePlaces, TileShape, VolumePlace, with_variables
+from blockwise.fields import Count, Place, Positive, SomePlaces, TileShape, VolumePlace, expanded, with_variables
 from blockwise.files.address import Address, Synthetic, on_disk
 from blockwise.grid import Voxels
 from blockwise.settings import Settings, override, read_yaml
@@ -24,6 +24,9 @@ from blockwise.stages.segment import SegmentSettings
 from contraband.models.averaging.turns import Orientations
 from contraband.models.foreign.settings import NetworkInput, Offset, Says
 from contraband.quick.classical_settings import Classical
+
+SQLITE = "sqlite:///"
+"""How a store begins that is a file; its path follows."""
 
 
 class Source(Settings):
@@ -158,9 +161,10 @@ class Blocks(Settings):
 class VolumeSettings(Settings):
     """One volume from raw (or affinities) to scores: what a VOLUME.yaml holds. It never changes.
 
-    Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced. Volumes may lie at addresses
-    too: s3://bucket/vol.zarr/raw, gs://, az://, and http(s):// to be read; these need the extra `cloud`. Affinities and
-    labels may be made up while they are read: synthetic://7?shape=1024,2048,2048.
+    Paths are relative to the working folder, not to the file; ~ and ${NAME} are replaced, unless only a file of this
+    very name is there. Volumes may lie at addresses too: s3://bucket/vol.zarr/raw, gs://, az://, and http(s):// to be
+    read; these need the extra `cloud`. Affinities and labels may be made up while they are read:
+    synthetic://7?shape=1024,2048,2048.
 
     Example:
         settings = VolumeSettings(affinities=Path("vol.zarr/affinities"), output=Path("out/vol.zarr"))
@@ -198,18 +202,22 @@ class VolumeSettings(Settings):
     @field_validator("store")
     @classmethod
     def has_its_variables(cls, store: str | None) -> str | None:
-        if store is not None:
+        if store is not None and store.startswith(SQLITE):
+            expanded(Path(store.removeprefix(SQLITE)))
+        elif store is not None:
             with_variables(store, bare=False)  # its value may be a password, which must not be kept here
         return store
 
     @property
     def store_url(self) -> str:
         """Where progress and the region graph are kept."""
+        if self.store is None:
+            return f"{SQLITE}{on_disk(self.output).with_suffix('.db').absolute()}"
         # ${NAME} takes a user or password from the environment.
-        url = os.path.expandvars(self.store) if self.store else f"sqlite:///{on_disk(self.output).with_suffix('.db')}"
-        scheme, _, path = url.partition(":///")
+        url = self.store if self.store.startswith(SQLITE) else os.path.expandvars(self.store)
         # Workers may have another working folder.
-        return f"{scheme}:///{Path(path).expanduser().absolute()}" if scheme == "sqlite" and path else url
+        path = url.removeprefix(SQLITE)
+        return f"{SQLITE}{expanded(Path(path)).absolute()}" if path and path != url else url
 
 
 def load_volume_settings(path: Path, assignments: Sequence[str] = ()) -> VolumeSettings:

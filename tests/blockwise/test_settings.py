@@ -11,6 +11,7 @@ from blockwise.cluster.settings import Cluster
 from blockwise.errors import BadInput
 from blockwise.fields import Place, with_variables
 from blockwise.settings import Settings, parse_yaml, read_yaml
+from contraband.commands.screen import place
 from contraband.volumes.settings import VolumeSettings, load_volume_settings
 
 PLAIN = {"affinities": "a.zarr/affinities", "output": "out.zarr"}
@@ -50,6 +51,87 @@ def test_an_unknown_variable_or_user_is_refused_by_name(written: str) -> None:
     """A folder of that name is never what was meant."""
     with pytest.raises(BadInput, match=r"test: place: there is no .*(NO_SUCH|no_such_user)"):
         Shelf.parse({"place": written}, "test")
+
+
+@pytest.fixture
+def home(in_tmp: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder, a variable of a folder, and an empty working folder, in which paths are relative."""
+    for name in ("home", "scratch", "work"):
+        (in_tmp / name).mkdir()
+    monkeypatch.setenv("HOME", str(in_tmp / "home"))
+    monkeypatch.setenv("SCRATCH", str(in_tmp / "scratch"))
+    monkeypatch.chdir(in_tmp / "work")
+    return in_tmp / "home"
+
+
+NAMES = [
+    "~",
+    "~x",
+    "~no_such_user/a",
+    "$x",
+    "${x}",
+    "a/$x.tif",
+    "$SCRATCH",
+    "$SCRATCH/a",
+    "~/a",
+    "$x/$SCRATCH",
+    "${a b}",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("base", [Path(), Path("BASE")], ids=["relative", "absolute"])
+def test_a_file_that_is_called_so_is_taken(name: str, base: Path, home: Path) -> None:
+    """One that is there under just this name, unless what the name stands for is there, too."""
+    home.rmdir()
+    home.with_name("scratch").rmdir()
+    path = (Path.cwd() if base.name else base) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert Shelf.parse({"place": str(path)}, "test").place == path
+    assert place(path) == path
+
+
+@pytest.mark.parametrize("name", ["$x", "a/${x}", "~no_such_user"])
+def test_what_is_made_in_a_folder_that_is_called_so_is_understood(name: str, home: Path) -> None:
+    """The folder is there, and what is named need not be."""
+    Path(name).mkdir(parents=True)
+    output = Path(name) / "out.zarr"
+    settings = VolumeSettings.parse({**PLAIN, "output": str(output), "store": f"sqlite:///{name}/a.db"}, "test")
+    assert settings.output == output
+    assert settings.store_url == f"sqlite:///{Path.cwd()}/{name}/a.db"
+    beside = VolumeSettings.parse({**PLAIN, "output": str(output)}, "test")
+    assert beside.store_url == f"sqlite:///{Path.cwd()}/{name}/out.db"
+
+
+@pytest.mark.parametrize("name", ["~", "$SCRATCH"])
+def test_a_folder_that_was_made_by_mistake_changes_no_meaning(name: str, home: Path) -> None:
+    """Programs that replace nothing have made folders called ~: what is new goes where the name leads."""
+    Path(name).mkdir()
+    leads = {"~": home, "$SCRATCH": home.with_name("scratch")}[name]
+    assert Shelf.parse({"place": f"{name}/new"}, "test").place == leads / "new"
+
+
+@pytest.mark.parametrize("name", ["~/a", "$SCRATCH/a"])
+def test_a_name_that_means_two_files_is_refused(name: str, home: Path) -> None:
+    """Both are named."""
+    for place_of_a in (home, home.with_name("scratch"), Path("~"), Path("$SCRATCH")):
+        place_of_a.mkdir(exist_ok=True)
+        (place_of_a / "a").touch()
+    with pytest.raises(BadInput, match=r"test: place: may be [~$].*/a here or /.*/a, and both are there: rename"):
+        Shelf.parse({"place": name}, "test")
+    Path(name).unlink()
+    Path(name).symlink_to(Shelf.parse({"place": name}, "test").place)
+    assert Shelf.parse({"place": name}, "test").place.is_absolute()  # a link to it is no other file
+
+
+@pytest.mark.parametrize("name", ["$x.tif", "a/${x}", "~no_such_user"])
+def test_what_cannot_be_replaced_and_is_not_there_says_both(name: str, home: Path) -> None:
+    """That there is no such variable or user, and no such file."""
+    with pytest.raises(BadInput, match=r"there is no .*, and no .*(\$|~|x).* here; "):
+        place(Path(name))
+    with pytest.raises(BadInput, match=r"test: store: there is no"):
+        VolumeSettings.parse({**PLAIN, "store": f"sqlite:///{name}/a.db"}, "test")
 
 
 def test_a_password_with_a_dollar_stays() -> None:

@@ -6,12 +6,14 @@ import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
 import yaml
 
 from contraband.cli import COMMANDS, call, repeat_flags, with_its_command
+from contraband.commands.screen import place
 from tests.support.volumes import cells, store_volume
 
 SHAPE = (12, 20, 24)
@@ -150,6 +152,15 @@ def test_every_command_shows_an_example(name: str, capsys: pytest.CaptureFixture
     """`--help` ends with 0 and holds a command line to try."""
     assert call([name, "--help"]) == 0
     assert f"Example: contraband {name}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_path_may_name_the_home_folder_and_variables(name: str) -> None:
+    """A shell replaces neither in quotes nor after a =, so all that take a path do."""
+    for key, hint in get_type_hints(COMMANDS[name], include_extras=True).items():
+        kind, *rest = get_args(hint) or (None,)
+        if Path in (kind, *get_args(kind)):
+            assert [one.callback for one in rest] == [place], key
 
 
 def test_a_list_may_follow_its_flag() -> None:
