@@ -19,6 +19,8 @@ FEW_VOXELS = 3
 """Skeletons whose nodes all lie in so many voxels along each axis show nothing."""
 MOSTLY = 0.7
 """Of the nodes: where more lie inside, if they are read in another way, that is the likely cause."""
+MOSTLY_UNUSED = 0.5
+"""Nodes that are whole numbers and take up less of the volume along each axis may be numbers of voxels."""
 LONG = 2
 """Numbers of voxels are told from lengths where a voxel is so long, in the unit of the volume."""
 OTHER_UNITS = ("nm", "um", "mm", "m")
@@ -60,6 +62,31 @@ def check_place(skeletons: Skeletons, space: Info, path: Path) -> int:
             todo="multiply them with the voxel size and add the offset",
         )
     return outside
+
+
+def doubt_of_place(skeletons: Skeletons, space: Info) -> str | None:
+    """Why nodes in the volume may be numbers of voxels nevertheless, and what to do then; None if nothing says so.
+
+    Straight and flat skeletons fill no volume in either reading, so this is a word and no refusal.
+    """
+    places, size, spatial = skeletons.places, np.array(space.voxel_size), np.array(space.spatial)
+    could_be = ((places >= 0) & (places < spatial)).all() and (size != 1).any() and len(places) >= FEW_NODES
+    if not could_be or _is_on_voxels(places, space):
+        return None
+    extent = np.ptp(places, axis=0)
+    used = extent / (size * spatial)
+    are_whole = bool((places == np.rint(places)).all())
+    if are_whole and ((size != np.rint(size)).any() or max(used) < MOSTLY_UNUSED):
+        why = "all are whole numbers"
+    elif min(size) >= LONG and max(extent / spatial) >= MOSTLY:
+        why = "they reach through the volume then"
+    else:
+        return None
+    shares = ", ".join(f"{share:.0%}" for share in used)
+    return (
+        f"the nodes may be numbers of voxels: {why}, and as {space.units[0]} they take up {shares} of the volume along "
+        "z, y, x; if so, multiply them with the voxel size and add the offset"
+    )
 
 
 def share_inside(places: np.ndarray, space: Info) -> np.ndarray:
@@ -108,6 +135,15 @@ def _fills_in_voxels(places: np.ndarray, space: Info) -> bool:
     extent = np.ptp(places, axis=0) / np.array(space.spatial)
     inside = (places >= 0) & (places < np.array(space.spatial))
     return bool(min(space.voxel_size) >= LONG and min(extent) >= MOSTLY and inside.all())
+
+
+def _is_on_voxels(places: np.ndarray, space: Info) -> bool:
+    """Whether all places are corners of voxels, or all are middles, along axes on which few whole numbers are."""
+    size = np.array(space.voxel_size)
+    is_long = size > 1
+    voxels = ((places - np.array(space.offset)) / size)[:, is_long]
+    corners, middles = (np.abs(at - np.rint(at)).max(0) < 1e-6 for at in (voxels, voxels + 0.5))
+    return bool(is_long.any() and (corners | middles).all())
 
 
 def _smaller_unit(skeletons: Skeletons, space: Info) -> bool:

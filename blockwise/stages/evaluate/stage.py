@@ -32,7 +32,7 @@ from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
-from blockwise.stages.evaluate.placing import check_place
+from blockwise.stages.evaluate.placing import check_place, doubt_of_place
 from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
 from blockwise.stages.evaluate.upwards import truth_totals, upwards
 from blockwise.stages.segment import named
@@ -130,6 +130,8 @@ class Evaluate(Stage):
             if outside:
                 total = len(skeletons.places)
                 yield f"{self.skeletons}: {outside} of {total} nodes lie outside of the volume and are left out"
+            if doubt := doubt_of_place(skeletons, info(self.space)):
+                yield f"{self.skeletons}: {doubt}"
 
     def check_labels(self, labels: Volume) -> None:
         """Raise BadInput unless the labels are whole numbers."""

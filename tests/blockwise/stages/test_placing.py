@@ -10,7 +10,7 @@ import pytest
 from blockwise.arrays.info import Info
 from blockwise.arrays.volume import info
 from blockwise.errors import BadInput
-from blockwise.stages.evaluate.placing import check_place
+from blockwise.stages.evaluate.placing import check_place, doubt_of_place
 from blockwise.stages.evaluate.skeletons import Skeletons
 from tests.support.volumes import store_volume
 
@@ -98,3 +98,53 @@ def test_some_nodes_may_lie_outside(tmp_path: Path) -> None:
     assert check_place(skeletons, space, Path("a.swc")) == 15
     for count in (1, 2):
         assert check_place(*in_space(tmp_path / str(count), INSIDE[:1].repeat(count, 0)), Path("a.swc")) == 0
+
+
+SHAPE = (40, 100, 120)
+FIRST, LAST = (5, 31, 7), (5, 31, 111)
+STRAIGHT, FLAT = np.linspace(FIRST, LAST, 36), np.linspace((5, 3, 7), (5, 93, 111), 36)
+ALONG_Z = np.linspace((3, 31, 7), (38, 31, 7), 36)
+SIZES = [(40.0, 4.0, 4.0), (8.0, 8.0, 8.0), (2.0, 2.0, 2.0), (1.0, 0.5, 0.5), (0.5,) * 3, (3.6, 3.6, 3.6)]
+
+
+def placed(places: np.ndarray, size: tuple[float, ...], tmp_path: Path) -> tuple[Skeletons, Info]:
+    """Nodes, and a volume from 0 on."""
+    volume = store_volume(tmp_path / "raw", np.zeros(SHAPE, np.uint8), voxel_size=[*size])
+    return Skeletons(places, np.zeros((0, 2), np.int64), np.zeros(len(places), np.int64)), info(volume)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("voxels", [STRAIGHT, FLAT, ALONG_Z], ids=["straight", "flat", "along z"])
+def test_straight_and_flat_skeletons_in_voxels_are_doubted(
+    voxels: np.ndarray, size: tuple[float, ...], tmp_path: Path
+) -> None:
+    """They lie in the volume in either reading, so it is said and not refused; the same as lengths are not doubted."""
+    skeletons, space = placed(np.rint(voxels), size, tmp_path)
+    doubt = doubt_of_place(skeletons, space)
+    assert doubt
+    assert "may be numbers of voxels: " in doubt
+    assert "multiply them with the voxel size" in doubt
+    for shift in (0, 0.5, 0.37):
+        assert doubt_of_place(placed((np.rint(voxels) + shift) * size, size, tmp_path)[0], space) is None
+    if min(size) >= 2:
+        skeletons, space = placed(voxels + 0.37, size, tmp_path)
+        doubt = doubt_of_place(skeletons, space)
+        assert doubt
+        assert "they reach through the volume then, and as nm they take up" in doubt
+
+
+@pytest.mark.parametrize(
+    ("places", "size"),
+    [
+        (STRAIGHT, (1.0, 1.0, 1.0)),
+        (STRAIGHT[:2], (8.0, 8.0, 8.0)),
+        (np.linspace((40, 310, 70), (40, 310, 900), 40), (8.0, 8.0, 8.0)),
+        (np.linspace((10.3, 11.7, 12.9), (10.3, 40.1, 12.9), 40), (8.0, 8.0, 8.0)),
+        (np.linspace((16, 16, 16), (16, 16, 96), 11), (8.0, 8.0, 8.0)),
+        (np.rint(np.linspace((10, 10, 10), (10, 10, 110), 30)), (1.0, 1.0, 1.0)),
+    ],
+    ids=["voxels of 1", "two nodes", "further than voxels", "a short one", "on voxels", "whole"],
+)
+def test_skeletons_in_lengths_are_not_doubted(places: np.ndarray, size: tuple[float, ...], tmp_path: Path) -> None:
+    """What cannot be voxels, or says nothing either way."""
+    assert doubt_of_place(*placed(places, size, tmp_path)) is None

@@ -101,3 +101,14 @@ def test_a_foreground_of_0_and_1_is_told(in_tmp: Path) -> None:
     usual = placed(in_tmp, fragments={"foreground": {"volume": "v.zarr/coarse"}})["fragments"]
     assert "foreground_full" not in usual.parameters()
     assert list(usual.notes()) == []
+
+
+@pytest.mark.parametrize(("factor", "is_told"), [(1, True), (4, False)], ids=["voxels", "lengths"])
+def test_skeletons_that_may_be_in_voxels_are_told(factor: int, is_told: bool, in_tmp: Path) -> None:
+    """A straight one lies in the volume in either reading: `run` and `plan` say so before it is scored."""
+    store_volume(Path("v.zarr/affinities"), np.ones((3, *SHAPE), np.uint8), voxel_size=[4.0] * 3)
+    rows = [f"{n} 1 {n * factor} {5 * factor} {2 * factor} 1 {n - 1 or -1}" for n in range(1, 20)]
+    Path("a.swc").write_text("\n".join(rows))
+    settings = {"affinities": "v.zarr/affinities", "output": "out.zarr", "volume": {"skeletons": "a.swc"}}
+    notes = notes_on(stages(VolumeSettings.parse(settings, "test")))
+    assert any(note.startswith("a.swc: the nodes may be numbers of voxels: all are whole") for note in notes) == is_told
