@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from blockwise.arrays.attributes import space_of_attributes
-from blockwise.arrays.ngff import with_image
 from blockwise.arrays.space import SPATIAL, Space, place_of
+from blockwise.arrays.webknossos import with_dataset
 from blockwise.errors import BadInput
 from blockwise.grid import Voxels
 
@@ -77,7 +77,7 @@ def described(array: Any, where: Path, image: Callable[[], Space | None]) -> Inf
     attributes = dict(array.attrs)
     space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
     if space.voxel_size is None or space.axes is None:
-        space = with_image(space, image())
+        space = with_dataset(space, image())
     names = axis_names_of(space, array.ndim, where)
     place = place_of(space, "czyx"[-array.ndim :], where, CORRECT)
     return Info(

@@ -22,6 +22,7 @@ from blockwise.arrays.ome import describe_multiscale
 from blockwise.arrays.opening import chunk_of, folder_of, open_group, opened_by_zarr
 from blockwise.arrays.space import Space
 from blockwise.arrays.synthetic import computed
+from blockwise.arrays.webknossos import space_of_dataset
 from blockwise.errors import BadInput, looked_for
 from blockwise.files.address import Address, Synthetic, last_written, place_of
 from blockwise.files.whole import exists
@@ -115,16 +116,16 @@ def info(volume: Volume) -> Info:
     """
     array = open_array(volume)
     folder = folder_of(array)
-    return described(array, volume.path, lambda: _said_by_groups(folder, volume.path))
+    return described(array, volume.path, lambda: _said_around(folder, array.ndim, volume.path))
 
 
-def _said_by_groups(folder: Path, where: Path) -> Space | None:
-    """What the OME-Zarr image says of its array in `folder`: the group it lies in, or one of the two above."""
+def _said_around(folder: Path, ndim: int, where: Path) -> Space | None:
+    """What the OME-Zarr image says of its array: the group it lies in, or one of the two above; else a dataset."""
     for parent in list(folder.absolute().parents)[:3]:
         space = space_of_image(_group_attributes(parent), folder.absolute().relative_to(parent).as_posix(), where)
         if space is not None:
             return space
-    return None
+    return space_of_dataset(folder, ndim)
 
 
 def _group_attributes(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 from blockwise.arrays.attributes import SIZES, UNITS, space_of_attributes
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
+from contraband.importing.bigdataviewer import IN_HDF5, View, with_xml
 from contraband.importing.coordinates import Along, along, space_of_coordinates
 from contraband.importing.filters import check_filters
 from contraband.importing.imaris import is_imaris, open_imaris
@@ -34,7 +35,8 @@ def open_hdf5(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
         check_filters(path, data)
         _check_parts(path, data)
         attributes = {key: plain(value) for key, value in _attributes(data).items()}
-        yield ForeignArray(data.shape, data.dtype, data.__getitem__, _space(data, attributes), attributes)
+        space, remarks = _in_data_set(path, file, data, _space(data, attributes))
+        yield ForeignArray(data.shape, data.dtype, data.__getitem__, space, attributes, remarks)
 
 
 def _dataset(path: Path, file: h5py.File, name: str | None) -> h5py.Dataset:
@@ -51,6 +53,21 @@ def _dataset(path: Path, file: h5py.File, name: str | None) -> h5py.Dataset:
     names = sorted(_names(file))
     inside = [one for one in names if name is not None and one.startswith(f"{name.strip('/')}/")]
     return file[choose(path, None, inside) if len(inside) == 1 else choose(path, name, names)]
+
+
+def _in_data_set(path: Path, file: h5py.File, data: h5py.Dataset, own: Space) -> tuple[Space, tuple[str, ...]]:
+    """What the data set of BigDataViewer says besides that the array is an image of, if it is, and remarks on it."""
+    view = View.called(IN_HDF5, data.name or "")
+    if view is None or data.ndim != 3:
+        return own, ()
+    levels = file.get(f"s{view.setup:02d}/resolutions")
+    is_listed = isinstance(levels, h5py.Dataset) and levels.ndim == 2 and len(levels) > view.level
+    if not is_listed and view.level:
+        return own, (f"nothing says by how much voxels of level {view.level} are larger",)
+    space, remarks = with_xml(own, path, view, levels[view.level] if is_listed else (1, 1, 1))
+    if data.dtype == np.int16:
+        remarks += ("BigDataViewer stores numbers from 0 to 65535 as int16: what is below 0 here is above 32767 there",)
+    return space, remarks
 
 
 def _names(group: h5py.Group, prefix: str = "") -> Iterator[str]:

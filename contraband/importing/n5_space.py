@@ -11,7 +11,9 @@ from typing import Any
 
 from blockwise.arrays.attributes import corner, first_said
 from blockwise.arrays.space import Said, Space, listed, number
+from blockwise.arrays.webknossos import space_of_dataset, with_dataset
 from blockwise.errors import BadInput
+from contraband.importing.bigdataviewer import IN_N5, View, with_xml
 from contraband.importing.n5 import N5Array
 from contraband.importing.source import ForeignArray, Wanted, choose
 
@@ -30,8 +32,9 @@ def open_n5(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
     names = sorted(_datasets(path))
     name = _name(path, wanted, names)
     data = N5Array(path / name)
-    space = _space(path, path / name, data.attributes)
-    yield ForeignArray(data.shape, data.dtype, data.__getitem__, space, data.attributes, missing=data.missing)
+    space, remarks = _space(path, path / name, data.attributes)
+    read = data.__getitem__
+    yield ForeignArray(data.shape, data.dtype, read, space, data.attributes, remarks, missing=data.missing)
 
 
 def _datasets(path: Path) -> Iterator[str]:
@@ -58,14 +61,27 @@ def _name(path: Path, wanted: Wanted, names: Sequence[str]) -> str:
     return choose(path, wanted.name, names)
 
 
-def _space(root: Path, folder: Path, own: Mapping[str, Any]) -> Space:
-    """What a dataset says, or else the groups that it lies in; those speak of the largest level."""
+def _space(root: Path, folder: Path, own: Mapping[str, Any]) -> tuple[Space, tuple[str, ...]]:
+    """What a dataset says, or else the groups that it lies in, which speak of the largest level, or what is around.
+
+    Also remarks on that.
+    """
     groups = [_attributes(parent) for parent in _groups_above(root, folder)]
     factors = own.get("downsamplingFactors") or _factors(folder, own, groups)
     space = _said(own, factors, ("pixelResolution",))
     for group in groups:
         space = space.over(_said(group, factors, SIZES))
-    return space
+    space = with_dataset(space, _size_of_dataset(folder))
+    view = View.called(IN_N5, folder.absolute().as_posix())
+    if view is None or len(own["dimensions"]) != 3 or factors == UNKNOWN:
+        return space, ()
+    return with_xml(space, folder.absolute().parents[2], view, factors or (1, 1, 1))
+
+
+def _size_of_dataset(folder: Path) -> Space | None:
+    """The voxel size by a dataset of WEBKNOSSOS, by letters: of the order of axes N5 has its own notion."""
+    found = space_of_dataset(folder, 0)
+    return found and Space(None, found.voxel_size, None, found.units)
 
 
 def _groups_above(root: Path, folder: Path) -> list[Path]:

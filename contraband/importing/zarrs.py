@@ -14,7 +14,9 @@ import zarr
 from blockwise.arrays.attributes import space_of_attributes
 from blockwise.arrays.chunks import meaning_of_missing, missing_chunks
 from blockwise.arrays.ngff import images_of, level_at, level_paths, space_of_image, with_image
+from blockwise.arrays.opening import folder_of
 from blockwise.arrays.space import Space
+from blockwise.arrays.webknossos import space_of_dataset, with_dataset
 from blockwise.errors import BadInput
 from contraband.importing.coordinates import Along, along, space_of_coordinates
 from contraband.importing.signatures import zipped_root
@@ -40,6 +42,8 @@ def open_zarr(path: Path, wanted: Wanted) -> Iterator[ForeignArray]:
             attributes = dict(array.attrs)
             space = space_of_attributes(attributes, getattr(array.metadata, "dimension_names", None))
             space = with_image(space, _said_by(groups, path))
+            if path.is_dir():
+                space = with_dataset(space, space_of_dataset(folder_of(array), array.ndim))
             remarks = _same_as_largest(groups, array)
             if space.voxel_size is None and space.axes is not None:
                 space = space.over(_by_coordinates(path, array, space.axes.value))
