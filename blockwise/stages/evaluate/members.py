@@ -1,4 +1,4 @@
-"""Which fragments two clusters were made of when they became one, told without the dendrogram as a whole."""
+"""What single fragments and clusters come to, and are made of, told without the dendrogram as a whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from blockwise.arrays.volume import Volume
+from blockwise.kernels.graph.agglomeration import Dendrogram
+from blockwise.kernels.graph.boxes import assemble
 from blockwise.kernels.scores.boxes import roots
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
@@ -56,6 +58,26 @@ def sides_of(dendrogram: Volume, merges: Sequence[FalseMerge]) -> Sides:
     for side, some in enumerate(np.concatenate(bits, axis=1)):
         np.bitwise_or.at(both[side], place_of, some)
     return Sides(fragment, *both)
+
+
+def tree_above(dendrogram: Volume, fragments: np.ndarray) -> Dendrogram:
+    """The rows of a stored dendrogram for these fragments, and for all that they are merged into in the end.
+
+    All of it where it is stored as a whole. fragments: in any order.
+    """
+    solved = boxes_of(dendrogram)
+    if not len(solved):
+        return read_dendrogram(dendrogram)
+    known, found = np.unique(fragments), []
+    for row in range(len(solved)):
+        merges, is_new = read_merges(dendrogram, row), True
+        while is_new:  # what something is merged into may be merged in the same box
+            is_known = np.isin(merges["child"], known)
+            found.append(merges[is_known])
+            merges = merges[~is_known]
+            before, known = len(known), np.union1d(known, found[-1]["parent"])
+            is_new = len(known) > before
+    return assemble(known, found)
 
 
 def _rows_of(dendrogram: Volume, boxes: int, children: Sequence[int]) -> list[int]:

@@ -29,9 +29,9 @@ from blockwise.kernels.scores.tables import Scores, Truths, finished, sums_of, t
 from blockwise.kernels.tables import OVERLAP, count_overlap
 from blockwise.settings import Settings
 from blockwise.stage import Stage
-from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
+from blockwise.stages.evaluate.members import tree_above
 from blockwise.stages.evaluate.placing import check_place, doubt_of_place
 from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
 from blockwise.stages.evaluate.upwards import truth_totals, upwards
@@ -219,7 +219,8 @@ class Evaluate(Stage):
         found[placed["node"]] = True
         inside = everything.only(found)
         paths = Paths(inside.skeleton, inside.edges, inside.lengths(), self.settings.merge_tolerance)
-        lengths = run_lengths(fragment[found], paths, read_dendrogram(self.dendrogram), self.thresholds)
+        tree = tree_above(self.dendrogram, fragment[found])
+        lengths = run_lengths(fragment[found], paths, tree, self.thresholds)
         return [{**row, **as_row(one)} for row, one in zip(rows, lengths, strict=True)]
 
     def list_false_merges(self, merges: list[FalseMerge], store: Store) -> list[dict[str, Any]]:

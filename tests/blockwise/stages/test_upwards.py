@@ -18,8 +18,9 @@ from blockwise.kernels.tables import OVERLAP
 from blockwise.stages.agglomerate.pieces import boxes_of
 from blockwise.stages.evaluate import stage
 from blockwise.stages.evaluate.stage import EvaluateSettings
+from tests.blockwise.stages.test_evaluate import PLACE, walks
 from tests.blockwise.stages.test_line import run
-from tests.support.volumes import cells, line, store_volume
+from tests.support.volumes import cells, line, store_volume, whole
 
 SHAPE = (26, 33, 40)
 BLOCKS: list[Voxels] = [(9, 11, 14), (26, 7, 40), (5, 33, 9)]
@@ -38,7 +39,8 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> tuple[Volume, Volume]:
     affinities, labels = cells(SHAPE, spacing=6)
     truth = labels // 3
     truth[:4] = 0
-    return store_volume(folder / "affinities", affinities // 28 * 28), store_volume(folder / "labels", truth)
+    stored = store_volume(folder / "affinities", affinities // 28 * 28, **PLACE)
+    return stored, store_volume(folder / "labels", truth, **PLACE)
 
 
 def evaluated(
@@ -47,7 +49,9 @@ def evaluated(
     """evaluation.json, and how many boxes there were."""
     merging: dict[str, Any] = {"memory": memory}
     stages = line(output, volume[0], block, volume[1], merging=merging, cap=None)
-    stages[-1] = stages[-1].model_copy(update={"settings": EvaluateSettings(**settings), "written": (0.3, 0.7)})
+    skeletons = walks(output.parent, whole(volume[1]))
+    told = {"settings": EvaluateSettings(**settings), "written": (0.3, 0.7), "skeletons": skeletons, "space": volume[0]}
+    stages[-1] = stages[-1].model_copy(update=told)
     run(output, stages)
     return (output / "evaluation.json").read_bytes(), len(boxes_of(Volume(path=output / "agglomeration")))
 
@@ -56,11 +60,12 @@ def evaluated(
 def test_boxes_give_the_bytes_of_the_whole(
     settings: dict[str, Any], volume: tuple[Volume, Volume], tmp_path: Path
 ) -> None:
-    """Scores, objects, the best possible and false merges with their places, whatever blocks and boxes there are."""
-    wanted, count = evaluated(tmp_path / "whole.zarr", volume, SHAPE, None, **settings)
+    """Scores, run lengths, objects and false merges with their places, whatever blocks and boxes there are."""
+    expected, count = evaluated(tmp_path / "whole.zarr", volume, SHAPE, None, **settings)
     assert count == 0
-    content = json.loads(wanted)
+    content = json.loads(expected)
     assert len(content["objects"]) == 3
+    assert 0 < content["best"]["erl_fraction"] < 1
     assert 0 < len(content["false_merges"]) <= settings.get("false_merges", 20)
     counts = []
     for place, (block, memory) in enumerate(zip(BLOCKS, ["200kB", "60kB", "60kB"], strict=True)):
@@ -69,7 +74,7 @@ def test_boxes_give_the_bytes_of_the_whole(
         found, count = evaluated(tmp_path / f"{place}.zarr", volume, block, memory, **settings)
         counts.append(count)
         assert json.loads(found) == content
-        assert found == wanted
+        assert found == expected
     assert min(counts) > 2
 
 
@@ -86,13 +91,13 @@ def test_a_box_holds_its_own_and_what_was_handed_on(
 
     monkeypatch.setattr(stage, "solve_scores", watched)
     evaluated(tmp_path / "whole.zarr", volume, SHAPE, None)
-    ((whole, *others),) = seen
+    ((everything, *others),) = seen
     assert others == [0, 0]
     seen.clear()
     evaluated(tmp_path / "boxes.zarr", volume, (9, 11, 14), "200kB")
     leaves = [own for own, _, _ in seen if own]
     assert len(leaves) > 2
-    assert max(leaves) < whole / 2
+    assert max(leaves) < everything / 2
     assert sum(handed for _, _, handed in seen) < sum(own + given for own, given, _ in seen)
     assert seen[-1][2] == 0
 
