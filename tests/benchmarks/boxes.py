@@ -47,12 +47,15 @@ class Peaks:
         return found
 
 
-def fill(store: Store, grid: Grid, seed: int = 0) -> int:
-    """Keep what *edges* would count in a volume full of small cubes; returns how many there are."""
+def fill(store: Store, grid: Grid, step: int = STEP, in_pieces: bool = True, seed: int = 0) -> int:
+    """Keep what *edges* would count in a volume full of small cubes; returns how many there are.
+
+    step: voxels between them. in_pieces: they go on from block to block in pieces.
+    """
     rng, total = np.random.default_rng(seed), 0
     for block in grid.blocks():
         begin, end = block.write_roi.begin, block.write_roi.end
-        places = np.stack(np.mgrid[tuple(slice(a, b, STEP) for a, b in zip(begin, end, strict=True))], -1).reshape(
+        places = np.stack(np.mgrid[tuple(slice(a, b, step) for a, b in zip(begin, end, strict=True))], -1).reshape(
             -1, 3
         )
         nodes, edges = np.zeros(len(places), NODE), []
@@ -60,11 +63,11 @@ def fill(store: Store, grid: Grid, seed: int = 0) -> int:
         for axis in range(3):
             inner = places[places[:, axis] > 0]
             rows = np.zeros(len(inner), EDGE)
-            rows["u"], rows["v"] = number(inner - STEP * np.eye(3, dtype=int)[axis], grid), number(inner, grid)
-            rows["count"] = STEP**2
-            rows["sum"] = rng.integers(0, 255 * STEP**2, len(inner))
+            rows["u"], rows["v"] = number(inner - step * np.eye(3, dtype=int)[axis], grid), number(inner, grid)
+            rows["count"] = step**2
+            rows["sum"] = rng.integers(0, 255 * step**2, len(inner))
             edges.append(rows)
-        joined = pieces(block, grid)
+        joined = pieces(block, grid) if in_pieces else np.empty(0, PAIR)
         store.put(EDGES, block.key, np.concatenate(edges), block.write_roi)
         store.put(JOINS, block.key, joined, block.write_roi)
         nodes = np.concatenate([nodes, np.ascontiguousarray(joined["v"]).view(NODE)])
