@@ -32,7 +32,7 @@ def study(
         raise BadInput("--again" if again else "--incomplete", "works only together with --test", todo="add --test")
     if test and report:
         raise BadInput("--report", "runs nothing, and --test does", todo="leave out one of them")
-    from contraband.experiments.study.reading import read_test
+    from contraband.experiments.study.reading import check_rows, read_test
     from contraband.experiments.study.report import NAME, write_report
     from contraband.experiments.study.run import check, run_rows
     from contraband.experiments.study.settings import load_study
@@ -40,6 +40,8 @@ def study(
 
     opened = Study(load_study(settings_file))
     check(opened)
+    if report:
+        check_rows(opened, "--report")
     done = 0
     with meter("rows") as display:
         if not report:

@@ -22,6 +22,7 @@ def read_test(study: Study, again: bool, incomplete: bool, progress: Progress) -
     A reading that was cut off goes on. BadInput if there was one, unless `again`, or if rows are missing, unless
     `incomplete`: the report tells all three.
     """
+    check_rows(study, "--test")
     with only_one(study.output / ".lock", study.output, BUSY):
         made = study.rows.read()
         wanted = [row for row in wanted_rows(study.settings) if row in made]
@@ -53,6 +54,13 @@ def readings(study: Study) -> list[dict[str, Any]]:
         return []
     found: list[dict[str, Any]] = json.loads(study.readings.read_text(encoding="utf-8"))
     return found
+
+
+def check_rows(study: Study, option: str) -> None:
+    """Raise BadInput if there is no row yet: there is nothing to read, and a report would replace one with scores."""
+    if not study.rows.read():
+        todo = f"run the study first, without {option}"
+        raise BadInput(study.output, "no row is there", got=0, wanted=len(wanted_rows(study.settings)), todo=todo)
 
 
 def _may_read(study: Study, before: Sequence[object], missing: int, again: bool, incomplete: bool) -> None:

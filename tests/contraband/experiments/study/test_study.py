@@ -227,11 +227,18 @@ def test_a_study_on_workers_scores_the_same(in_tmp, arms):
 def test_test_data_are_read_once(in_tmp, capsys):
     """A second reading is refused, and one while rows are missing; told to, it is done, and the report says so."""
     written(QUICK)
-    Path("out/study").mkdir(parents=True)
-    assert call(["study", "study.yaml", "--test"]) == 2
-    assert "rows are missing; got 3" in capsys.readouterr().err
-    assert not Path("out/study/test.csv").exists()
+    for told in (["--test"], ["--test", "--incomplete"], ["--report"]):
+        assert call(["study", "study.yaml", *told]) == 2
+        assert "no row is there; got 0, wanted 3" in capsys.readouterr().err
+        assert not Path("out").exists()
+        assert not Path("report").exists()
     assert call(["study", "study.yaml"]) == 0
+    whole = Path("out/study/rows.csv").read_bytes()
+    Path("out/study/rows.csv").write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    assert call(["study", "study.yaml", "--test"]) == 2
+    assert "rows are missing; got 1" in capsys.readouterr().err
+    assert not Path("out/study/test.csv").exists()
+    Path("out/study/rows.csv").write_bytes(whole)
     assert call(["study", "study.yaml", "--test"]) == 0
     before = Path("out/study/test.csv").read_bytes()
     assert call(["study", "study.yaml", "--test"]) == 2
