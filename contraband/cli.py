@@ -19,6 +19,7 @@ from typer.main import get_command
 
 from blockwise.cluster.interrupts import SIGNALS
 from blockwise.errors import BadInput, BlockwiseError, one_line
+from blockwise.executor.blocklog import is_outcome
 from blockwise.settings import shortened
 from contraband.commands import data, handing, labelling, looking, settings, starting, study, training, upkeep, volumes
 
@@ -107,6 +108,8 @@ def contraband(
     # Libraries give their own loggers a lower level; what is shown is decided here, and what others keep by them.
     shown = logging.StreamHandler()
     shown.setLevel(level)
+    if not verbose:
+        shown.addFilter(lambda record: not is_outcome(record))
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", handlers=[shown])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
+from blockwise.engine.failing import Failing, signature
 from blockwise.engine.options import Policy
 from blockwise.engine.preflight import Job
 from blockwise.engine.schedule import Schedule
@@ -62,6 +62,7 @@ class Loop:
         self.executor = executor
         self.policy = policy
         self.on_change = on_change
+        self.failing = Failing()
         self._places = {job.stage.name: place for place, job in enumerate(self.jobs)}
 
     def run(self, skip: Sequence[np.ndarray]) -> list[list[int]]:
@@ -75,6 +76,7 @@ class Loop:
                     self._settle(schedule, self.executor.collect(0))
                 raise
             finally:
+                self.failing.say_counts()
                 self.executor.cancel()
             return [state.given_up for state in schedule.stages]
 
@@ -149,14 +151,7 @@ class Loop:
             attempt = schedule.attempt(one.key, place)
             again = schedule.release(one.key, False, place)
             self.tallies[place].errors[one.key] = one.error
-            log.warning(
-                "%s: block %s failed, attempt %d, %s: %s",
-                name,
-                unpack(one.key),
-                attempt,
-                "tried again" if again else "given up",
-                last_line(one.error),
-            )
+            self.failing.say(name, one.key, f"attempt {attempt}, {'tried again' if again else 'given up'}", one.error)
 
     def _check_first(self, place: int) -> None:
         """Raise WorkFailed if all of the first blocks failed alike."""
@@ -193,8 +188,3 @@ def voxels_of(grid: Grid, key: int) -> int:
     for place, step, end in zip(unpack(key), grid.block, grid.volume, strict=True):
         size *= min(step, end - place * step)
     return size
-
-
-def signature(error: str) -> str:
-    """An error without the numbers in it, so that the same fault in two blocks reads the same."""
-    return re.sub(r"0x[0-9a-f]+|\d+", "#", last_line(error))

@@ -20,6 +20,13 @@ _MOST_BYTES = 64 * 2**20
 """Of one process and stage: code that logs in a loop must not fill a disk."""
 _MOST_LETTERS = 8000
 """Of one message."""
+OUTCOME = {"is_outcome": True}
+"""Marks what is logged of a block that failed: it stands in the block's log, and goes back with the block."""
+
+
+def is_outcome(record: logging.LogRecord) -> bool:
+    """Whether the record only says how a block ended, which the driver hears, counts and says itself."""
+    return getattr(record, "is_outcome", False)
 
 
 class BlockLog(logging.Handler):
@@ -66,8 +73,10 @@ class BlockLog(logging.Handler):
         """Write one line, if it belongs to a block; a disk that is full must not end the block."""
         # Python prints warnings by itself only as long as nobody handles them.
         last = logging.lastResort
-        if last is not None and record.levelno >= last.level and logging.getLogger().handlers == [self]:
-            last.handle(record)
+        is_alone = last is not None and record.levelno >= last.level and logging.getLogger().handlers == [self]
+        is_kept = self._folder is not None and is_outcome(record)  # who gave the block out says it
+        if is_alone and not is_kept:
+            last.handle(record)  # type: ignore[union-attr]
         block = getattr(self._here, "block", None)
         if block is None or self._folder is None:
             return

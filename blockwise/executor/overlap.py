@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.blocklog import block_log
+from blockwise.executor.blocklog import OUTCOME, block_log
 from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
 from blockwise.files.traffic import meter
@@ -136,5 +136,5 @@ def _attempt(step: Callable[..., Any], block: Block, *more: Any) -> _Step:
     except BaseException as raised:  # user code may call sys.exit, and extensions panic
         error = describe(raised)
         with block_log().of_block(block.stage, block.key):
-            log.warning("%s: block %s failed: %s", block.stage, unpack(block.key), last_line(error))
+            log.warning("%s: block %s failed: %s", block.stage, unpack(block.key), last_line(error), extra=OUTCOME)
     return _Step(value, error, time.thread_time() - cpu)

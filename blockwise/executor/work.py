@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from blockwise.executor.base import Outcome
-from blockwise.executor.blocklog import block_log
+from blockwise.executor.blocklog import OUTCOME, block_log
 from blockwise.executor.memory import enter
 from blockwise.files.traffic import meter
 from blockwise.grid import Grid, unpack
@@ -45,7 +45,7 @@ def run_block(stage: Stage, grid: Grid, key: int, store: Store, *, alone: bool =
     except BaseException as raised:  # user code may call sys.exit, and extensions panic
         error = describe(raised)
         with block_log().of_block(stage.name, key):
-            log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error))
+            log.warning("%s: block %s failed: %s", stage.name, unpack(key), last_line(error), extra=OUTCOME)
     spent_s, cpu_s, traffic = time.perf_counter() - wall, clock() - cpu, meter().take()
     return Outcome(key, not error, error, spent_s, cpu_s, peak_rss_bytes(), stage.name, traffic)
 
