@@ -131,11 +131,12 @@ def evaluate(settings: VolumeSettings, progress: bool | Progress = True) -> dict
         print(best["threshold"], best["voi_sum"])
     """
     from blockwise.errors import BadInput
+    from contraband.volumes.offered import run_missing
 
     if not (settings.volume.labels or settings.volume.skeletons):
         wanted = "volume.labels or volume.skeletons"
         raise BadInput("settings", "nothing to evaluate against", got=None, wanted=wanted)
-    run(settings, progress=progress)
+    run_missing(settings, None, progress)
     return open_result(settings).evaluation
 
 
@@ -186,13 +187,14 @@ def export(
     from blockwise.engine.options import RunOptions
     from contraband.volumes.export.export import ExportOptions, check_export, kind_of
     from contraband.volumes.export.export import export as write
+    from contraband.volumes.offered import run_missing
     from contraband.volumes.settings import with_thresholds
 
     place = Path(target)
     settings = with_thresholds(settings, tuple(thresholds) or settings.segment.thresholds)
     wanted = ExportOptions(kind_of(place), settings.segment.thresholds, raw, compact, ome_version)
     check_export(settings, place, wanted)
-    run(settings, last="segment", progress=progress)
+    run_missing(settings, "segment", progress)
     with shown(progress, "blocks") as display:
         write(settings, place, wanted, RunOptions(progress=display.update, announce=display.say))
     return place

@@ -15,7 +15,7 @@ from contraband.volumes.export.objects import check_table, write_objects
 from contraband.volumes.line import select, stages
 from contraband.volumes.report import as_rows, by_stage
 from contraband.volumes.result import Result
-from contraband.volumes.run import execute
+from contraband.volumes.run import execute, is_only_read
 from contraband.volumes.settings import VolumeSettings, with_thresholds
 
 
@@ -77,10 +77,16 @@ def objects(
     check_table(Path(target))
     chosen = settings.segment.thresholds[0] if threshold is None else threshold
     settings = with_thresholds(settings, (chosen,))
-    run_to(settings, graph_ends(settings), progress)
+    run_missing(settings, graph_ends(settings), progress)
     with shown(progress, "blocks") as display:
         options = RunOptions(progress=display.update, announce=display.say)
         return write_objects(settings, Path(target), chosen, options)
+
+
+def run_missing(settings: VolumeSettings, last: str | None, progress: bool | Progress) -> None:
+    """Have all stages up to one finished; of a finished run that cannot be written, nothing is tried."""
+    if not is_only_read(settings, select(stages(settings), None, last)):
+        run_to(settings, last, progress)
 
 
 def run_to(settings: VolumeSettings, last: str | None, progress: bool | Progress) -> list[dict[str, Any]]:

@@ -15,12 +15,13 @@ from blockwise.cluster.open import dashboard_address, open_cluster
 from blockwise.engine.options import RunOptions, StageResult
 from blockwise.engine.preflight import Preflight, check_stages, examine
 from blockwise.engine.run import run_examined
+from blockwise.engine.standing import standings
 from blockwise.errors import BadInput, WorkFailed
 from blockwise.executor import Executor, InProcess, OnDask
 from blockwise.stage import Stage
 from blockwise.store import empty_store, open_store
 from blockwise.store.base import Store, another_run, masked
-from contraband.volumes.belonging import Belonging, find_belonging, opened_store
+from contraband.volumes.belonging import Belonging, find_belonging, is_store_there, opened_store, sqlite_path
 from contraband.volumes.line import absolute
 from contraband.volumes.output import Output, check_output
 from contraband.volumes.report import write_report
@@ -122,6 +123,34 @@ def claimed(
         output.mark(belonging.identity)
         store.claim(belonging.identity, output.place)
         yield
+
+
+def is_only_read(settings: VolumeSettings, line: Sequence[Stage]) -> bool:
+    """Whether all of the stages, the first of the line on, are finished and their output or store cannot be written.
+
+    As on a disk that is mounted for reading: then nothing is left to do that could be done. Raises BadInput for a store
+    of another output.
+    """
+    if _can_be_written(settings) or not is_store_there(settings.store_url):
+        return False
+    belonging = find_belonging(settings)
+    if belonging.lost:
+        return False
+    with opened_store(settings, belonging.identity) as store:
+        check_owner(store, belonging)
+        finished = {one.name for one in store.stages() if one.finished}
+        found = standings([absolute(stage) for stage in line], store)
+    return all(one.state == "done" and one.stage.name in finished for one in found)
+
+
+def _can_be_written(settings: VolumeSettings) -> bool:
+    try:
+        check_output(settings, ())
+    except BadInput:
+        return False
+    files, store = Output(settings.output).files, sqlite_path(settings.store_url)
+    places = [place for place in (files, store, store and store.parent) if place and place.exists()]
+    return all(os.access(place, os.W_OK) for place in places)
 
 
 @contextmanager

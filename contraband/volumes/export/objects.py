@@ -27,7 +27,7 @@ from contraband.volumes.belonging import find_belonging, opened_store
 from contraband.volumes.dendrograms import graph_ends, tree_of
 from contraband.volumes.line import affinity_volume, select, stages
 from contraband.volumes.output import Output
-from contraband.volumes.run import execute
+from contraband.volumes.run import execute, is_only_read
 from contraband.volumes.settings import VolumeSettings, volume_shape
 
 ObjectRow = dict[str, Any]
@@ -53,7 +53,8 @@ def write_objects(settings: VolumeSettings, target: Path, threshold: float, opti
     before = select(stages(settings), None, graph_ends(settings))
     stage = _measure(settings)
     try:
-        execute(settings, [stage], options, before)
+        if not is_only_read(settings, [*before, stage]):
+            execute(settings, [stage], options, before)
     except Stale:  # measured of another raw
         redone = RunOptions(redo="objects", progress=options.progress, announce=options.announce)
         execute(settings, [stage], redone, before)
