@@ -139,6 +139,8 @@ def call(arguments: list[str]) -> int:
             return _end(INTERRUPTED, 1)
         return code if isinstance(code, int) else 0
     except BlockwiseError as error:
+        if explained := _explained_by_limit(error):
+            return _end(*explained)
         return _end(with_its_command(str(error), arguments), error.exit_code)
     except ClickError as error:
         # An empty message means that the help was shown because nothing was asked.
@@ -166,6 +168,8 @@ def _all_commands() -> Callable[..., object]:
 
 def _explained(error: Exception) -> tuple[str, int] | None:
     """What is wrong with the system rather than with the program, and the exit code; None if that is not known."""
+    if explained := _explained_by_limit(error):
+        return explained
     if isinstance(error, MemoryError):
         return "the memory does not suffice; what is finished is kept; take smaller blocks, or a larger machine", 1
     if isinstance(error, UnicodeEncodeError):
@@ -177,6 +181,28 @@ def _explained(error: Exception) -> tuple[str, int] | None:
     if str(error).startswith("A config file at "):  # so zarr's configuration fails, as zarr is imported
         return f"zarr's configuration: {one_line(str(error))[2:250]}; mend or remove it", 2
     return _explained_by_system(error) if isinstance(error, OSError) else None
+
+
+def _explained_by_limit(error: Exception) -> tuple[str, int] | None:
+    """The limit of the shell for the memory of a process, if there is one and the error is one that it makes.
+
+    Libraries that cannot be loaded and threads that cannot be started are blamed on whatever was read meanwhile.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    causes: list[BaseException] = [error]
+    while cause := causes[-1].__cause__ or causes[-1].__context__:
+        causes.append(cause)
+    is_of_memory = any(isinstance(one, MemoryError) or _OF_MEMORY(str(one)) for one in causes)
+    if limit == resource.RLIM_INFINITY or not is_of_memory:
+        return None
+    size = f"{limit / 1e6:.0f} MB (ulimit -v {limit // 1024})"
+    return f"a process may have only {size} here, which does not suffice; what is finished is kept; raise it", 1
+
+
+_OF_MEMORY = re.compile(
+    "shared object|failed to map segment|cannot allocate|start new thread|thread pool|out of memory", re.IGNORECASE
+).search
+"""What the loading of libraries and the start of threads say where memory lacks."""
 
 
 def _explained_by_system(error: OSError) -> tuple[str, int] | None:

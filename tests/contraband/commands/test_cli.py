@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import yaml
 
+from blockwise.errors import BadInput
 from contraband.cli import COMMANDS, call, repeat_flags, with_its_command
 from contraband.commands.screen import place
+from tests.support.paths import ROOT
 from tests.support.volumes import cells, store_volume
 
 SHAPE = (12, 20, 24)
@@ -251,3 +253,49 @@ def test_what_the_system_refuses_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith(f"contraband: {line}")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["status"], ["run"], ["plan"]], ids=lambda words: words[0])
+@pytest.mark.parametrize("kilobytes", [150_000, 250_000])
+def test_too_little_memory_for_a_process_is_one_line(words: list[str], kilobytes: int, volume: Path) -> None:
+    """As by `ulimit -v`: libraries are not loaded then, whatever they say of it."""
+    script = (
+        "import resource, sys, os; resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[1]) << 10,) * 2); "
+        "os.execv(sys.executable, [sys.executable, '-m', 'contraband', *sys.argv[2:]])"
+    )
+    command = [sys.executable, "-c", script, str(kilobytes), *words, str(volume / "vol.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"contraband: a process may have only {kilobytes * 1.024 / 1000:.0f} MB (ulimit -v")
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "is_of_limit"),
+    [
+        (BadInput("a", "is not a zarr array"), ImportError("a.so: failed to map segment from shared object"), True),
+        (BadInput("a", "a chunk cannot be read (can't start new thread)"), None, True),
+        (BadInput("a", "is not a zarr array"), ValueError("b"), False),
+    ],
+)
+def test_what_lacks_memory_is_not_blamed_on_a_file(
+    error: Exception,
+    cause: Exception | None,
+    is_of_limit: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Only where there is such a limit, and also where the first error was replaced by one of ours."""
+
+    def refused(**_: object) -> None:
+        try:
+            raise cause or ValueError
+        except Exception:
+            raise error from None
+
+    monkeypatch.setattr("contraband.cli._all_commands", lambda: refused)
+    assert call(["run", "vol.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("contraband: a: ")
+    monkeypatch.setattr("contraband.cli.resource.getrlimit", lambda _: (300_000 << 10, 300_000 << 10))
+    assert call(["run", "vol.yaml"]) == (1 if is_of_limit else 2)
+    assert capsys.readouterr().err.startswith("contraband: a process may have only 307 MB") == is_of_limit
