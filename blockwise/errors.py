@@ -9,7 +9,16 @@ BlockwiseError
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+
+OUTCOME = {"is_outcome": True}
+"""Marks what is logged of a block that failed: it stands in the block's log, and goes back with the block."""
+
+
+def is_outcome(record: logging.LogRecord) -> bool:
+    """Whether the record only says how a block ended, which the driver hears, counts and says itself."""
+    return getattr(record, "is_outcome", False)
 
 
 class BlockwiseError(Exception):

@@ -18,8 +18,7 @@ import typer
 from typer.main import get_command
 
 from blockwise.cluster.interrupts import SIGNALS
-from blockwise.errors import BadInput, BlockwiseError, one_line
-from blockwise.executor.blocklog import is_outcome
+from blockwise.errors import BadInput, BlockwiseError, is_outcome, one_line
 from blockwise.settings import shortened
 from contraband.commands import data, handing, labelling, looking, settings, starting, study, training, upkeep, volumes
 

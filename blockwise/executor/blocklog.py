@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
+from blockwise.errors import is_outcome
 from blockwise.grid import unpack
 
 ENDING = ".jsonl"
@@ -20,13 +21,6 @@ _MOST_BYTES = 64 * 2**20
 """Of one process and stage: code that logs in a loop must not fill a disk."""
 _MOST_LETTERS = 8000
 """Of one message."""
-OUTCOME = {"is_outcome": True}
-"""Marks what is logged of a block that failed: it stands in the block's log, and goes back with the block."""
-
-
-def is_outcome(record: logging.LogRecord) -> bool:
-    """Whether the record only says how a block ended, which the driver hears, counts and says itself."""
-    return getattr(record, "is_outcome", False)
 
 
 class BlockLog(logging.Handler):

@@ -10,8 +10,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from blockwise.errors import OUTCOME
 from blockwise.executor.base import Outcome
-from blockwise.executor.blocklog import OUTCOME, block_log
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
 from blockwise.executor.work import describe, last_line, peak_rss_bytes, reset_peak_rss, run_block
 from blockwise.files.traffic import meter

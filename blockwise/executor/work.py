@@ -11,8 +11,9 @@ import traceback
 from functools import lru_cache
 from pathlib import Path
 
+from blockwise.errors import OUTCOME
 from blockwise.executor.base import Outcome
-from blockwise.executor.blocklog import OUTCOME, block_log
+from blockwise.executor.blocklog import block_log
 from blockwise.executor.memory import enter
 from blockwise.files.traffic import meter
 from blockwise.grid import Grid, unpack
