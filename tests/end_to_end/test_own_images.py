@@ -82,13 +82,16 @@ def test_the_commands_of_the_page_lead_to_objects(in_tmp: Path, capsys: pytest.C
     np.testing.assert_array_equal(open_result("out/cells.zarr").segments(0.5)[:], stored)
 
 
-def assert_same_picture(made: Path, name: str) -> None:
-    """That the picture of the page is this one, but for letters, which other machines draw otherwise."""
+def assert_same_picture(made: Path, name: str, most: float = 4) -> None:
+    """That the picture of the page is this one, but for letters, which other machines draw otherwise.
+
+    most: by how much colours may differ in the mean, of 255.
+    """
     pictures = [Image.open(path).convert("RGB") for path in (made, ROOT / "configs" / name)]
     assert pictures[0].size == pictures[1].size
     small = [np.asarray(one.resize((64, 40), Image.Resampling.BOX), float) for one in pictures]
     apart = np.abs(small[0] - small[1]).mean()
-    assert apart < 4, f"configs/{name} is not what the commands of the page make: copy {made.resolve()} there"
+    assert apart < most, f"configs/{name} is not what the commands of the page make: copy {made.resolve()} there"
 
 
 @pytest.mark.slow
@@ -108,7 +111,8 @@ def test_the_pictures_of_the_page_are_made_by_its_commands(in_tmp: Path) -> None
     assert "Objects" in listed
     assert "false merges" not in listed  # nobody has said what is true
     Image.fromarray(seen).save("view.png", optimize=True)
-    assert_same_picture(Path("view.png"), "own-images-view.png")
+    # Versions of browsers look at 3D from elsewhere, which made 6.6; without segments it is 10.7, mirrored 26.9.
+    assert_same_picture(Path("view.png"), "own-images-view.png", most=9)
 
 
 def settled(look: Callable[[], np.ndarray]) -> np.ndarray:
