@@ -32,14 +32,14 @@ def upwards[Out, Handed](
     waiting: dict[int, Handed] = {}
     for row in range(len(solved)):
         inner = np.flatnonzero(solved["above"] == row).tolist()
-        box = _box(store, dendrogram, row, row == len(solved) - 1)
+        box = _box(store, dendrogram, row, solved["level"][row] == 0, row == len(solved) - 1)
         found, waiting[row] = solve(box, [waiting.pop(one) for one in inner])
         yield found
 
 
-def _box(store: Store, dendrogram: Volume, row: int, is_last: bool) -> SolvedBox:
+def _box(store: Store, dendrogram: Volume, row: int, is_leaf: bool, is_last: bool) -> SolvedBox:
     tables = [np.empty(0, OVERLAP)]
-    if not boxes_of(dendrogram)["level"][row]:
+    if is_leaf:
         (keys,) = read_columns(dendrogram, row, "blocks")
         tables += [rows for key in keys.tolist() if (rows := store.get(OVERLAPS, key)) is not None]
     (passed,) = read_columns(dendrogram, row, "passed")
