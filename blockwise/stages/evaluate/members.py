@@ -14,6 +14,7 @@ from blockwise.kernels.scores.boxes import roots
 from blockwise.kernels.scores.false_merges import FalseMerge, both_sides
 from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
 from blockwise.stages.agglomerate.stage import read_dendrogram
+from blockwise.stages.agglomerate.tree import NONE
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,10 @@ def sides_of(dendrogram: Volume, merges: Sequence[FalseMerge]) -> Sides:
     rows = _rows_of(dendrogram, len(solved), [merge.clusters[1] for merge in merges])
     named, bits = [np.empty(0, np.uint64)], [np.empty((2, 0), np.uint64)]
     for place, (merge, row) in enumerate(zip(merges, rows, strict=True)):
-        for side, cluster in enumerate(merge.clusters):
-            for fragments in _members(dendrogram, solved, row, np.array([cluster], np.uint64), merge):
+        # Merges of the same score in boxes around may come before this one, of the cluster that goes on.
+        rows_of_sides = (_outermost(dendrogram, solved, row, merge.clusters[0]), row)
+        for side, (cluster, begin) in enumerate(zip(merge.clusters, rows_of_sides, strict=True)):
+            for fragments in _members(dendrogram, solved, begin, np.array([cluster], np.uint64), merge):
                 some = np.zeros((2, len(fragments)), np.uint64)
                 some[side] = np.uint64(1) << np.uint64(place)
                 named.append(fragments)
@@ -87,6 +90,13 @@ def _rows_of(dendrogram: Volume, boxes: int, children: Sequence[int]) -> list[in
         (merged,) = read_columns(dendrogram, row, "child")
         found.update(dict.fromkeys(wanted[np.isin(wanted, merged)].tolist(), row))
     return [found[child] for child in children]
+
+
+def _outermost(dendrogram: Volume, solved: np.ndarray, row: int, cluster: int) -> int:
+    """The largest box around one, or that itself, in which a cluster is still known by its name."""
+    while solved["above"][row] != NONE and np.isin(np.uint64(cluster), read_columns(dendrogram, row, "passed")[0]):
+        row = int(solved["above"][row])
+    return row
 
 
 def _members(

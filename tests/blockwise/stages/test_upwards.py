@@ -29,6 +29,8 @@ SETTINGS = {
     "background": {"ignore": (), "least_voxels": 5},
     "large ones": {"min_voxels": 300, "false_merges": 100, "least_voxels": 1},
     "one merge": {"false_merges": 1, "ignore": (0, 3, 4)},
+    "nearly all tie": {"statistic": "max"},
+    "quantiles": {"statistic": "quantile_75"},
 }
 
 
@@ -47,7 +49,7 @@ def evaluated(
     output: Path, volume: tuple[Volume, Volume], block: Voxels, memory: str | None, **settings: Any
 ) -> tuple[bytes, int]:
     """evaluation.json, and how many boxes there were."""
-    merging: dict[str, Any] = {"memory": memory}
+    merging: dict[str, Any] = {"memory": memory, "statistic": settings.pop("statistic", "mean")}
     stages = line(output, volume[0], block, volume[1], merging=merging, cap=None)
     skeletons = walks(output.parent, whole(volume[1]))
     told = {"settings": EvaluateSettings(**settings), "written": (0.3, 0.7), "skeletons": skeletons, "space": volume[0]}
