@@ -88,7 +88,8 @@ def test_embeddings_of_several_levels_are_stored_for_heads_of_as_many(tmp_path, 
     (path,) = validate.embed(params, experiment, 0, [10], RunOptions())
     stored = zarr.open_group(str(path))["embeddings"]
     assert stored.shape == (24, 40, 40, 40)
-    predictor = load_predictor(experiment.contrastive(0).checkpoint(10), "embeddings", device="cpu", levels=2)
+    checkpoint = experiment.contrastive(0).checkpoint(10)  # bfloat16 where the processor has it, as `embed` chooses
+    predictor = load_predictor(checkpoint, "embeddings", device="cpu", precision="auto", levels=2)
     begin = [-(-c // step) * step for c, step in zip(predictor.context, predictor.stride, strict=True)]
     output = predictor.fit_output([40 - 2 * b for b in begin])
     sides = list(zip(begin, output, predictor.context, strict=True))
