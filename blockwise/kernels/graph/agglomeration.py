@@ -129,9 +129,15 @@ def in_order(dendrogram: Dendrogram) -> np.ndarray:
 
     So both clusters of every merge still have the names that the dendrogram gives them.
     """
-    rows = np.flatnonzero(dendrogram.parent != dendrogram.fragment)[::-1]
-    ordered: np.ndarray = rows[np.argsort(-dendrogram.score[rows], kind="stable")]
+    rows = np.flatnonzero(dendrogram.parent != dendrogram.fragment)
+    ordered: np.ndarray = rows[falling_order(dendrogram.score[rows], dendrogram.fragment[rows])]
     return ordered
+
+
+def falling_order(score: np.ndarray, child: np.ndarray) -> np.ndarray:
+    """The order of merges: the best score first, of equal scores the larger child (uint64)."""
+    order: np.ndarray = np.lexsort((np.iinfo(np.uint64).max - child, -score))
+    return order
 
 
 @compiled

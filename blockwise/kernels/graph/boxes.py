@@ -146,8 +146,13 @@ def assemble(fragment: np.ndarray, solved: Iterable[np.ndarray]) -> Dendrogram:
     return Dendrogram(fragment, parent, score)
 
 
+def tree_within(merges: np.ndarray) -> Dendrogram:
+    """The dendrogram of the clusters that a box's own merges name. merges: MERGE, in any order."""
+    return assemble(unique([merges["child"], np.sort(merges["parent"])]), [merges])
+
+
 def disassemble(tree: Dendrogram) -> np.ndarray:
-    """The inverse: MERGE of a dendrogram, by child."""
+    """The inverse of `assemble`: MERGE of a dendrogram, by child."""
     rows = np.flatnonzero(tree.parent != tree.fragment)
     merges = np.empty(len(rows), MERGE)
     merges["child"], merges["parent"], merges["score"] = tree.fragment[rows], tree.parent[rows], tree.score[rows]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.graph.agglomeration import Dendrogram, cut, unique
-from blockwise.kernels.graph.boxes import MERGE, assemble
+from blockwise.kernels.graph.agglomeration import Dendrogram, cut
+from blockwise.kernels.graph.boxes import tree_within
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
 from blockwise.kernels.scores.matching import Pairs, matched_pairs
 from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, sums_of, swept
@@ -114,14 +114,18 @@ def together(boxes: Iterable[ScoresAdded], wanted: ScoresAsked) -> ScoresAdded:
 
 
 def solve_objects(
-    box: SolvedBox, inner: Sequence[np.ndarray], truths: Truths, threshold: float
-) -> tuple[Pairs, np.ndarray]:
-    """The segments that end in a box, and OVERLAP of the clusters above the threshold that go on outside."""
-    table = merge_overlaps([box.table, *inner])
-    tree = _tree(box.merges)
-    table = _renamed(table, (tree.fragment, cut(tree, threshold)))
-    waits = box.goes_on(table["fragment"])
-    return matched_pairs(table[~waits], truths), table[waits]
+    box: SolvedBox, inner: Sequence[Sequence[np.ndarray]], truths: Truths, thresholds: Sequence[float]
+) -> tuple[list[Pairs], list[np.ndarray]]:
+    """At each threshold the segments that end in a box, and OVERLAP of the clusters above it that go on outside."""
+    tree = tree_within(box.merges)
+    pairs, handed = [], []
+    for place, threshold in enumerate(thresholds):
+        table = merge_overlaps([box.table, *(tables[place] for tables in inner)])
+        table = _renamed(table, (tree.fragment, cut(tree, threshold)))
+        waits = box.goes_on(table["fragment"])
+        pairs.append(matched_pairs(table[~waits], truths))
+        handed.append(table[waits])
+    return pairs, handed
 
 
 def _renamed(table: np.ndarray, names: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -132,16 +136,9 @@ def _renamed(table: np.ndarray, names: tuple[np.ndarray, np.ndarray]) -> np.ndar
 
 def roots(merges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """What all merges make of the clusters they name: these, sorted, and the smallest fragment of what each is in."""
-    tree = _tree(merges)
+    tree = tree_within(merges)
     is_merged = (tree.parent != tree.fragment).astype(np.float64)  # also where the score is 0
     return tree.fragment, cut(Dendrogram(tree.fragment, tree.parent, is_merged), 0)
-
-
-def _tree(merges: np.ndarray) -> Dendrogram:
-    return assemble(unique([merges["child"], merges["parent"]]), [merges]) if len(merges) else _EMPTY
-
-
-_EMPTY = assemble(np.empty(0, np.uint64), [np.empty(0, MERGE)])
 
 
 def _lowest(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.scores.tables import Truths, evaluated
+from blockwise.kernels.scores.tables import Truths, evaluated, total_by
 
 PERCENTS = tuple(range(50, 100, 5))
 """IoU, in hundredths, at which a segment and a true object may be one."""
@@ -56,8 +56,7 @@ class Pairs:
 def matched_pairs(table: np.ndarray, truths: Truths) -> Pairs:
     """The pairs of some segments; of each object one at most. table: OVERLAP of segments, in any order."""
     rows = evaluated(table, truths)
-    sizes = np.zeros(len(rows.segment_ids), np.uint64)
-    np.add.at(sizes, rows.segment, rows.voxels)
+    sizes = total_by(rows.segment, rows.voxels, len(rows.segment_ids))
     union = sizes[rows.segment] + truths.sizes[rows.truth] - rows.voxels
     chosen = (rows.segment_ids[rows.segment] > 0) & (truths.ids[rows.truth] > 0) & (2 * rows.voxels > union)
     return Pairs(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blockwise.kernels.graph.agglomeration import unique
+from blockwise.kernels.graph.agglomeration import falling_order, unique
 from blockwise.kernels.graph.boxes import MERGE
 from blockwise.kernels.scores.walk import PER_BIT, in_units, sum_of_bits, sum_of_squares, two_words, walk
 from blockwise.kernels.tables import as_overlap, merge_overlaps
@@ -96,7 +96,7 @@ class EvaluatedRows:
 def truths_of(table: np.ndarray, ignore: Sequence[int]) -> Truths:
     """The truth objects of a table (OVERLAP, in any order) that are not ignored."""
     ids, place = np.unique(table["truth"], return_inverse=True)
-    sizes = _total(place, table["voxels"], len(ids))
+    sizes = total_by(place, table["voxels"], len(ids))
     chosen = (sizes > 0) & ~np.isin(ids, np.array(list(ignore), np.uint64))
     return Truths(ids[chosen], sizes[chosen])
 
@@ -122,8 +122,8 @@ def _rising(ids: np.ndarray) -> np.ndarray:
     return found
 
 
-def _total(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
-    """Voxels of each key, uint64, exact."""
+def total_by(keys: np.ndarray, voxels: np.ndarray, size: int) -> np.ndarray:
+    """(size,) uint64: the voxels of each key, exact. keys: (n,) from 0 on."""
     totals = np.zeros(size, np.uint64)
     np.add.at(totals, keys, voxels)
     return totals
@@ -173,7 +173,7 @@ def swept(table: np.ndarray, merges: np.ndarray, truths: Truths, falling: Sequen
     falling: thresholds, each smaller than the one before.
     """
     rows = evaluated(table, truths)
-    sizes = _total(rows.segment, rows.voxels, len(rows.segment_ids))
+    sizes = total_by(rows.segment, rows.voxels, len(rows.segment_ids))
     ids = unique([merges["child"], merges["parent"], rows.present])
     present = np.isin(ids, rows.present).astype(np.uint8)
     present[ids == 0] = 2
@@ -202,8 +202,7 @@ def swept(table: np.ndarray, merges: np.ndarray, truths: Truths, falling: Sequen
 
 def best_first(merges: np.ndarray) -> np.ndarray:
     """MERGE with the best score first, of equal scores the larger child: both clusters still have the names it says."""
-    most = np.iinfo(np.uint64).max
-    ordered: np.ndarray = merges[np.lexsort((most - merges["child"], -merges["score"]))]
+    ordered: np.ndarray = merges[falling_order(merges["score"], merges["child"])]
     return ordered
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from blockwise.arrays.volume import Volume
 from blockwise.fields import Fraction
 from blockwise.grid import Block, Grid
-from blockwise.kernels.graph.agglomeration import cut, unique
-from blockwise.kernels.graph.boxes import assemble
+from blockwise.kernels.graph.agglomeration import cut
+from blockwise.kernels.graph.boxes import tree_within
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
@@ -54,7 +54,7 @@ class Downwards(Stage):
     def segments(self, row: int, is_last: bool, shelf: Shelf) -> Callable[[np.ndarray], np.ndarray]:
         """What gives the segments of clusters that come up in a box."""
         merges = read_merges(self.dendrogram, row)
-        tree = assemble(unique([merges["child"], np.sort(merges["parent"])]), [merges])
+        tree = tree_within(merges)
         del merges
         inside = (tree.fragment, cut(tree, self.threshold))
         told = np.empty(0, SEGMENT) if is_last else shelf.get(became_of(self.segmenting), row)

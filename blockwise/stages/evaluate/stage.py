@@ -203,11 +203,10 @@ class Evaluate(Stage):
         """Rows of evaluation.json: how well objects are found at the best threshold and at those that are written."""
         if self.labels is None:
             return []
-        found = []
-        for threshold in sorted({best_row(rows)["threshold"], *self.written}):
-            pairs = list(upwards(store, self.dendrogram, partial(solve_objects, truths=truths, threshold=threshold)))
-            found.append(as_row(matching(pairs, truths, threshold)))
-        return found
+        thresholds = sorted({best_row(rows)["threshold"], *self.written})
+        solve = partial(solve_objects, truths=truths, thresholds=thresholds)
+        boxes = zip(*upwards(store, self.dendrogram, solve), strict=True)
+        return [as_row(matching(pairs, truths, at)) for pairs, at in zip(boxes, thresholds, strict=True)]
 
     def with_run_lengths(self, rows: list[dict[str, Any]], path: Path, store: Store) -> list[dict[str, Any]]:
         """The rows with the expected run length; nodes outside the volume are left out with their edges."""
