@@ -147,9 +147,11 @@ def prepare(
     colours = {number + 1: colour for number, colour in enumerate(COLOURS)}
     layers = {
         "raw": image_layer("raw", raw, stored_volume(raw, is_image=True), channels),
-        "prediction": neuroglancer.ImageLayer(source=prediction.source, shader=SHADER, opacity=0.35),
-        "segments": neuroglancer.SegmentationLayer(source=segments.source, selected_alpha=0.4),
-        "points": neuroglancer.SegmentationLayer(source=marks.source, selected_alpha=1, segment_colors=colours),
+        "prediction": neuroglancer.ImageLayer(source=prediction.source.placed(), shader=SHADER, opacity=0.35),
+        "segments": neuroglancer.SegmentationLayer(source=segments.source.placed(), selected_alpha=0.4),
+        "points": neuroglancer.SegmentationLayer(
+            source=marks.source.placed(), selected_alpha=1, segment_colors=colours
+        ),
     }
     middle = [first + size // 2 + 0.5 for first, size in zip(first_voxel(found), segments.shape, strict=True)]
     with viewer.txn() as state:

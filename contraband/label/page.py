@@ -16,7 +16,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.volume import Volume, info
 from blockwise.errors import BlockwiseError
-from blockwise.grid import Voxels, as_voxels
+from blockwise.grid import Voxels
 from contraband.label.behind import Behind, RoundReport
 from contraband.label.layers import BOX, Marks, Shown, prepare
 from contraband.label.pairs import LabelPair
@@ -62,7 +62,7 @@ class LabelPage:
 
         self.viewer = viewer
         self.session = session
-        self._begin = as_voxels(first_voxel(info(raw)))
+        self._begin = first_voxel(info(raw))
         self._write = write
         self._events: SimpleQueue[tuple[str, Voxels | None]] = SimpleQueue()
         self._label = CLASSES.index("inside")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def visible_box(middle: Voxels, wanted: Voxels, shape: Voxels, before: Roi | Non
     return Roi(low, size)
 
 
-def middle_of(state: Any, first: Voxels, shape: Voxels) -> Voxels:
+def middle_of(state: Any, first: Sequence[float], shape: Voxels) -> Voxels:
     """The voxel of the image that is nearest to the middle of the view; before there is a view, the image's own.
 
     first: the viewer's number of the first voxel.
@@ -34,15 +35,15 @@ def middle_of(state: Any, first: Voxels, shape: Voxels) -> Voxels:
     if position is None or len(position) != len(names) or not {"z", "y", "x"} <= set(names):
         return as_voxels(size // 2 for size in shape)
     found = [position[names.index(axis)] for axis in "zyx"]
-    at = [int(np.floor(one)) - begin for one, begin in zip(found, first, strict=True)]
+    at = [int(np.floor(one - begin)) for one, begin in zip(found, first, strict=True)]
     return as_voxels(min(max(0, one), size - 1) for one, size in zip(at, shape, strict=True))
 
 
-def under_mouse(state: Any, first: Voxels) -> Voxels | None:
+def under_mouse(state: Any, first: Sequence[float]) -> Voxels | None:
     """The voxel under the mouse, which may lie outside of the image; None if the mouse is on no image."""
     position, dimensions = state.mouse_voxel_coordinates, state.viewer_state.dimensions
     names = list(dimensions.names) if dimensions is not None else ["z", "y", "x"]
     if position is None or len(position) != len(names) or not np.all(np.isfinite(position)):
         return None
     found = [position[names.index(axis)] for axis in "zyx"]
-    return as_voxels(int(np.floor(one)) - begin for one, begin in zip(found, first, strict=True))
+    return as_voxels(int(np.floor(one - begin)) for one, begin in zip(found, first, strict=True))

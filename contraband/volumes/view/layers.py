@@ -86,14 +86,14 @@ def image_layer(name: str, volume: Volume, source: Any, channels: Sequence[int] 
 
     found = info(volume)
     if name == "affinities" and found.channels not in (None, 1, 2):
-        return neuroglancer.ImageLayer(source=source, shader=COLOURS)
+        return neuroglancer.ImageLayer(source=source.placed(), shader=COLOURS)
     if name == "affinities":
-        return neuroglancer.ImageLayer(source=source)
+        return neuroglancer.ImageLayer(source=source.placed())
     low, high = contrast(volume)
     coloured = (channels or tuple(range(found.channels or 1)))[:3]
     names = ("first", "second", "third")[: len(coloured)] if len(coloured) > 1 else ("normalized",)
     controls = {one: {"range": [low, high]} for one in names}
-    return neuroglancer.ImageLayer(source=source, shader=_shader(names, coloured), shader_controls=controls)
+    return neuroglancer.ImageLayer(source=source.placed(), shader=_shader(names, coloured), shader_controls=controls)
 
 
 def _shader(names: Sequence[str], channels: Sequence[int]) -> str:

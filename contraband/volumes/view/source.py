@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor
 from typing import Any
 
 import neuroglancer
@@ -14,6 +15,7 @@ from contraband.volumes.view.pieces import Pieces
 from contraband.volumes.view.surfaces import surface
 
 UNITS = {"nm": "nm", "um": "um", "µm": "um", "mm": "mm", "vx": ""}
+NO_DISTANCE = 1e-4  # of a voxel: what rounding makes of sizes and places that are no binary fractions
 
 
 def coordinates(found: Info, extra: int = 0) -> Any:
@@ -25,9 +27,10 @@ def coordinates(found: Info, extra: int = 0) -> Any:
     )
 
 
-def first_voxel(found: Info) -> list[int]:
-    """Where the array begins along z, y, x, in its voxels."""
-    return [round(at / size) for at, size in zip(found.offset, found.voxel_size, strict=True)]
+def first_voxel(found: Info) -> list[float]:
+    """Where the array begins along z, y, x, in its voxels: no whole numbers where it lies between those of others."""
+    exact = [at / size for at, size in zip(found.offset, found.voxel_size, strict=True)]
+    return [round(at) if abs(at - round(at)) < NO_DISTANCE else at for at in exact]
 
 
 class PieceSource(neuroglancer.LocalVolume):
@@ -38,14 +41,24 @@ class PieceSource(neuroglancer.LocalVolume):
         extra = len(pieces.shape) - 3
         self.pieces = pieces
         self.found = found
+        self.begin = [0] * extra + first_voxel(found)
         super().__init__(
             pieces,
             coordinates(found, extra),
             volume_type="image" if is_image else "segmentation",
-            voxel_offset=[0] * extra + first_voxel(found),
+            voxel_offset=[floor(at) for at in self.begin],
             max_downsampling=pieces.coarsest,
             chunk_layout="flat" if is_flat else "isotropic",
         )
+
+    def placed(self) -> Any:
+        """Itself as the source of a layer; a source counts whole voxels, so the layer moves it by what is left."""
+        left = [at - floor(at) for at in self.begin]
+        if not any(left):
+            return self
+        matrix = [[float(row == column) for column in range(len(left))] + [by] for row, by in enumerate(left)]
+        moved = neuroglancer.CoordinateSpaceTransform(output_dimensions=self.dimensions, matrix=matrix)
+        return neuroglancer.LayerDataSource(url=self, transform=moved)
 
     def get_encoded_subvolume(
         self, data_format: str, start: np.ndarray, end: np.ndarray, scale_key: str

@@ -88,7 +88,7 @@ class RunViewer:
             if LIVE in self._served and self.live is not None:
                 old = self._served[LIVE]
                 self._served[LIVE] = type(old)(self.live, old.found, is_image=False, is_flat=True)
-                state.layers[LIVE].layer.source = self._served[LIVE]
+                state.layers[LIVE].layer.source = self._served[LIVE].placed()
 
     def choose(self, segment: int, is_chosen: bool) -> None:
         """Show an object in 3D, or not any more."""
@@ -143,7 +143,9 @@ class RunViewer:
             if name in IMAGES:
                 layer = image_layer(name, volume, source)
             else:
-                layer = neuroglancer.SegmentationLayer(source=source, selected_alpha=0.5, not_selected_alpha=0.35)
+                layer = neuroglancer.SegmentationLayer(
+                    source=source.placed(), selected_alpha=0.5, not_selected_alpha=0.35
+                )
             if name == LIVE:
                 layer.segments = [int(row["number"]) for row in self.objects()[:IN_3D]]
             state.layers.append(name=name, layer=layer)
