@@ -107,7 +107,7 @@ def opened_by_zarr(path: Path) -> Path | StorePath:
     if isinstance(path, Synthetic):
         return store_of(path)
     root = objects.bucket_of(str(path))
-    return StorePath(_bucket(objects.bucket(root), root), objects.key_of(str(path)))
+    return StorePath(_bucket(objects.bucket(str(path)), root), objects.key_of(str(path)))
 
 
 @cache

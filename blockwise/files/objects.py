@@ -65,10 +65,16 @@ def key_of(address: str) -> str:
     return "/".join(address.split("/")[3:])
 
 
-def bucket(root: str) -> Any:
-    """The obstore of a bucket or host that has answered; raises BadInput if it does not, within seconds."""
+def bucket(address: str) -> Any:
+    """The obstore of the bucket or host, once it has answered; raises BadInput, within seconds, if it does not."""
     said = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    return _answering(root, tuple(sorted(said.items())))
+    _library(address)
+    try:
+        return _answering(bucket_of(address), tuple(sorted(said.items())))
+    except BadInput:
+        raise
+    except Exception as error:
+        raise refusal(error, address) from None
 
 
 def tag(address: str) -> str | None:
@@ -155,7 +161,8 @@ def refusal(error: Exception, address: str) -> BadInput:
         return BadInput(address, f"there is no bucket {bucket_of(address)}", todo="check its name and AWS_ENDPOINT_URL")
     if "169.254.169.254" in text:
         todo = (
-            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; if it is public, AWS_SKIP_SIGNATURE=true"
+            "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; if it is public, AWS_SKIP_SIGNATURE=true;"
+            " or name a copy on a local disk"
         )
         return BadInput(address, "no credentials are given", todo=todo)
     if code in _WRONG_KEYS or isinstance(error, known.PermissionDeniedError | known.UnauthenticatedError):
@@ -166,7 +173,8 @@ def refusal(error: Exception, address: str) -> BadInput:
         return BadInput(address, "the endpoint is not https", todo="set AWS_ALLOW_HTTP=true if it shall be used")
     if isinstance(error, known.NotSupportedError):
         return BadInput(address, "the server does not send ranges of files", todo="download it first")
-    return OutOfReach(address, f"does not answer ({code})", todo="check the network, and AWS_ENDPOINT_URL or its like")
+    todo = "check the network, and AWS_ENDPOINT_URL or its like, or name a copy on a local disk"
+    return OutOfReach(address, f"does not answer ({code})", todo=todo)
 
 
 def was_cut_off(error: Exception) -> bool:
@@ -181,13 +189,11 @@ def _answering(root: str, environment: tuple[tuple[str, str], ...]) -> Any:  # n
         _sent(lambda: obstore.get(_made(root, BRIEF), ANYTHING))
     except FileNotFoundError as error:
         if not root.startswith("http") and any(code in str(error) for code in _NO_BUCKET):
-            raise refusal(error, root) from None
-    except BadInput:
-        raise
+            raise
     except Exception as error:
         # Who may read objects but not list them is told so of any that is missing.
         if "<Code>AccessDenied<" not in str(error) and not (root.startswith("http") and _STATUS.search(str(error))):
-            raise refusal(error, root) from None
+            raise
     return _made(root, PATIENT)
 
 
@@ -240,7 +246,7 @@ def _said_in_files() -> dict[str, str]:
 
 def _asked[Answer](address: str, question: Callable[[Any, Any, str], Answer]) -> Answer | None:
     """What the bucket answers to (obstore, store, key); None if there is no such object. Raises BadInput."""
-    store = bucket(bucket_of(address))
+    store = bucket(address)
     try:
         return _sent(lambda: question(_library(address), store, key_of(address)))
     except FileNotFoundError:
