@@ -14,7 +14,9 @@ from blockwise.kernels.pairs import empty_table, find_row, order_pairs, with_roo
 OVERLAP = np.dtype([("fragment", "<u8"), ("truth", "<u8"), ("voxels", "<u8")])
 """The voxels that a fragment (or segment) and a truth object share; 0 is background in both."""
 
-AT_ONCE = 1 << 20
+_NO_ROW = np.empty(0, OVERLAP)
+
+AT_ONCE = 1 << 18
 """Rows that are added up before more are taken in."""
 
 
@@ -75,14 +77,18 @@ def merge_overlaps(tables: Sequence[np.ndarray]) -> np.ndarray:
     tables = [table for table in tables if len(table)]
     if len(tables) == 1 and _is_merged(tables[0]["fragment"], tables[0]["truth"]):
         return tables[0]
-    rows = np.concatenate([np.empty(0, OVERLAP), *tables])
-    fragment = np.ascontiguousarray(rows["fragment"])
-    truth = np.ascontiguousarray(rows["truth"])
-    rows = rows[order_pairs(fragment, truth)]
-    pairs = rows[["fragment", "truth"]]
-    first = np.flatnonzero(np.r_[True, pairs[1:] != pairs[:-1]][: len(rows)])
-    voxels = np.add.reduceat(rows["voxels"], first) if len(first) else rows["voxels"]
-    return as_overlap(rows["fragment"][first], rows["truth"][first], voxels)
+    # Column by column, as a copy of all rows for each step would be the most that scoring a box holds.
+    fragment, truth, voxels = (
+        np.concatenate([table[name] for table in [_NO_ROW, *tables]]) for name in ("fragment", "truth", "voxels")
+    )
+    order = order_pairs(fragment, truth)
+    fragment = fragment[order]
+    truth = truth[order]
+    voxels = voxels[order]
+    is_new = (fragment[1:] != fragment[:-1]) | (truth[1:] != truth[:-1])
+    first = np.flatnonzero(np.r_[True, is_new][: len(order)])
+    voxels = np.add.reduceat(voxels, first) if len(first) else voxels
+    return as_overlap(fragment[first], truth[first], voxels)
 
 
 def added_up(tables: Iterable[np.ndarray]) -> np.ndarray:

@@ -31,6 +31,8 @@ class Case:
     block: Voxels
     workers: int
     """Dask workers; 0: in one process without Dask."""
+    memory: str = "auto"
+    """What a region graph may take in one process."""
 
     @property
     def voxels(self) -> int:
@@ -39,7 +41,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """Names its files; runs that differ in `workers` only use the same."""
+        """Names its files; runs that differ in `workers` or `memory` only use the same."""
         return "x".join(map(str, self.shape)) + "-" + "x".join(map(str, self.block))
 
     @property
@@ -164,7 +166,8 @@ def write_settings(path: Path, affinities: Path, output: Path, case: Case) -> Pa
     kind = "local" if case.workers else "none"
     path.write_text(
         f"affinities: {affinities}\noutput: {output}\nblocks: {{shape: {list(case.block)}}}\n"
-        f"cluster: {{kind: {kind}, workers: {max(case.workers, 1)}, threads: 1}}\n",
+        f"cluster: {{kind: {kind}, workers: {max(case.workers, 1)}, threads: 1}}\n"
+        f"agglomerate: {{memory: {case.memory}}}\n",
         encoding="utf-8",
     )
     return path

@@ -11,7 +11,7 @@ from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.graph.boxes import disassemble
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges
 from blockwise.kernels.scores.matching import Matching, matched_pairs, matching
-from blockwise.kernels.scores.tables import Scores, assigned, finished, score, swept, truths_of
+from blockwise.kernels.scores.tables import Scores, assigned, best_first, evaluated, finished, score, swept, truths_of
 
 
 def sweep(
@@ -24,7 +24,8 @@ def sweep(
     """
     truths = truths_of(table, ignore)
     falling = sorted(set(thresholds), reverse=True)
-    found = dict(zip(falling, swept(table, disassemble(dendrogram), truths, falling), strict=True))
+    sums = swept(evaluated(table, truths), best_first(disassemble(dendrogram)), truths, falling)
+    found = dict(zip(falling, sums, strict=True))
     return [finished(found[threshold], truths, float(threshold)) for threshold in thresholds]
 
 
@@ -43,7 +44,8 @@ def first_false_merges(
 
     table: OVERLAP of fragments, in any order; those that the dendrogram does not know are never merged.
     """
-    return false_merges(table, disassemble(dendrogram), truths_of(table, ignore), least_voxels, wanted)
+    truths = truths_of(table, ignore)
+    return false_merges(evaluated(table, truths), best_first(disassemble(dendrogram)), truths, least_voxels, wanted)
 
 
 def match(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Matching:

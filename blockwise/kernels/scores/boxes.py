@@ -16,7 +16,7 @@ from blockwise.kernels.graph.agglomeration import Dendrogram, cut
 from blockwise.kernels.graph.boxes import tree_within
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
 from blockwise.kernels.scores.matching import Pairs, matched_pairs
-from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, sums_of, swept
+from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, best_first, evaluated, sums_of, swept
 from blockwise.kernels.tables import added_up, as_overlap, merge_overlaps, relabel
 
 
@@ -80,22 +80,26 @@ class ScoresAdded:
 def solve_scores(box: SolvedBox, inner: Sequence[HandedOn], wanted: ScoresAsked) -> tuple[ScoresAdded, HandedOn]:
     """What a box adds, and what it hands on; inner: what was handed on to it."""
     table = merge_overlaps([box.table, *(one.clusters for one in inner)])
-    fragments = merge_overlaps([box.table, *(one.fragments for one in inner)])
+    fragments = merge_overlaps([box.table, *(one.fragments for one in inner)]) if inner else table
     merges = np.concatenate([box.merges, *(one.held for one in inner)])
     root = roots(merges)
     top = relabel(np.ascontiguousarray(merges["child"]), *root)
     held = box.goes_on(top) & (merges["score"] == _lowest(top, merges["score"]))
-    now = merges[~held]
+    now = best_first(merges[~held])
+    sums, false = _scored(table, now, wanted)
     known = sum((one.sums for one in inner), NOTHING)
     waits = box.goes_on(fragments["fragment"])
-    found = ScoresAdded(
-        [sums - known for sums in swept(table, now, wanted.truths, wanted.falling)],
-        false_merges(table, now, wanted.truths, wanted.least_voxels, wanted.false_merges),
-        assigned(fragments[~waits], wanted.truths),
-    )
+    found = ScoresAdded([one - known for one in sums], false, assigned(fragments[~waits], wanted.truths))
     names = np.ascontiguousarray(table["fragment"])
     clusters = _renamed(table[box.goes_on(relabel(names, *root))], roots(now))
     return found, HandedOn(clusters, sums_of(clusters, wanted.truths), merges[held], fragments[waits])
+
+
+def _scored(table: np.ndarray, merges: np.ndarray, wanted: ScoresAsked) -> tuple[list[Sums], list[FalseMerge]]:
+    """The sums of a table (OVERLAP) at each threshold, and its false merges, as its merges (best first) come about."""
+    rows = evaluated(table, wanted.truths)
+    sums = swept(rows, merges, wanted.truths, wanted.falling)
+    return sums, false_merges(rows, merges, wanted.truths, wanted.least_voxels, wanted.false_merges)
 
 
 def together(boxes: Iterable[ScoresAdded], wanted: ScoresAsked) -> ScoresAdded:

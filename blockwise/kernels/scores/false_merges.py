@@ -18,7 +18,7 @@ import numpy as np
 from blockwise.kernels.compiled import compiled
 from blockwise.kernels.graph.agglomeration import Dendrogram, in_order, unique
 from blockwise.kernels.lookup import is_crowded, refill
-from blockwise.kernels.scores.tables import Truths, best_first, evaluated
+from blockwise.kernels.scores.tables import EvaluatedRows, Truths
 from blockwise.kernels.scores.walk import PER_BIT, begin, merge_clusters, root
 
 
@@ -43,17 +43,17 @@ class FalseMerge:
 
 
 def false_merges(
-    table: np.ndarray, merges: np.ndarray, truths: Truths, least_voxels: int, wanted: int
+    rows: EvaluatedRows, merges: np.ndarray, truths: Truths, least_voxels: int, wanted: int
 ) -> list[FalseMerge]:
     """At most `wanted` false merges, highest score first; of equal scores, the larger child first.
 
-    table: OVERLAP of fragments, in any order; those that no merge names are never merged. merges: MERGE, in any order.
-    truths: of all that is scored, of which the table may be some.
+    rows: of fragments; those that no merge names are never merged. merges: MERGE, see `best_first`.
+    truths: of all that is scored, of which the rows may be some.
     """
-    merges = best_first(merges[merges["parent"] > 0])  # background is no object
+    merges = merges[merges["parent"] > 0]  # background is no object
     if not (wanted and len(merges)):
         return []
-    rows = evaluated(table[table["fragment"] > 0], truths)
+    rows = rows.without_background()
     ids = unique([merges["child"], merges["parent"], rows.segment_ids])
     found, costs = _walk(
         np.searchsorted(ids, rows.segment_ids)[rows.segment],

@@ -16,7 +16,7 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import falling_order, unique
 from blockwise.kernels.graph.boxes import MERGE
 from blockwise.kernels.scores.walk import PER_BIT, in_units, sum_of_bits, sum_of_squares, two_words, walk
-from blockwise.kernels.tables import as_overlap, merge_overlaps
+from blockwise.kernels.tables import AT_ONCE, OVERLAP, added_up, as_overlap, merge_overlaps
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,18 @@ class EvaluatedRows:
     present: np.ndarray
     """All ids with a voxel, evaluated or not, rising."""
 
+    def without_background(self) -> EvaluatedRows:
+        """The rows of all segments but 0, the first if it is among them."""
+        first = int(np.searchsorted(self.segment_ids, 1))
+        begin = int(np.searchsorted(self.segment, first))
+        return EvaluatedRows(
+            self.segment[begin:] - first,
+            self.truth[begin:],
+            self.voxels[begin:],
+            self.segment_ids[first:],
+            self.present[np.searchsorted(self.present, 1) :],
+        )
+
 
 def truths_of(table: np.ndarray, ignore: Sequence[int]) -> Truths:
     """The truth objects of a table (OVERLAP, in any order) that are not ignored."""
@@ -163,21 +175,19 @@ NOTHING = Sums((0, 0), (0, 0), (0, 0, 0))
 
 def sums_of(table: np.ndarray, truths: Truths) -> Sums:
     """The sums of the segments of a table (OVERLAP, in any order)."""
-    return swept(table, np.empty(0, MERGE), truths, [1.0])[0]
+    return swept(evaluated(table, truths), np.empty(0, MERGE), truths, [1.0])[0]
 
 
-def swept(table: np.ndarray, merges: np.ndarray, truths: Truths, falling: Sequence[float]) -> list[Sums]:
+def swept(rows: EvaluatedRows, merges: np.ndarray, truths: Truths, falling: Sequence[float]) -> list[Sums]:
     """The sums at each threshold, from one walk over the merges.
 
-    table: OVERLAP of fragments, in any order. merges: MERGE, in any order; what they do not name stays as it is.
+    rows: of fragments. merges: MERGE, see `best_first`; what they do not name stays as it is.
     falling: thresholds, each smaller than the one before.
     """
-    rows = evaluated(table, truths)
     sizes = total_by(rows.segment, rows.voxels, len(rows.segment_ids))
     ids = unique([merges["child"], merges["parent"], rows.present])
     present = np.isin(ids, rows.present).astype(np.uint8)
     present[ids == 0] = 2
-    merges = best_first(merges)
     squares, bits, counts = walk(
         np.searchsorted(ids, rows.segment_ids)[rows.segment],
         rows.truth,
@@ -237,8 +247,16 @@ def finished(sums: Sums, truths: Truths, threshold: float) -> Scores:
 def assigned(table: np.ndarray, truths: Truths) -> np.ndarray:
     """OVERLAP of the truth objects that fragments belong to, by their places plus 1, with truth objects; 0 stays 0."""
     rows = evaluated(table, truths)
-    order = np.lexsort((rows.truth, np.iinfo(np.uint64).max - rows.voxels, rows.segment))
-    first = order[np.r_[True, np.diff(rows.segment[order]) > 0][: len(order)]]
+    if not len(rows.segment):
+        return np.empty(0, OVERLAP)
+    begin = np.flatnonzero(np.r_[True, np.diff(rows.segment) > 0])
+    most = np.maximum.reduceat(rows.voxels, begin)
+    # Rows rise by truth object, so the first with the most voxels is that of the smallest.
+    best = np.flatnonzero(rows.voxels == most[rows.segment])
+    first = best[np.r_[True, np.diff(rows.segment[best]) > 0]]
     truth_of = rows.truth[first].astype(np.uint64) + np.uint64(1)
     truth_of[rows.segment_ids == 0] = 0
-    return merge_overlaps([as_overlap(truth_of[rows.segment], truths.ids[rows.truth], rows.voxels)])
+    parts = (slice(at, at + AT_ONCE) for at in range(0, len(rows.segment), AT_ONCE))
+    return added_up(
+        as_overlap(truth_of[rows.segment[some]], truths.ids[rows.truth[some]], rows.voxels[some]) for some in parts
+    )
