@@ -124,6 +124,8 @@ class Predict(Overlapping):
     """How near, along z, y, x."""
     skip_constant: bool = False
     """Tiles for which the network would see one value only are not predicted but 0."""
+    remarks: tuple[str, ...] = ()
+    """What users should know of how a checkpoint is computed."""
 
     @property
     def name(self) -> str:  # type: ignore[override]
@@ -161,6 +163,7 @@ class Predict(Overlapping):
             "norm_factor",
             "takes_every_channel",
             "needs_gpu",
+            "remarks",
             *(() if self.percentiles else ("percentiles",)),
         }
         found = {key: value for key, value in super().parameters().items() if key not in aside}
@@ -188,12 +191,7 @@ class Predict(Overlapping):
     def notes(self) -> Iterator[str]:
         if self.network is not None:
             yield f"{self.checkpoint}: {self._try_network()}"
-        if self.engine_choice is not None:
-            yield f"{self.checkpoint}: engine auto is {self.engine}: {self.engine_choice.why}"
-        if self.tile_choice is not None:
-            yield f"{self.checkpoint}: tile auto is {'x'.join(map(str, self.tile))}: {self.tile_choice.why}"
-        if self.networks is not None:
-            yield f"{self.checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {self.networks}"
+        yield from self.remarks
         if self.classical is not None and len(self.raw_channels) > 1 and self.takes_every_channel:
             averaged = ", ".join(map(str, self.raw_channels))
             yield f"{self.raw.path}: rules see the mean of channels {averaged}; volume.channels chooses among them"

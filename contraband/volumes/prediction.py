@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -30,6 +30,12 @@ from contraband.volumes.tile_choice import TileChoice, choose_tile
 
 GPU_BYTES = 4_000_000_000
 """What a tile may take on a GPU, which need not be in this machine; where it is too much it is computed in halves."""
+MANY_TILES = 64
+"""So many take far longer than it takes to try which program computes them fastest."""
+FASTER = (
+    "model.engine: auto and model.tile: auto would try which program and tile take the least time, on a CPU mostly "
+    "several times less; affinities then differ by rounding"
+)
 LEAST_NEAR = 16
 """Voxels from the mask, on each axis, within which tiles are predicted in any case: fragments never look further."""
 
@@ -90,8 +96,8 @@ def prediction_stage(settings: VolumeSettings, shape: Voxels, block: Voxels) -> 
         description=description,
         is_computed_here=not is_small and are_workers_here(settings.cluster),
         other_processors=model.other_processors,
-        **_masking(settings, predictor.context),
-        skip_constant=model.skip_constant,
+        **_masking(settings, model, predictor.context),
+        remarks=tuple(_remarks(settings, model, choice, tile_choice, Grid("predict", shape, wanted))),
         **how,
     )
 
@@ -102,6 +108,31 @@ def _described(settings: VolumeSettings) -> tuple[Model, StoredDescription | Non
     return with_description(told, _stored(settings, told, "description"))
 
 
+def _remarks(
+    settings: VolumeSettings, model: Model, engine: EngineChoice | None, tile: TileChoice | None, tiles: Grid
+) -> Iterator[str]:
+    """How a checkpoint is computed, if it was left open or takes a while to begin with, or could take less."""
+    if not model.checkpoints:
+        return
+    checkpoint = latest_checkpoint(model.checkpoints[0])
+    if engine is not None:
+        yield f"{checkpoint}: engine auto is {engine.engine}: {engine.why}"
+    if tile is not None:
+        yield f"{checkpoint}: tile auto is {'x'.join(map(str, tile.tile))}: {tile.why}"
+    if (engine.engine if engine else model.engine) == "openvino":
+        networks = Output(settings.output).networks
+        yield f"{checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {networks}"
+    elif engine is None and tile is None and _could_be_faster(settings, model, tiles):
+        yield f"{checkpoint}: {FASTER}"
+
+
+def _could_be_faster(settings: VolumeSettings, model: Model, tiles: Grid) -> bool:
+    """Whether a checkpoint is computed on a CPU by what is there anyway, and that is much to do and just begins."""
+    if model.engine is not None or model.tile is not None or tiles.count < MANY_TILES or _why_torch(settings, model):
+        return False
+    return not is_there(Output(settings.output).array(model.stored).path)
+
+
 def _check_compiler(settings: VolumeSettings, model: Model, device: str) -> None:
     """Refuse to compile where nothing can: on other machines workers find out."""
     if model.compile and are_workers_here(settings.cluster):
@@ -110,14 +141,15 @@ def _check_compiler(settings: VolumeSettings, model: Model, device: str) -> None
         check_compiler("model.compile", device)
 
 
-def _masking(settings: VolumeSettings, context: Voxels) -> dict[str, Any]:
+def _masking(settings: VolumeSettings, model: Model, context: Voxels) -> dict[str, Any]:
     """The fields that say which tiles are not wanted."""
-    model, raw = settings.model, settings.volume.raw
-    if settings.volume.mask is None or model is None or raw is None or not model.skip_masked:
-        return {}
+    raw = settings.volume.raw
+    wanted: dict[str, Any] = {"skip_constant": model.skip_constant}
+    if settings.volume.mask is None or raw is None or not model.skip_masked:
+        return wanted
     mask = Volume(path=settings.volume.mask)
     near = as_voxels(max(LEAST_NEAR, lost) for lost in context)
-    return {"mask": mask, "mask_placed": covering(mask, Volume(path=raw)), "mask_near": near}
+    return wanted | {"mask": mask, "mask_placed": covering(mask, Volume(path=raw)), "mask_near": near}
 
 
 def network_use(model: Model) -> NetworkUse | None:

@@ -256,7 +256,5 @@ def assigned(table: np.ndarray, truths: Truths) -> np.ndarray:
     first = best[np.r_[True, np.diff(rows.segment[best]) > 0]]
     truth_of = rows.truth[first].astype(np.uint64) + np.uint64(1)
     truth_of[rows.segment_ids == 0] = 0
-    parts = (slice(at, at + AT_ONCE) for at in range(0, len(rows.segment), AT_ONCE))
-    return added_up(
-        as_overlap(truth_of[rows.segment[some]], truths.ids[rows.truth[some]], rows.voxels[some]) for some in parts
-    )
+    some = (slice(at, at + AT_ONCE) for at in range(0, len(rows.segment), AT_ONCE))
+    return added_up(as_overlap(truth_of[rows.segment[at]], truths.ids[rows.truth[at]], rows.voxels[at]) for at in some)

@@ -20,6 +20,7 @@ from contraband.models.settings import ModelSettings
 from contraband.volumes.line import stages
 from contraband.volumes.plan.probe import around
 from contraband.volumes.predict import Predict
+from contraband.volumes.prediction import prediction_stage
 from contraband.volumes.run import execute
 from contraband.volumes.settings import VolumeSettings
 from contraband.volumes.tile_choice import choose_tile
@@ -133,6 +134,30 @@ def test_a_choice_is_kept(tmp_path: Path, model: dict[str, Any]) -> None:
     other = stages(settings_of(tmp_path, "other", model | {"tile": "auto"}, cluster=poor))[0]
     assert isinstance(other, Predict)
     assert np.prod(other.tile) < np.prod(first.tile)
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_said"),
+    [
+        ({}, True),
+        ({"engine": "torch"}, False),
+        ({"tile": [16, 16, 16]}, False),
+        ({"tile": "auto"}, False),
+        ({"tile": "auto", "engine": "openvino"}, False),
+    ],
+)
+def test_large_volumes_are_told_of_faster_programs(
+    changed: dict[str, Any], is_said: bool, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    """Where nobody has chosen, and not once blocks are there that would be made anew; small ones are as soon done."""
+    settings = settings_of(tmp_path, "large", model | changed)
+    block = (8, 8, 8)
+    large, small = (prediction_stage(settings, shape, block) for shape in ((32, 32, 32), (32, 32, 16)))
+    assert any("engine: auto" in note for note in large.notes()) == is_said
+    assert not any("engine: auto" in note for note in small.notes())
+    store_volume(tmp_path / "large.zarr" / "affinities", np.zeros((3, 32, 32, 32), np.uint8))
+    begun = prediction_stage(settings, (32, 32, 32), block)
+    assert not any("engine: auto" in note for note in begun.notes())
 
 
 def test_memory_of_a_checkpoint_grows_with_its_tile(tmp_path: Path, model: dict[str, Any]) -> None:
