@@ -80,9 +80,7 @@ class PairsRecord:
     def add(self, pair: LabelPair) -> None:
         """Append a pair, which is on the disk when this returns; BadInput if it is none of the volume."""
         self._check(pair, "pair")
-        if not self.path.exists():
-            write_text(self.path, HEADER + "\n")
-        append_line(self.path, _line(pair))
+        append_line(self.path, _line(pair), HEADER + "\n")
         self._pairs.append(pair)
 
     def undo(self) -> LabelPair:

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from blockwise.arrays.durable import flush
 from blockwise.errors import BadInput
 from blockwise.files.locks import only_one
 from blockwise.files.whole import write_text
@@ -72,9 +71,7 @@ class PointsRecord:
     def add(self, point: Point) -> None:
         """Append a point; raises BadInput, and writes nothing, if it is none of the volume."""
         check_point(point, self._shape)
-        if not self.path.exists():
-            write_text(self.path, HEADER + "\n")
-        append_line(self.path, _line(point))
+        append_line(self.path, _line(point), HEADER + "\n")
         self._points.append(point)
 
     def undo(self) -> Point | None:
@@ -144,9 +141,14 @@ def _line(point: Point) -> str:
     return ",".join(map(str, (*point.voxel, point.label))) + "\n"
 
 
-def append_line(path: Path, line: str) -> None:
-    """Append a line; it is on the disk when this returns, or not there at all."""
-    is_new = not path.exists()
+def append_line(path: Path, line: str, header: str = "") -> None:
+    """Append a line; it is on the disk when this returns, or not there at all.
+
+    header: what a new file begins with, which nobody ever sees without the line.
+    """
+    if not path.exists():
+        write_text(path, header + line)
+        return
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
@@ -155,8 +157,6 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             file.truncate(size)  # no half line before the next one
             raise
-    if is_new:
-        flush(path.parent, [path])
 
 
 def cut_last_line(path: Path) -> None:

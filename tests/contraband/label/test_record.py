@@ -77,6 +77,23 @@ def test_settling_leaves_the_latest_class_of_a_voxel(tmp_path):
     assert rows(tmp_path / "p.csv") == [[0, 0, 0, 2], [0, 0, 1, 1], [0, 0, 2, 2], [1, 0, 0, 0]]
 
 
+def test_a_file_is_never_seen_without_points(tmp_path, monkeypatch):
+    """Whoever reads while the first point is set finds no file or that point, at whatever moment it is looked."""
+    path = tmp_path / "p.csv"
+    sync, seen = os.fsync, []
+
+    def look(descriptor):
+        seen.append(rows(path) if path.exists() else None)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    with PointsRecord(path, SHAPE) as record:
+        record.add(Point((0, 0, 1), 1))
+        assert list(seen) == [None, [[0, 0, 1, 1]]]
+        record.add(Point((0, 0, 2), 2))
+    assert len(seen) == 3
+
+
 @pytest.mark.parametrize("after", [1, 30, 200])
 def test_a_kill_loses_no_point(tmp_path, after):
     """After kill -9 the file holds every point whose click had returned, at most one more, and no half line."""
