@@ -18,7 +18,7 @@ PIECES = (1, 2, 4, 8)
 GOOD_ENOUGH = 1.05
 """The smallest tile whose work is within this of the least is taken: larger ones would cost memory only."""
 BLOCKS_A_WORKER = 4
-"""Of the prediction at least, so that no worker waits long for the last one."""
+"""Of the prediction at least, so that no worker waits long for the last one; where there is one, it waits for none."""
 
 
 class TileChoice(StoredChoice):
@@ -41,7 +41,7 @@ def choose_tile(
     grid: of the blocks of the volume, with the context of the network. fit: the tile that is most like a shape. needed:
     bytes that the network takes for a tile, of which there may be `memory`. workers: that are to have enough blocks.
     """
-    least = min(grid.count, BLOCKS_A_WORKER * workers)
+    least = min(grid.count, BLOCKS_A_WORKER * workers) if workers > 1 else 1
     found: list[tuple[float, Voxels, Voxels]] = []
     for block, tile in _candidates(grid, fit):
         if Grid(grid.stage, grid.volume, block).count >= least:
@@ -67,9 +67,18 @@ def _candidates(grid: Grid, fit: Callable[[Sequence[int]], Voxels]) -> Iterator[
             min(step * count, size) for step, count, size in zip(grid.block, times, grid.volume, strict=True)
         )
         yield block, fit(block)
+        yield block, _covering(fit, block)
     for pieces in product(PIECES, repeat=3):
         if pieces != (1, 1, 1):
             yield grid.block, fit([max(1, step // count) for step, count in zip(grid.block, pieces, strict=True)])
+
+
+def _covering(fit: Callable[[Sequence[int]], Voxels], block: Voxels) -> Voxels:
+    """The smallest tile that holds a block: one that is a voxel short of it would leave a second for the last voxel."""
+    wanted = block
+    while any(tile < size for tile, size in zip(fit(wanted), block, strict=True)):
+        wanted = as_voxels(one + (tile < size) for one, tile, size in zip(wanted, fit(wanted), block, strict=True))
+    return fit(wanted)
 
 
 def _work(grid: Grid, block: Voxels, tile: Voxels) -> float:

@@ -1,12 +1,17 @@
-"""Raw to affinities and to segments by every program and precision that computes a network, side by side."""
+"""Raw to affinities and to segments by every program and precision that computes a network, side by side.
+
+With one thread, as each worker has: two that wait for each other cost time that no voxel needs.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +48,8 @@ PROGRAMS = {
 }
 FIRST = "torch float32"
 """What the others are held against."""
+THREADS = "OMP_NUM_THREADS"
+"""The variable that torch and our use of OpenVINO read."""
 TIMES = 2
 """Runs of each, in turn; that with the least CPU time counts. All but the first find what OpenVINO has converted."""
 TILE = (64, 64, 64)
@@ -96,6 +103,28 @@ def measure(folder: Path, quick: bool) -> list[Row]:
     work = folder / NAME
     work.mkdir(parents=True, exist_ok=True)
     subject = fib25(quick) or made_up(work, quick)
+    with one_thread():
+        return measured(work, subject)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """This process, and those that it starts, compute with one thread."""
+    threads, told = torch.get_num_threads(), os.environ.get(THREADS)
+    torch.set_num_threads(1)
+    os.environ[THREADS] = "1"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if told is None:
+            del os.environ[THREADS]
+        else:
+            os.environ[THREADS] = told
+
+
+def measured(work: Path, subject: Subject) -> list[Row]:
+    """All rows about one volume and network."""
     there = {name: how for name, how in PROGRAMS.items() if can_compute(**how)}
     runs: dict[str, list[Cost]] = {name: [] for name in there}
     for before in range(TIMES):

@@ -58,7 +58,17 @@ def test_more_memory_means_less_work(memory: int) -> None:
     assert f"{work(block, tile):.2f} voxels" in why
     less, smaller, _ = choose_tile(GRID, fit, bytes_of, memory // 4, workers=1)
     assert work(block, tile) <= work(smaller, less) * 1.05
-    assert Grid("predict", GRID.volume, block).count >= 4
+
+
+@pytest.mark.parametrize(("workers", "least"), [(1, 1), (2, 8), (3, 8)])
+def test_a_volume_that_is_no_whole_strides_is_one_tile_high(workers: int, least: int) -> None:
+    """A tile a voxel short of it would leave another for that voxel; and one worker waits for none."""
+    grid = Grid("predict", (125, 250, 250), (64, 128, 128), (20, 20, 20), (20, 20, 20))
+    tile, block, _ = choose_tile(grid, fit, bytes_of, 10**11, workers)
+    assert Grid("predict", grid.volume, block).count >= least
+    assert work_per_voxel(Grid("predict", grid.volume, block), tile, grid.context_low)["predicted_per_voxel"] < 1.1
+    if workers == 1:
+        assert (tile, block) == ((128, 252, 252), (125, 250, 250))
 
 
 def test_it_is_worth_it() -> None:
