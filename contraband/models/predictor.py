@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from contraband.models.averaging.base import whole_strides
 from contraband.models.checkpoints import averaged, load_checkpoint
 from contraband.models.classes import CLASSES, INSIDE, affinities_of
 from contraband.models.engines.base import Engine, check_installed
+from contraband.models.engines.quantised import InputRanges
 from contraband.models.folder import latest_checkpoint
 from contraband.models.halving import Halving
 from contraband.models.hardware import Hardware, choose_device, fetching, uses_bfloat16
@@ -46,6 +47,8 @@ class Predictor:
         """affinities or embeddings."""
         self._hardware = hardware
         self._engine: Engine | None = None
+        self.networks: Path | None = None
+        """Folder in which OpenVINO's conversions are kept, if they are."""
         self._compute = self._forward
         self._base: UNet = self._network.base
         self._flat = (0,) * (3 - settings.dims)
@@ -93,20 +96,42 @@ class Predictor:
         z, y, x = self.input_shape(tile)
         return peak_bytes(twin._forward, (z, self.in_channels, y, x) if self._flat else (1, self.in_channels, z, y, x))
 
-    def compute_in_openvino(self, folder: Path | None = None, precision: str = "float32") -> None:
+    def compute_in_openvino(
+        self, folder: Path | None = None, precision: str = "float32", ranges: InputRanges = ()
+    ) -> None:
         """Let OpenVINO compute the network from now on, on the CPU; the values differ by rounding.
 
         folder: of converted networks, where other processes find it; None: it is converted for this one alone.
-        precision: float32 or bfloat16.
+        precision: float32, bfloat16, or int8 with the ranges of its convolutions.
         """
-        from contraband.models.engines.folded import folded
-        from contraband.models.engines.openvino import NetworkFolder, convert_torch
+        from contraband.models.engines.openvino import convert_torch
 
-        kept = NetworkFolder(folder, self.fingerprint) if folder is not None else None
+        self.networks = folder
+        self._engine = convert_torch(self._module(), self._kept(), precision, ranges)
+
+    def ranges(self, tiles: Iterable[NDArray[Any]]) -> InputRanges:
+        """Between which values convolutions take their inputs in OpenVINO. tiles: one or more, as for `__call__`."""
+        from contraband.models.engines.openvino import watch_torch
+
+        twin = copy.copy(self)
+        twin._engine = engine = watch_torch(self._module(), self._kept())
+        for raw in tiles:
+            twin(raw)
+        assert engine.ranges is not None
+        return engine.ranges
+
+    def _kept(self) -> Any:
+        from contraband.models.engines.openvino import NetworkFolder
+
+        return NetworkFolder(self.networks, self.fingerprint) if self.networks is not None else None
+
+    def _module(self) -> nn.Module:
+        """All that is computed of a batch, as OpenVINO takes it."""
+        from contraband.models.engines.folded import folded
+
         twin = copy.copy(self)
         twin._base = folded(self._base)
-        networks = nn.ModuleList([self._network, twin._base])
-        self._engine = convert_torch(_Whole(networks, twin._forward).eval(), kept, precision)
+        return _Whole(nn.ModuleList([self._network, twin._base]), twin._forward).eval()
 
     def compile(self) -> None:
         """Let torch compile the network for the shape of a tile, at the first one; the values differ by rounding."""

@@ -156,7 +156,7 @@ class Output:
         for stage, volume in (("predict", self.affinities), ("embed", self.embeddings)):
             told = info(volume).attributes if is_there(volume.path) else {}
             found[stage] = {
-                key: told[key] for key in ("tiles", "tile", "engine", "processors") if told.get(key) is not None
+                key: told[key] for key in ("tiles", "tile", "engine", "processors", "int8") if told.get(key) is not None
             }
         return found
 

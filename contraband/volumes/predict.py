@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.placement import Placement
 from blockwise.arrays.values import check_finite
-from blockwise.arrays.volume import Volume, check_whole_shards, create, info, open_array, write
+from blockwise.arrays.volume import Volume, check_whole_shards, create, info, write
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.stage import Overlapping
 from blockwise.store.base import Store
@@ -27,8 +28,9 @@ from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
 from contraband.volumes.brightness import brightness_remarks, levels_of
+from contraband.volumes.calibration import calibrated_ranges, keep, keep_calibration
 from contraband.volumes.channels import shown
-from contraband.volumes.predictors import PredictorChoice, cached_predictor
+from contraband.volumes.predictors import PredictorChoice, cached_predictor, load_predicting
 from contraband.volumes.processors import keep_processor, processor_of
 from contraband.volumes.reflection import read_reflected, reflect
 from contraband.volumes.tile_choice import TileChoice
@@ -205,28 +207,23 @@ class Predict(Overlapping):
         create(self.target, (self.channels, *self.shape), dtype, shard, like=info(self.raw), attributes=attributes)
         for volume in self.beside():
             create(volume, self.shape, dtype, shard, like=info(self.raw))
-        self._keep_known()
+        networks = [facts.model_dump(mode="json") for facts in self.known]
+        keep(self.target, "networks", networks or info(self.target).attributes.get("networks"))
+        for key, one in (("engine", self.engine_choice), ("tile", self.tile_choice), ("description", self.description)):
+            keep(self.target, key, one and one.model_dump(mode="json"))
         engine = self.network.engine if self.network else self.engine
         if self.is_computed_here and (processor := processor_of(engine, self.device)):
             done = store.done_mask(self.name, self.grid())
             keep_processor(self.target, processor, done, self.other_processors)
         levels = levels_of(self.raw, self.classical or self.percentiles, self.raw_channels)
         if levels is not None:
-            open_array(self.target, "r+").attrs["levels"] = levels.as_lists()
+            keep(self.target, "levels", levels.as_lists())
         if (wanted := self._wanted) is not None:
-            open_array(self.target, "r+").attrs["tiles"] = wanted.count(self.grid(), self.tile)
-
-    def _keep_known(self) -> None:
-        """Store what networks tell of themselves, what was chosen, and why, for further runs and the report."""
-        attributes = open_array(self.target, "r+").attrs
-        if self.known:
-            attributes["networks"] = [facts.model_dump(mode="json") for facts in self.known]
-        told = {"engine": self.engine_choice, "tile": self.tile_choice, "description": self.description}
-        for key, one in told.items():
-            if one is not None:
-                attributes[key] = one.model_dump(mode="json")
-            elif key in attributes:
-                del attributes[key]
+            keep(self.target, "tiles", wanted.count(self.grid(), self.tile))
+        if self.precision == "int8":
+            exact = partial(load_predicting, self.checkpoint, False, replace(self._choice, precision="float32"))
+            is_begun = bool(store.done_mask(self.name, self.grid()).any())
+            keep_calibration(self.target, is_begun, exact, self.tile, self._wanted, self._shown)
 
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)
@@ -242,12 +239,16 @@ class Predict(Overlapping):
         if not chosen:
             return Loaded([], None, roi.begin)
         around = hull(chosen, self.context)
+        return Loaded(chosen, self._shown(around, f"block at {list(roi.begin)}"), around.begin)
+
+    def _shown(self, around: Roi, where: str = "read to calibrate") -> np.ndarray:
+        """Raw as the network sees it, of a region that may reach outside of the volume."""
         raw = shown(read_reflected(self.raw, around, self.shape), self.raw_channels, self.classical is not None)
-        check_finite(raw, f"{self.raw.path}, block at {list(roi.begin)}", around.begin)
+        check_finite(raw, f"{self.raw.path}, {where}", around.begin)
         if self.percentiles is not None or self.classical is not None:
             levels = Levels(np.array(info(self.target).attributes["levels"], np.float32))
             raw = levels.apply(raw, reflect(around.begin[0], around.end[0], self.shape[0]))
-        return Loaded(chosen, raw, around.begin)
+        return raw
 
     def begin(self, roi: Roi, loaded: Loaded) -> Begun:
         """Begin to predict a region. loaded: from `read_raw`."""
@@ -280,6 +281,7 @@ class Predict(Overlapping):
             self.disagreement is not None,
             self.compile,
             self.networks,
+            calibrated_ranges(self.target) if self.precision == "int8" else (),
         )
 
     def _try_network(self) -> str:

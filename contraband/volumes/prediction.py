@@ -273,10 +273,10 @@ def _engine_of_checkpoint(model: Model, cluster: Cluster, choice: EngineChoice |
     if model.device == "cuda":
         raise BadInput("model.device", "openvino computes on a CPU", got=model.device, todo="use engine: torch")
     check_installed("openvino", "model.engine")
-    if model.precision != "bfloat16":  # what auto means must be the same on a machine that only asks for the status
+    if model.precision in ("auto", "float32"):  # auto is the same on a machine that only asks for the status
         return "openvino", "float32"
     if are_workers_here(cluster):
         from contraband.models.engines.openvino import check_precision
 
-        check_precision("bfloat16", "model.precision")
-    return "openvino", "bfloat16"
+        check_precision(model.precision, "model.precision")
+    return "openvino", model.precision

@@ -11,6 +11,7 @@ from typing import Any
 from blockwise.errors import BadInput
 from contraband.models.averaging.base import Averageable, Predicting
 from contraband.models.averaging.turns import Orientations
+from contraband.models.engines.quantised import InputRanges
 from contraband.models.facts import KnownNetworks, NetworkFacts
 from contraband.models.foreign.settings import NetworkUse
 from contraband.quick.classical_settings import Classical
@@ -42,6 +43,8 @@ class PredictorChoice:
     """Whether torch compiles a checkpoint's network."""
     networks: Path | None = None
     """Folder in which networks are kept that OpenVINO has converted."""
+    ranges: InputRanges = ()
+    """Of what convolutions take, if they are computed in integers."""
 
 
 def load_predicting(
@@ -91,9 +94,10 @@ def _load_network(path: Path, choice: PredictorChoice) -> Any:
         return load_foreign_predictor(path, choice.network, choice.device)
     from contraband.models.predictor import load_predictor
 
-    predictor = load_predictor(path, choice.kind, choice.device, choice.precision, choice.levels, choice.engine)
+    precision = "float32" if choice.precision == "int8" else choice.precision
+    predictor = load_predictor(path, choice.kind, choice.device, precision, choice.levels, choice.engine)
     if choice.engine == "openvino" and choice.networks is not None:
-        predictor.compute_in_openvino(choice.networks, choice.precision)
+        predictor.compute_in_openvino(choice.networks, choice.precision, choice.ranges)
     if choice.compile:
         predictor.compile()
     return predictor

@@ -88,9 +88,10 @@ class Model(Settings):
     """Voxels predicted in one pass; null: about a block. Tiles are anchored at the volume's first voxel, so
     that the prediction does not depend on the blocks. `auto` for a checkpoint: the one with the least work within half
     of a worker's memory, which may take several blocks together; chosen once and stored with the prediction."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     """auto: bfloat16 where the processor has it; with `engine: openvino` float32, with `engine: auto` what was measured
-    to be faster."""
+    to be faster. `int8`, with `engine: openvino` and one checkpoint, computes in integers of 8 bits whose ranges are
+    measured on tiles of the volume; the report says how far affinities then are from those in float32."""
     compile: bool = False
     """torch compiles a checkpoint's network for the shape of its tiles, which takes each worker some seconds and a C
     compiler, on a CPU one of C++; affinities differ by rounding. On an H200 half as fast again in bfloat16."""
@@ -126,6 +127,10 @@ class Model(Settings):
                 raise ValueError(f"{', '.join(told)} is for a network file; a {given[0]} tells it itself")
         if self.tile == "auto" and given != ["checkpoint"]:
             raise ValueError(f"tile: auto is for a checkpoint, whose memory can be told; a {given[0]} needs numbers")
+        if self.precision == "int8" and (
+            self.engine != "openvino" or len(self.checkpoints) != 1 or self.stored != "affinities"
+        ):
+            raise ValueError("precision: int8 is for affinities of one checkpoint, with engine: openvino")
         if self.compile and (given != ["checkpoint"] or self.engine not in (None, "torch")):
             raise ValueError("compile is for a checkpoint that torch computes")
         if self.classical is not None and self.output == "embeddings":

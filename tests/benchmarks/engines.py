@@ -45,6 +45,7 @@ PROGRAMS = {
     "torch bfloat16": {"engine": "torch", "precision": "bfloat16"},
     "OpenVINO float32": {"engine": "openvino", "precision": "float32"},
     "OpenVINO bfloat16": {"engine": "openvino", "precision": "bfloat16"},
+    "OpenVINO int8": {"engine": "openvino", "precision": "int8"},
 }
 FIRST = "torch float32"
 """What the others are held against."""
@@ -136,8 +137,13 @@ def measured(work: Path, subject: Subject) -> list[Row]:
     rows += [bare_row(subject, name, ready[name]) for name in best]
     rows += tile_rows(run(work, subject, {**PROGRAMS[FIRST], "tile": "auto"}), best[FIRST])
     rows += auto_rows(run(work, subject, {"engine": "auto"}), best)
-    both = {"engine": "auto", "tile": "auto"}
-    rows += chosen_rows(run(work, subject, both, "chosen"), ready_ns(work, subject, both), best[FIRST], ready[FIRST])
+    after = min(cost.segments_ns - cost.affinities_ns for costs in runs.values() for cost in costs)
+    large: dict[str, dict[str, Any]] = {"engine auto, tile auto": {"engine": "auto", "tile": "auto"}}
+    if "OpenVINO int8" in there:
+        large["int8, tile auto"] = {**PROGRAMS["OpenVINO int8"], "tile": "auto"}
+    for name, how in large.items():
+        cost, took = run(work, subject, how, "chosen"), ready_ns(work, subject, how)
+        rows += chosen_rows(name, cost, took, after, best[FIRST]) + [less_row(name, took, ready[FIRST])]
     if "OpenVINO float32" in best:
         rows += kept_rows(work, subject)
     return rows
@@ -145,7 +151,13 @@ def measured(work: Path, subject: Subject) -> list[Row]:
 
 def can_compute(engine: str, precision: str) -> bool:
     """Whether it is installed, and the processor has the precision: else torch emulates it, many times slower."""
-    return is_installed(engine) and (precision == "float32" or uses_bfloat16("auto", torch.device("cpu")))
+    if not is_installed(engine):
+        return False
+    if engine == "openvino":
+        from contraband.models.engines.openvino import computes_in
+
+        return computes_in(precision)
+    return precision == "float32" or uses_bfloat16("auto", torch.device("cpu"))
 
 
 def program_rows(subject: Subject, name: str, best: dict[str, Cost]) -> list[Row]:
@@ -171,8 +183,8 @@ def program_rows(subject: Subject, name: str, best: dict[str, Cost]) -> list[Row
 
 
 def auto_rows(cost: Cost, best: dict[str, Cost]) -> list[Row]:
-    """Whether `engine: auto` takes what costs least of what it may take."""
-    cheapest = min(best, key=lambda name: best[name].affinities_ns)
+    """Whether `engine: auto` takes what costs least of what it may take: integers are for who asks for them."""
+    cheapest = min((name for name in best if "int8" not in name), key=lambda name: best[name].affinities_ns)
     took = str(cost.engine.get("engine"))
     in_what = cost.engine.get("precision") or PROGRAMS[cheapest]["precision"]  # torch decides for itself
     is_cheapest = float(PROGRAMS[cheapest] == {"engine": took, "precision": in_what})
@@ -188,21 +200,24 @@ def tile_rows(cost: Cost, told: Cost) -> list[Row]:
     return [Row(f"tile auto, {FIRST}: raw to affinities", gain, "times less", ">= 1", None, note)]
 
 
-def chosen_rows(cost: Cost, ready: float, first: Cost, first_ready: float) -> list[Row]:
-    """What a run costs that chooses both, beside torch in float32 with the tiles of all others; networks are ready."""
-    size = "x".join(map(str, cost.tile["tile"]))
-    what = f"{cost.engine.get('engine')} {cost.engine.get('precision', '')}, tiles of {size}".replace(" ,", ",")
-    after = cost.segments_ns - cost.affinities_ns
+def chosen_rows(name: str, cost: Cost, ready: float, after: float, first: Cost) -> list[Row]:
+    """What a run costs whose tile is chosen, once networks are ready. after: CPU time a voxel of all after predict."""
     voi = f"VOI {cost.voi:.3f} bits, {cost.voi - first.voi:+.3f} to {FIRST}; {after:,.0f} ns of it after predict"
-    took = f"{what}: {ready:,.0f} and {first_ready:,.0f} ns CPU/voxel"
-    peak = f"{what}; libraries included"
-    name = "engine auto, tile auto, network ready"
+    size = "x".join(map(str, cost.tile["tile"]))
+    by = f"{cost.engine['engine']} {cost.engine['precision']}, " if cost.engine else ""
+    peak = f"{by}tiles of {size}; libraries included"
     return [
-        Row(f"{name}: raw to affinities", first_ready / ready, f"times less than {FIRST}", ">= 4", None, took),
-        Row(f"{name}: raw to segments", ready + after, "ns CPU/voxel", "<= 600", None, voi),
-        Row("engine auto, tile auto: VOI beyond that of " + FIRST, cost.voi - first.voi, "bits", "<= 0.03"),
-        Row("engine auto, tile auto: memory of the process", cost.worker_bytes / 1e6, "MB", "", None, peak),
+        Row(f"{name}, network ready: raw to segments", ready + after, "ns CPU/voxel", "<= 600", None, voi),
+        Row(f"{name}: VOI beyond that of {FIRST}", cost.voi - first.voi, "bits", "<= 0.03"),
+        Row(f"{name}: memory of the process", cost.worker_bytes / 1e6, "MB", "", None, peak),
     ]
+
+
+def less_row(name: str, ready: float, first_ready: float) -> Row:
+    """How much less it takes than torch in float32 with the tiles of all others."""
+    took = f"{ready:,.0f} and {first_ready:,.0f} ns CPU/voxel"
+    what = f"{name}, network ready: raw to affinities"
+    return Row(what, first_ready / ready, f"times less than {FIRST}", ">= 4", None, took)
 
 
 def bare_row(subject: Subject, name: str, ready: float) -> Row:
@@ -210,8 +225,14 @@ def bare_row(subject: Subject, name: str, ready: float) -> Row:
 
     ready: its CPU time a voxel once the network is ready.
     """
-    predictor = load_predictor(subject.checkpoint, "affinities", "cpu", **PROGRAMS[name])
+    how = PROGRAMS[name]
+    is_int8 = how["precision"] == "int8"
+    predictor = load_predictor(
+        subject.checkpoint, "affinities", "cpu", **{**how, "precision": "float32"} if is_int8 else how
+    )
     raw = np.random.default_rng(0).integers(0, 255, predictor.input_shape(TILE)).astype(np.uint8)
+    if is_int8:
+        predictor.compute_in_openvino(None, "int8", predictor.ranges([raw]))
     predictor(raw)  # OpenVINO converts the network for the first tile
     compute: Callable[[], object] = partial(predictor, raw)
     if predictor._engine is not None:

@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from blockwise.arrays.kept import StoredFact
 from blockwise.errors import BadInput, one_line
-from blockwise.grid import Voxels
+from blockwise.grid import Voxels, as_voxels
 
 ALIKE = 1e-3
 """By how much values of a tile in float32 may differ from torch's: a quarter of a step of what is stored."""
 ALIKE_IN_MEAN = 0.02
 """By how much those in bfloat16 may in the mean; torch's differ as well."""
+MOST_VOXELS = 64**3
+"""Of the tile that is computed to measure; a larger one would tell the same, and take as long as much of a volume."""
 TIMES = 2
 """A tile is computed so often by each, after once that prepares the network; the fastest counts."""
 
@@ -43,13 +45,15 @@ class EngineChoice(StoredChoice):
 
 @lru_cache(maxsize=4)
 def measure(checkpoint: Path, kind: str, levels: int, precision: str, tile: Voxels) -> tuple[str, str, str]:
-    """The fastest of torch and OpenVINO on a tile of noise, what it computes in, and why; torch if values differ.
+    """The fastest of torch and OpenVINO on noise, what it computes in, and why; torch if values differ.
 
+    tile: what is predicted in one pass; a part of it is computed where it is large.
     precision: auto, float32 or bfloat16, of both; what OpenVINO may compute in with auto is told by the processor.
     """
     from contraband.models.predictor import load_predictor
 
     exact = load_predictor(checkpoint, kind, "cpu", "float32", levels)
+    tile = exact.fit_output(trimmed(tile))
     shape = [size + 2 * lost for size, lost in zip(tile, exact.context, strict=True)]
     channels = [exact.in_channels] if exact.in_channels > 1 else []
     raw = np.random.default_rng(0).random([*channels, *shape], np.float32)
@@ -72,6 +76,14 @@ def measure(checkpoint: Path, kind: str, levels: int, precision: str, tile: Voxe
         if taken < best:
             best, engine, chosen = taken, "openvino", one
     return engine, chosen, "; ".join(said)
+
+
+def trimmed(tile: Voxels) -> Voxels:
+    """A tile to measure on: the same, its longest axes halved until few enough voxels are left."""
+    sizes = list(tile)
+    while np.prod(sizes) > MOST_VOXELS:
+        sizes[int(np.argmax(sizes))] //= 2
+    return as_voxels(sizes)
 
 
 def _precisions(wanted: str) -> list[str]:

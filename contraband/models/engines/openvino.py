@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from blockwise.errors import BadInput, one_line
 from contraband.models.engines.base import check_installed, tells_of_memory
 from contraband.models.engines.kept import made_once
 from contraband.models.engines.packed import file_or_bytes
+from contraband.models.engines.quantised import InputRanges, quantised, watched, widest
 
-HINTS = {"float32": "f32", "bfloat16": "bf16"}
-"""What OpenVINO calls the precisions when it is asked for them."""
+HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What OpenVINO calls the precisions when it is asked for them; integers are in the network."""
 _PREAMBLE = ("Exception from", "Check '", "While validating", "FrontEnd API failed", "[", "Summary:")
-CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16"}
+CAPABILITIES = {"float32": "FP32", "bfloat16": "BF16", "int8": "INT8"}
 """What it calls them among the capabilities of a processor."""
 
 
@@ -43,12 +44,14 @@ class OpenVinoEngine:
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(B, C', ...) float32 of a batch (B, C, ...); raises BadInput for a shape that the network does not take."""
+        # Copied, as the engine writes the next result into the same memory.
+        return np.array(self._results(batch)[0], np.float32)
+
+    def _results(self, batch: NDArray[np.float32]) -> Any:
         if batch.shape not in self._compiled:
             last = list(self._compiled.items())[-(MOST_SHAPES - 1) :]
             self._compiled = dict([*last, (batch.shape, self._compile(batch.shape))])
-        found = self._compiled[batch.shape](np.ascontiguousarray(batch))
-        # Copied, as the engine writes the next result into the same memory.
-        return np.array(found[0], np.float32)
+        return self._compiled[batch.shape](np.ascontiguousarray(batch))
 
     def _compile(self, shape: Sequence[int]) -> Any:
         options = {
@@ -63,6 +66,20 @@ class OpenVinoEngine:
             if tells_of_memory(error):
                 raise
             raise BadInput("network", f"OpenVINO does not take it ({_first_line(error)})", got=list(shape)) from None
+
+
+class WatchedEngine(OpenVinoEngine):
+    """One in float32 that notes between which values its convolutions take their inputs."""
+
+    def __init__(self, make: Callable[[Sequence[int]], Any]) -> None:
+        super().__init__(lambda shape: watched(make(shape)), "float32")
+        self.ranges: InputRanges | None = None
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        first, *taken = self._results(batch).to_tuple()
+        ranges = tuple((float(one.min()), float(one.max())) for one in taken)
+        self.ranges = ranges if self.ranges is None else widest(self.ranges, ranges)
+        return np.array(first, np.float32)
 
 
 @cache
@@ -107,25 +124,35 @@ class NetworkFolder:
         return self.folder / f"{self.digest[:16]}-{sizes}-openvino-{version('openvino')}"
 
 
-def convert_torch(module: Any, kept: NetworkFolder | None = None, precision: str = "float32") -> OpenVinoEngine:
+def convert_torch(
+    module: Any, kept: NetworkFolder | None = None, precision: str = "float32", ranges: InputRanges = ()
+) -> OpenVinoEngine:
     """A torch module in OpenVINO; it is converted for the first tile, which takes seconds.
 
     kept: where it is kept, in float32, and read from if it is there already; None: nowhere. precision: what it computes
-    in, float32 or bfloat16.
+    in, float32, bfloat16 or int8. ranges: of what its convolutions take, for int8.
     """
-
-    def make(shape: Sequence[int]) -> Any:
-        if kept is None:
-            return _converted(module, shape)
-
-        def save(folder: Path) -> None:
-            import openvino
-
-            openvino.save_model(_converted(module, shape), folder / KEPT, compress_to_fp16=False)
-
-        return library().read_model(made_once(kept.place(shape), save) / KEPT)
-
+    make = partial(_made, module, kept)
+    if precision == "int8":
+        return OpenVinoEngine(lambda shape: quantised(make(shape), ranges), precision)
     return OpenVinoEngine(make, precision)
+
+
+def watch_torch(module: Any, kept: NetworkFolder | None = None) -> WatchedEngine:
+    """The same in float32, to be asked for the ranges of some tiles."""
+    return WatchedEngine(partial(_made, module, kept))
+
+
+def _made(module: Any, kept: NetworkFolder | None, shape: Sequence[int]) -> Any:
+    if kept is None:
+        return _converted(module, shape)
+
+    def save(folder: Path) -> None:
+        import openvino
+
+        openvino.save_model(_converted(module, shape), folder / KEPT, compress_to_fp16=False)
+
+    return library().read_model(made_once(kept.place(shape), save) / KEPT)
 
 
 def _converted(module: Any, shape: Sequence[int]) -> Any:
