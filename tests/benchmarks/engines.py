@@ -143,7 +143,7 @@ def measured(work: Path, subject: Subject) -> list[Row]:
         large["int8, tile auto"] = {**PROGRAMS["OpenVINO int8"], "tile": "auto"}
     for name, how in large.items():
         cost, took = run(work, subject, how, "chosen"), ready_ns(work, subject, how)
-        rows += chosen_rows(name, cost, took, after, best[FIRST]) + [less_row(name, took, ready[FIRST])]
+        rows += [*chosen_rows(name, cost, took, after, best[FIRST]), less_row(name, took, ready[FIRST])]
     if "OpenVINO float32" in best:
         rows += kept_rows(work, subject)
     return rows
