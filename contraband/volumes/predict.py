@@ -221,7 +221,8 @@ class Predict(Overlapping):
         if (wanted := self._wanted) is not None:
             keep(self.target, "tiles", wanted.count(self.grid(), self.tile))
         if self.precision == "int8":
-            exact = partial(load_predicting, self.checkpoint, False, replace(self._choice, precision="float32"))
+            choice = replace(self._choice, precision="float32", augment="none")
+            exact = partial(load_predicting, self.checkpoint, False, choice)
             is_begun = bool(store.done_mask(self.name, self.grid()).any())
             keep_calibration(self.target, is_begun, exact, self.tile, self._wanted, self._shown)
 

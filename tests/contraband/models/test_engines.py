@@ -63,10 +63,11 @@ def test_openvino_gives_the_bytes_of_no_thread_and_no_block(
     assert found.std() > 10
 
 
-def test_ranges_are_measured_once_and_stored_with_the_prediction(tmp_path: Path) -> None:
+@pytest.mark.parametrize("augment", ["none", "flips"])
+def test_ranges_are_measured_once_and_stored_with_the_prediction(augment: str, tmp_path: Path) -> None:
     """Blocks that are finished were computed with them; what is made anew is measured anew. The report says how far."""
     pytest.importorskip("openvino", reason="openvino is not installed")
-    chosen = with_engine(predicted(tmp_path, "x", 3), "a", engine="openvino", precision="int8")
+    chosen = with_engine(predicted(tmp_path, "x", 3), "a", engine="openvino", precision="int8", augment=augment)
     made = affinities(chosen)
     first = info(made).attributes["int8"]
     assert json.loads((chosen.output / "report.json").read_text())["stages"]["predict"]["int8"] == first
