@@ -212,8 +212,8 @@ class Predict(Overlapping):
         for key, one in (("engine", self.engine_choice), ("tile", self.tile_choice), ("description", self.description)):
             keep(self.target, key, one and one.model_dump(mode="json"))
         engine = self.network.engine if self.network else self.engine
+        done = store.done_mask(self.name, self.grid())
         if self.is_computed_here and (processor := processor_of(engine, self.device)):
-            done = store.done_mask(self.name, self.grid())
             keep_processor(self.target, processor, done, self.other_processors)
         levels = levels_of(self.raw, self.classical or self.percentiles, self.raw_channels)
         if levels is not None:
@@ -223,8 +223,7 @@ class Predict(Overlapping):
         if self.precision == "int8":
             choice = replace(self._choice, precision="float32", augment="none")
             exact = partial(load_predicting, self.checkpoint, False, choice)
-            is_begun = bool(store.done_mask(self.name, self.grid()).any())
-            keep_calibration(self.target, is_begun, exact, self.tile, self._wanted, self._shown)
+            keep_calibration(self.target, bool(done.any()), exact, self.tile, self._wanted, self._shown)
 
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)
