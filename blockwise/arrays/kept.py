@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
+from blockwise.arrays.volume import Volume, open_array
 from blockwise.settings import Settings
+
+
+def keep(target: Volume, key: str, fact: object) -> None:
+    """Store a fact with what is made, for further runs and the report; None takes away the one that is there."""
+    attributes = open_array(target, "r+").attrs
+    if fact is not None:
+        attributes[key] = fact
+    elif key in attributes:
+        del attributes[key]
 
 
 class StoredFact(Settings):

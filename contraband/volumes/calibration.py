@@ -9,7 +9,8 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 from numpy.typing import NDArray
 
-from blockwise.arrays.volume import Volume, info, is_there, open_array
+from blockwise.arrays.kept import keep
+from blockwise.arrays.volume import Volume, info, is_there
 from blockwise.grid import Grid, Voxels
 from blockwise.settings import Settings
 from contraband.models.engines.choice import trimmed
@@ -56,15 +57,6 @@ def keep_calibration(
         near = wanted.near_tiles(tiles) if wanted else tiles
         found = calibrate(predictor, near or tiles, shown)
         keep(target, KEY, found.model_dump(mode="json"))
-
-
-def keep(target: Volume, key: str, fact: object) -> None:
-    """Store a fact with what is predicted, for further runs and the report; None takes away the one that is there."""
-    attributes = open_array(target, "r+").attrs
-    if fact is not None:
-        attributes[key] = fact
-    elif key in attributes:
-        del attributes[key]
 
 
 def calibrated_ranges(target: Volume) -> InputRanges:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from funlib.geometry import Roi
 
+from blockwise.arrays.kept import keep
 from blockwise.arrays.placement import Placement
 from blockwise.arrays.values import check_finite
 from blockwise.arrays.volume import Volume, check_whole_shards, create, info, write
@@ -28,7 +29,7 @@ from contraband.models.foreign.settings import NetworkUse
 from contraband.models.normalise import Levels, Percentiles
 from contraband.quick.classical_settings import Classical
 from contraband.volumes.brightness import brightness_remarks, levels_of
-from contraband.volumes.calibration import calibrated_ranges, keep, keep_calibration
+from contraband.volumes.calibration import calibrated_ranges, keep_calibration
 from contraband.volumes.channels import shown
 from contraband.volumes.predictors import PredictorChoice, cached_predictor, load_predicting
 from contraband.volumes.processors import keep_processor, processor_of
@@ -207,8 +208,8 @@ class Predict(Overlapping):
         create(self.target, (self.channels, *self.shape), dtype, shard, like=info(self.raw), attributes=attributes)
         for volume in self.beside():
             create(volume, self.shape, dtype, shard, like=info(self.raw))
-        networks = [facts.model_dump(mode="json") for facts in self.known]
-        keep(self.target, "networks", networks or info(self.target).attributes.get("networks"))
+        if self.known:
+            keep(self.target, "networks", [facts.model_dump(mode="json") for facts in self.known])
         for key, one in (("engine", self.engine_choice), ("tile", self.tile_choice), ("description", self.description)):
             keep(self.target, key, one and one.model_dump(mode="json"))
         engine = self.network.engine if self.network else self.engine
@@ -221,9 +222,9 @@ class Predict(Overlapping):
         if (wanted := self._wanted) is not None:
             keep(self.target, "tiles", wanted.count(self.grid(), self.tile))
         if self.precision == "int8":
-            choice = replace(self._choice, precision="float32", augment="none")
-            exact = partial(load_predicting, self.checkpoint, False, choice)
-            keep_calibration(self.target, bool(done.any()), exact, self.tile, self._wanted, self._shown)
+            plain = replace(self._choice, precision="float32", augment="none")
+            load = partial(load_predicting, self.checkpoint, False, plain)
+            keep_calibration(self.target, bool(done.any()), load, self.tile, self._wanted, self._shown)
 
     def load(self, block: Block) -> Loaded:
         return self.read_raw(block.write_roi)
@@ -294,6 +295,5 @@ class Predict(Overlapping):
 
     @property
     def _wanted(self) -> Mask | None:
-        if self.mask is None or self.mask_near is None:
-            return None
-        return Mask(self.mask, self.mask_placed, self.shape, self.mask_near)
+        near = self.mask_near
+        return None if self.mask is None or near is None else Mask(self.mask, self.mask_placed, self.shape, near)
