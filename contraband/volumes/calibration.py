@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 KEY = "int8"
 """The attribute of what is predicted, and the key of report.json."""
+LISTED = 4096
+"""Tiles, all over the volume, of which those near the mask are looked for."""
 CANDIDATES = 64
-"""Tiles, all over the volume, of which the brightness is looked at."""
+"""Of these, of which the brightness is looked at."""
 MEASURED = 8
 """Of these, from the darkest to the brightest, tell the ranges."""
 HELD_BACK = 2
@@ -53,7 +55,7 @@ def keep_calibration(
     if not (is_begun and calibrated_ranges(target)):
         predictor = load()
         shape = predictor.fit_output(trimmed(tile))
-        tiles = [Roi(block.write_roi.begin, shape) for block in Grid("", info(target).spatial, shape).blocks()]
+        tiles = _tiles(Grid("", info(target).spatial, shape))
         near = wanted.near_tiles(tiles) if wanted else tiles
         found = calibrate(predictor, near or tiles, shown)
         keep(target, KEY, found.model_dump(mode="json"))
@@ -84,6 +86,12 @@ def calibrate(predictor: Predictor, tiles: Sequence[Roi], shown: RawGiver) -> Ca
         mean_difference=float(np.mean(apart)),
         largest_difference=float(np.max(apart)),
     )
+
+
+def _tiles(grid: Grid) -> list[Roi]:
+    """Tiles all over a volume: not all of them, which would be millions in a large one."""
+    places = (np.unravel_index(at, grid.counts) for at in _spread(range(grid.count), LISTED))
+    return [Roi([int(at) * step for at, step in zip(one, grid.block, strict=True)], grid.block) for one in places]
 
 
 def _spread[One](many: Sequence[One], count: int) -> list[One]:

@@ -122,7 +122,7 @@ def _remarks(
     if (engine.engine if engine else model.engine) == "openvino":
         networks = Output(settings.output).networks
         yield f"{checkpoint}: computed by OpenVINO; converted once for its tiles, and kept in {networks}"
-    elif engine is None and tile is None and _could_be_faster(settings, model, tiles):
+    elif _could_be_faster(settings, model, tiles):
         yield f"{checkpoint}: {FASTER}"
 
 
