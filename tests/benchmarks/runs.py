@@ -17,6 +17,7 @@ from blockwise.files.synthetic import VERSION
 from blockwise.grid import Grid, Voxels, as_voxels
 from blockwise.kernels.synthetic.tissue import made_up_affinities
 from blockwise.stages.affinity import NEAREST
+from blockwise.stages.agglomerate.pieces import boxes_of
 from blockwise.stages.tables import EDGES
 from blockwise.store import open_store
 
@@ -66,6 +67,8 @@ class Run:
     read_voxels: float
     """Voxels that an inner block of the fragments stage reads."""
     edges: int
+    boxes: int
+    """That the region graph was solved in; 0: as a whole."""
     stages: dict[str, float]
     """CPU seconds inside the blocks of each stage."""
 
@@ -142,6 +145,7 @@ def figures(output: Path, case: Case, cpu: float, wall: float) -> Run:
         cpu_seconds=cpu,
         wall_seconds=wall,
         edges=edges,
+        boxes=len(boxes_of(Volume(path=output / "agglomeration"))),
         peaks={name: row["peak_rss_bytes"] for name, row in stages.items()},
         read_voxels=stages["fragments"]["context_inflation"] * block,
         stages={name: row["cpu_seconds"] for name, row in stages.items()},
