@@ -66,6 +66,10 @@ class Stage(Settings, ABC):
         """
         return ()
 
+    def closing(self, store: Store) -> Iterable[Stage]:
+        """Substages run behind the blocks of this stage and before `finish`, whenever that is still to come."""
+        return ()
+
     def finish(self, store: Store) -> None:
         """What is done once after the last block; harmless when repeated."""
         return

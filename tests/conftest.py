@@ -23,8 +23,8 @@ from tests.support.paths import SHARED_DATA  # noqa: E402 - it may import what r
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores, as some tests wait for others most of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Two processes for each core, as many tests wait for others most of their time."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,14 +102,19 @@ def _run_chain(runs: Sequence[_StageRun], executor: Executor) -> None:
             todo.append(run)
             if run.given_up:
                 break  # what follows would read blocks that are not there
-            for substage in run.substages():
-                _run_chain([substage], executor)
-                run.driver += substage.tally.traffic + substage.driver
+            _run_substages(run, run.substages(), executor)
     while _run_blocks(todo, executor):
         log.info("%s: blocks that were given up are tried again", todo[0].name)
     # In order, and raising at the first that cannot be finished: a finished stage never has an unfinished one ahead.
     for run in todo:
+        _run_substages(run, run.closing(), executor)
         run.finish()
+
+
+def _run_substages(run: _StageRun, substages: Iterable[_StageRun], executor: Executor) -> None:
+    for substage in substages:
+        _run_chain([substage], executor)
+        run.driver += substage.tally.traffic + substage.driver
 
 
 def _run_blocks(todo: Sequence[_StageRun], executor: Executor) -> bool:
@@ -188,12 +193,21 @@ class _StageRun:
         self.skip = done | mask_of(np.array(list(self.given_up), np.int64), self.job.grid)
 
     def substages(self) -> Iterator[_StageRun]:
-        """The substages of the stage, if blocks are left, each when the one before is finished."""
-        if self.skip.all():
-            return
-        found = iter(self.hook("substages"))
-        while (substage := self.call(lambda: next(found, None), "substages")) is not None:
-            yield _StageRun(substage_job(self.job, substage, self.store), self.store, self.options)
+        """The substages ahead of the stage's blocks, if blocks are left, each when the one before is finished."""
+        return iter(()) if self.skip.all() else self.asked_for("substages")
+
+    def closing(self) -> Iterator[_StageRun]:
+        """The substages behind the stage's blocks, if all are done, each when the one before is finished."""
+        return iter(()) if self.given_up else self.asked_for("closing")
+
+    def asked_for(self, verb: str) -> Iterator[_StageRun]:
+        """What the stage's `substages` or `closing` gives."""
+        found = iter(self.hook(verb))
+        while (substage := self.call(lambda: next(found, None), verb)) is not None:
+            job = substage_job(self.job, substage, self.store)
+            # A single block is done as soon as it could be told of.
+            options = self.options if job.grid.count > 1 else replace(self.options, progress=None)
+            yield _StageRun(job, self.store, options)
 
     def finish(self) -> None:
         """End the stage; raises WorkFailed if blocks were given up."""
@@ -205,7 +219,7 @@ class _StageRun:
         log.info("%s: finished, %d blocks done, %d before", self.name, self.tally.done, self.skipped)
 
     def hook(self, verb: str) -> Any:
-        """Call the stage's `prepare`, `substages` or `finish`."""
+        """Call the stage's `prepare`, `substages`, `closing` or `finish`."""
         return self.call(lambda: getattr(self.job.stage, verb)(self.store), verb)
 
     def call(self, work: Callable[[], Any], verb: str) -> Any:

@@ -37,6 +37,8 @@ SIZE = np.dtype([("key", "<i8"), ("nbytes", "<i8")])
 """A block and the bytes of edges, histograms and joins that it counted."""
 LEAF = np.dtype([("key", "<i8"), ("leaf", "<i8")])
 """A block, and the leaf that it is in."""
+TEXT = np.dtype("u1")
+"""A byte of a text in JSON."""
 SOLVED = np.dtype([("level", "<i8"), ("first", "<i8"), ("above", "<i8")])
 """A box: 0 or the number of its level, its first leaf, and the row of the box that it is a part of; -1 for the last."""
 
@@ -145,3 +147,30 @@ def became_of(stage: str) -> Table:
     They lie on a `Shelf`, under the row of the box among all boxes, until that stage is finished.
     """
     return Table(f"{stage}: became", SEGMENT, f"boxes of {stage}")
+
+
+SCORED = "boxes of evaluate"
+"""What the tables belong to that boxes hand on as they are scored; no stage is called so."""
+
+# They lie on a `Shelf`, under the row of a box among all boxes.
+TRUTHS_IN_LEAF = Table("truths in leaf", OVERLAP, "evaluate")
+"""evaluate/truths -> evaluate (closing): the voxels of true objects in the blocks of a leaf, all with fragment 0."""
+TRUTHS = Table("truths", OVERLAP, "evaluate")
+"""evaluate (closing) -> boxes of evaluate, evaluate (finish): those of the volume that are scored; under 0."""
+ADDED = Table("scores of box", TEXT, "evaluate")
+"""Boxes of evaluate -> evaluate (finish): what a box adds to scores, and the sums of what it handed on."""
+ASSIGNED = Table("assigned in box", OVERLAP, "evaluate")
+"""Boxes of evaluate -> evaluate (finish): the true objects that fragments belong to, with true objects."""
+MATCHED = Table("matches in box", TEXT, "evaluate")
+"""Boxes of evaluate -> evaluate (finish): what a box adds to the scores of objects."""
+HANDED_ON = (
+    Table("clusters handed on", OVERLAP, SCORED),
+    Table("merges handed on", MERGE, SCORED),
+    Table("fragments handed on", OVERLAP, SCORED),
+)
+"""Boxes of evaluate -> those around: clusters that go on, merges of them that wait, fragments with voxels outside."""
+
+
+def objects_of(place: int) -> Table:
+    """Boxes of evaluate -> the boxes around: the clusters that go on at a threshold, by its place among these."""
+    return Table(f"objects {place} handed on", OVERLAP, SCORED)

@@ -17,7 +17,8 @@ from blockwise.stage import Stage
 from blockwise.stages.affinity import NEAREST, check_affinities
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges
-from blockwise.stages.evaluate.stage import Evaluate, sweep_thresholds
+from blockwise.stages.evaluate.best import sweep_thresholds
+from blockwise.stages.evaluate.stage import Evaluate
 from blockwise.stages.foreground import check_foreground, full_value
 from blockwise.stages.fragments import Fragments
 from blockwise.stages.segment import Segment

@@ -400,6 +400,10 @@ def in_boxes() -> list[Point]:
         ("substage 0.3/1", "after", 1),
         ("substage 0.3/leaves", "before", 2),
         ("substage 0.5/leaves", "after", 1),
+        ("substage truths", "after", 1),
+        ("substage scores/0", "after", 2),
+        ("substage scores/1", "before", 1),
+        ("substage objects/0", "after", 1),
         ("box put", "before", 3),
         ("box put", "after", 20),
         ("process agglomerate", "before", 1),
@@ -433,6 +437,8 @@ def in_boxes() -> list[Point]:
             ("substage 1", "before", 1),
             ("substage pieces", "before", 2),
             ("substage 0.5/leaves", "after", 2),
+            ("substage scores/0", "after", 2),
+            ("substage objects/0", "before", 1),
             ("box put", "after", 30),
         )
     ]

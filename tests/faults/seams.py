@@ -237,11 +237,12 @@ SUBSTAGES = {
     "blockwise.stages.agglomerate.borders": ("Borders", "Shared", "United", "Named"),
     "blockwise.stages.agglomerate.pieces": ("BoxPieces",),
     "blockwise.stages.agglomerate.downwards": ("Within", "InLeaves"),
+    "blockwise.stages.evaluate.upwards": ("LeafTruths", "ScoredBoxes", "MatchedBoxes"),
 }
 
 
 def wrap_substages(module: ModuleType, striker: Striker) -> None:
-    """The substages of agglomerate and segment, by their names without that of the stage."""
+    """The substages of all stages, by their names without that of the stage."""
     for name in SUBSTAGES[module.__name__]:
         around(
             striker,

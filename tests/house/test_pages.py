@@ -104,8 +104,9 @@ def test_every_table_is_described():
     """Each table that stages hand on through the store has a row in ARCHITECTURE.md."""
     every = [value for value in vars(tables).values() if isinstance(value, Table)]
     every += [made(1) for made in (tables.shared_of, tables.united_of, tables.named_of, tables.merges_of)]
-    every += tables.rest_of(1)
+    every += [*tables.rest_of(1), *tables.HANDED_ON]
     every += [made("segment/<t>") for made in (tables.segments_of, tables.became_of)]
+    every.append(Table(tables.objects_of(0).kind.replace("0", "<place>"), tables.OVERLAP, tables.SCORED))
     kinds = {table.kind.removeprefix(f"{tables.BOXES}: ").replace(" 1", " <level>") for table in every}
     rows = re.findall(r"^\| (`[^|]+) \|", text_of("ARCHITECTURE.md").partition("## Tables")[2], re.MULTILINE)
     assert kinds == {name for row in rows for name in re.findall(r"`([^`]+)`", row)}

@@ -10,7 +10,7 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import Dendrogram
 from blockwise.kernels.graph.boxes import disassemble
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges
-from blockwise.kernels.scores.matching import Matching, matched_pairs, matching
+from blockwise.kernels.scores.matching import Matching, matched_pairs, matches_of, matching
 from blockwise.kernels.scores.tables import Scores, assigned, best_first, evaluated, finished, score, swept, truths_of
 
 
@@ -51,4 +51,4 @@ def first_false_merges(
 def match(table: np.ndarray, ignore: Sequence[int], threshold: float = math.nan) -> Matching:
     """The scores of the objects of one segmentation. table, ignore: as for `score`. threshold: only noted."""
     truths = truths_of(table, ignore)
-    return matching([matched_pairs(table, truths)], truths, threshold)
+    return matching(matches_of(matched_pairs(table, truths)), truths, threshold)

@@ -47,5 +47,9 @@ class Mortal(Stage):
         for substage in super().substages(store):
             yield Struck(substage=substage, faults=self.faults)
 
+    def closing(self, store: Store) -> Iterable[Stage]:
+        for substage in super().closing(store):
+            yield Struck(substage=substage, faults=self.faults)
+
     def parameters(self) -> dict[str, object]:
         return {key: value for key, value in super().parameters().items() if key != "faults"}

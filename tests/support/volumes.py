@@ -14,7 +14,8 @@ from blockwise.grid import Voxels
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.stage import Agglomerate, AgglomerateSettings
 from blockwise.stages.edges import Edges, EdgeSettings
-from blockwise.stages.evaluate.stage import Evaluate, EvaluateSettings, sweep_thresholds
+from blockwise.stages.evaluate.best import sweep_thresholds
+from blockwise.stages.evaluate.stage import Evaluate, EvaluateSettings
 from blockwise.stages.fragments import Fragments, FragmentSettings
 from blockwise.stages.segment import Segment
 

@@ -15,7 +15,7 @@ import numpy as np
 from blockwise.kernels.graph.agglomeration import Dendrogram, cut
 from blockwise.kernels.graph.boxes import tree_within
 from blockwise.kernels.scores.false_merges import FalseMerge, false_merges, first_of
-from blockwise.kernels.scores.matching import Pairs, matched_pairs
+from blockwise.kernels.scores.matching import Matches, matched_pairs, matches_of
 from blockwise.kernels.scores.tables import NOTHING, Sums, Truths, assigned, best_first, evaluated, sums_of, swept
 from blockwise.kernels.tables import added_up, as_overlap, merge_overlaps, relabel
 
@@ -119,17 +119,17 @@ def together(boxes: Iterable[ScoresAdded], wanted: ScoresAsked) -> ScoresAdded:
 
 def solve_objects(
     box: SolvedBox, inner: Sequence[Sequence[np.ndarray]], truths: Truths, thresholds: Sequence[float]
-) -> tuple[list[Pairs], list[np.ndarray]]:
-    """At each threshold the segments that end in a box, and OVERLAP of the clusters above it that go on outside."""
+) -> tuple[list[Matches], list[np.ndarray]]:
+    """At each threshold what segments that end in a box add, and OVERLAP of the clusters that go on outside."""
     tree = tree_within(box.merges)
-    pairs, handed = [], []
+    matches, handed = [], []
     for place, threshold in enumerate(thresholds):
         table = merge_overlaps([box.table, *(tables[place] for tables in inner)])
         table = _renamed(table, (tree.fragment, cut(tree, threshold)))
         waits = box.goes_on(table["fragment"])
-        pairs.append(matched_pairs(table[~waits], truths))
+        matches.append(matches_of(matched_pairs(table[~waits], truths)))
         handed.append(table[waits])
-    return pairs, handed
+    return matches, handed
 
 
 def _renamed(table: np.ndarray, names: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

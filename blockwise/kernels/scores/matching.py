@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,8 @@ from blockwise.kernels.scores.tables import Truths, evaluated, total_by
 
 PERCENTS = tuple(range(50, 100, 5))
 """IoU, in hundredths, at which a segment and a true object may be one."""
+PER_IOU = 1 << 53
+"""What an IoU above a half is a whole number of."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,28 @@ class Pairs:
     """Segments with an evaluated voxel."""
 
 
+@dataclass(frozen=True)
+class Matches:
+    """What scores of objects are made of, in whole numbers: those of a volume are the sums of those of its boxes."""
+
+    segments: int
+    """Segments with an evaluated voxel."""
+    found: tuple[int, ...]
+    """Pairs with at least each of the PERCENTS."""
+    matched: int
+    """All pairs: with more than a half."""
+    iou: int
+    """Of all pairs together, in units of 1 / PER_IOU."""
+
+    def __add__(self, other: Matches) -> Matches:
+        found = tuple(one + more for one, more in zip(self.found, other.found, strict=True))
+        return Matches(self.segments + other.segments, found, self.matched + other.matched, self.iou + other.iou)
+
+
+NO_MATCHES = Matches(0, (0,) * len(PERCENTS), 0, 0)
+"""Those of no segment."""
+
+
 def matched_pairs(table: np.ndarray, truths: Truths) -> Pairs:
     """The pairs of some segments; of each object one at most. table: OVERLAP of segments, in any order."""
     rows = evaluated(table, truths)
@@ -68,25 +91,28 @@ def matched_pairs(table: np.ndarray, truths: Truths) -> Pairs:
     )
 
 
-def matching(boxes: Sequence[Pairs], truths: Truths, threshold: float) -> Matching:
-    """The scores of the objects of one segmentation, from the pairs of all boxes. threshold: only noted.
+def matches_of(pairs: Pairs) -> Matches:
+    """What the scores of these pairs are made of."""
+    # Products of voxels may exceed 64 bits.
+    shared, union = pairs.shared.astype(object), pairs.union.astype(object)
+    found = tuple(int(np.count_nonzero(100 * shared >= percent * union)) for percent in PERCENTS)
+    # Between a half and 1 doubles are whole multiples of a unit, so that their sum does not depend on an order.
+    iou = sum(int(one * PER_IOU) for one in (shared / union).tolist())
+    return Matches(pairs.segments, found, len(shared), iou)
+
+
+def matching(matches: Matches, truths: Truths, threshold: float) -> Matching:
+    """The scores of the objects of one segmentation. threshold: only noted.
 
     Objects are one from an IoU on; at 0.5 it must be larger, so that none belongs to two.
     """
-    # Products of voxels may exceed 64 bits.
-    shared, union = (
-        np.concatenate([getattr(pairs, name) for pairs in boxes]).astype(object) for name in ("shared", "union")
-    )
-    segments = sum(pairs.segments for pairs in boxes)
     precision = {}
-    for percent in PERCENTS:
-        found = int(np.count_nonzero(100 * shared >= percent * union))
-        others = segments + truths.objects - found
+    for percent, found in zip(PERCENTS, matches.found, strict=True):
+        others = matches.segments + truths.objects - found
         precision[f"{percent / 100:.2f}"] = found / others if others else 1.0
-    count = len(shared)
-    quality = math.fsum((shared / union).tolist()) / count if count else 0.0
-    objects = segments + truths.objects
-    recognition = 2 * count / objects if objects else 1.0
+    quality = matches.iou / PER_IOU / matches.matched if matches.matched else 0.0
+    objects = matches.segments + truths.objects
+    recognition = 2 * matches.matched / objects if objects else 1.0
     panoptic = quality * recognition if objects else 1.0
     mean = math.fsum(precision.values()) / len(precision)
     return Matching(threshold, precision, mean, quality if objects else 1.0, recognition, panoptic)

@@ -7,49 +7,30 @@ from what it was told: no process holds more than a box.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from blockwise.arrays.volume import Volume
 from blockwise.fields import Fraction
-from blockwise.grid import Block, Grid
+from blockwise.grid import Block
 from blockwise.kernels.graph.agglomeration import cut
 from blockwise.kernels.graph.boxes import tree_within
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
+from blockwise.stages.agglomerate.levels import OfLevel, levels_of, within
 from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
 from blockwise.stages.agglomerate.shelf import Shelf
-from blockwise.stages.agglomerate.substage import place_of
 from blockwise.stages.tables import NAMES, SEGMENT, became_of, segments_of
 from blockwise.store.base import Store
 
 
-class Downwards(Stage):
+class Downwards(OfLevel):
     """What the boxes of all levels have in common."""
 
     segmenting: str
     """The name of the stage that asks for this."""
-    dendrogram: Volume
-    """In pieces."""
     threshold: Fraction
-    level: int
-    boxes: int
-    """How many the level has."""
-    plan: str
-    """A digest of all boxes."""
-
-    def grid(self) -> Grid:
-        return Grid(self.name, (self.boxes, 1, 1), (1, 1, 1))
-
-    def parameters(self) -> dict[str, object]:
-        # The rest is in the fingerprint of the stage that asks.
-        return {"boxes": self.boxes, "plan": self.plan}
-
-    def row(self, block: Block, solved: np.ndarray) -> int:
-        """The row of a block's box among all boxes."""
-        return int(np.flatnonzero(solved["level"] == self.level)[place_of(block)])
 
     def segments(self, row: int, is_last: bool, shelf: Shelf) -> Callable[[np.ndarray], np.ndarray]:
         """What gives the segments of clusters that come up in a box."""
@@ -74,7 +55,7 @@ class Within(Downwards):
         shelf, solved = Shelf(store), boxes_of(self.dendrogram)
         row = self.row(block, solved)
         segments = self.segments(row, row == len(solved) - 1, shelf)
-        for inner in np.flatnonzero(solved["above"] == row).tolist():
+        for inner in within(row, solved):
             (passed,) = read_columns(self.dendrogram, inner, "passed")
             became = segment_rows(passed, segments(passed))
             shelf.put(became_of(self.segmenting), inner, became[became["fragment"] != became["segment"]])
@@ -101,12 +82,10 @@ class InLeaves(Downwards):
 
 def downwards(segmenting: str, dendrogram: Volume, threshold: float) -> Iterator[Stage]:
     """The substages that look up the segments of all blocks, level by level; none unless there are pieces."""
-    solved = boxes_of(dendrogram)
-    plan = hashlib.sha256(solved.tobytes()).hexdigest()
-    common = {"segmenting": segmenting, "dendrogram": dendrogram, "threshold": threshold, "plan": plan}
-    for level in np.unique(solved["level"])[::-1].tolist():
+    levels = levels_of(dendrogram)
+    for level in levels.numbers[::-1]:
         kind = Within if level else InLeaves
-        yield kind(level=level, boxes=int(np.count_nonzero(solved["level"] == level)), **common)  # type: ignore[arg-type]
+        yield kind(segmenting=segmenting, threshold=threshold, **levels.of(level))
 
 
 def segment_rows(fragments: np.ndarray, segments: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which of the thresholds that were tried is best, and whether it lies at an end, where a better one may lie beyond."""
+"""The thresholds that are tried, which of them is best, and whether it lies at an end: a better one may lie beyond."""
 
 from __future__ import annotations
 
@@ -67,3 +67,9 @@ def advice(rows: Sequence[dict[str, Any]], stop: float) -> str | None:
         todo = f"{' and '.join(steps)}, then `contraband run --redo {redo}`"
         what = f"{place} that was tried, and a better one may lie {where}; {todo}"
     return f"the best threshold, {best:g}, is {what}"
+
+
+def sweep_thresholds(stop: float, wanted: Sequence[float]) -> tuple[float, ...]:
+    """All hundredths from `stop` to 1 and the wanted thresholds, sorted."""
+    steps = (round(step / 100, 2) for step in range(101))
+    return tuple(sorted({*(step for step in steps if step >= stop), *wanted}))

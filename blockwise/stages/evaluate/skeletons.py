@@ -12,9 +12,9 @@ import numpy as np
 
 from blockwise.arrays.info import Info
 from blockwise.errors import BadInput, looked_for
-from blockwise.grid import Grid
+from blockwise.grid import Block, Grid
 from blockwise.stages.evaluate.swc import read_swc
-from blockwise.stages.tables import PLACED
+from blockwise.stages.tables import FOUND, PLACED
 from blockwise.store.table import Entry
 
 if TYPE_CHECKING:
@@ -125,3 +125,12 @@ def _place(name: object, attributes: dict[str, Any], path: Path) -> list[float]:
     if not all(map(math.isfinite, place)):
         raise BadInput(path, f"node {name} has no place", got=attributes, wanted="numbers z, y and x in world units")
     return place
+
+
+def fragments_at(nodes: np.ndarray, ids: np.ndarray, block: Block) -> np.ndarray:
+    """The fragment (FOUND) that each node (NODE) of a block lies in; ids: those of its write region."""
+    found = np.empty(len(nodes), FOUND)
+    found["node"] = nodes["node"]
+    z, y, x = (nodes[axis] - begin for axis, begin in zip("zyx", block.write_roi.begin, strict=True))
+    found["fragment"] = ids[z, y, x]
+    return found

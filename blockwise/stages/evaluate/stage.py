@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,22 +20,33 @@ from blockwise.errors import BadInput, WorkFailed
 from blockwise.fields import Count, Fraction, Positive
 from blockwise.files.whole import write_json
 from blockwise.grid import Block, Grid, Voxels
-from blockwise.kernels.scores.boxes import ScoresAsked, solve_objects, solve_scores, together
+from blockwise.kernels.scores.boxes import ScoresAdded, ScoresAsked, together
 from blockwise.kernels.scores.false_merges import FalseMerge
 from blockwise.kernels.scores.matching import Matching, matching
 from blockwise.kernels.scores.run_length import Paths, RunLength, run_lengths
-from blockwise.kernels.scores.tables import Scores, Truths, finished, sums_of, truths_of
+from blockwise.kernels.scores.tables import Scores, finished, sums_of, truths_of
 from blockwise.kernels.tables import OVERLAP, count_overlap
 from blockwise.settings import Settings
 from blockwise.stage import Stage
+from blockwise.stages.agglomerate.levels import levels_of
 from blockwise.stages.evaluate.best import best_at_end, best_row
 from blockwise.stages.evaluate.contacts import contacts
 from blockwise.stages.evaluate.members import tree_above
 from blockwise.stages.evaluate.placing import check_place, doubt_of_place
-from blockwise.stages.evaluate.skeletons import nodes_by_block, read_skeletons
-from blockwise.stages.evaluate.upwards import truth_totals, upwards
+from blockwise.stages.evaluate.skeletons import fragments_at, nodes_by_block, read_skeletons
+from blockwise.stages.evaluate.upwards import (
+    LeafTruths,
+    MatchedBoxes,
+    ScoredBoxes,
+    forget_handed_on,
+    keep_truths,
+    leaf_totals,
+    matches_added,
+    read_truths,
+    scores_added,
+)
 from blockwise.stages.segment import named
-from blockwise.stages.tables import FOUND, NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
+from blockwise.stages.tables import NODES_AT_SKELETON, OVERLAPS, SKELETON_NODES
 from blockwise.store.base import Store
 
 _PLACES = ("target", "skeletons", "written")
@@ -178,35 +188,61 @@ class Evaluate(Stage):
             truth = np.where(is_known & (truth > 0), in_section, truth)
         return count_overlap(np.ascontiguousarray(ids), truth)
 
+    def closing(self, store: Store) -> Iterator[Stage]:
+        levels = levels_of(self.dendrogram)
+        yield LeafTruths(**levels.of(0))
+        totals = leaf_totals(store, levels)
+        keep_truths(store, truths_of(totals, self.left_out(totals)))
+        asked = self.settings.model_dump(include={"least_voxels", "false_merges"})
+        for level in levels.numbers:
+            yield ScoredBoxes(falling=self.falling, **asked, **levels.of(level))
+        if self.labels is None:
+            return
+        rows = self.rows(self.added(store), store)
+        for level in levels.numbers:
+            yield MatchedBoxes(thresholds=self.matched_at(rows), **levels.of(level))
+
     def finish(self, store: Store) -> None:
-        totals = truth_totals(store)
-        truths = truths_of(totals, self.left_out(totals))
-        falling = tuple(sorted(set(self.thresholds), reverse=True))
-        wanted = ScoresAsked(truths, falling, self.settings.least_voxels, self.settings.false_merges)
-        found = together(upwards(store, self.dendrogram, partial(solve_scores, wanted=wanted)), wanted)
-        at = dict(zip(falling, found.sums, strict=True))
-        rows = [as_row(finished(at[threshold], truths, threshold)) for threshold in self.thresholds]
-        best_possible = finished(sums_of(found.assigned, truths), truths, math.nan)
-        if self.skeletons:
-            rows = self.with_run_lengths(rows, self.skeletons, store)
+        truths, added = read_truths(store), self.added(store)
+        rows = self.rows(added, store)
+        best_possible = finished(sums_of(added.assigned, truths), truths, math.nan)
         result = {
             "best": best_row(rows),
             "best_at_end": best_at_end(rows),
             "thresholds": rows,
             "best_possible": as_row(best_possible),
-            "objects": self.match_objects(truths, rows, store),
-            "false_merges": self.list_false_merges(found.false_merges, store),
+            "objects": self.match_objects(rows, store),
+            "false_merges": self.list_false_merges(added.false_merges, store),
         }
         write_json(self.target, result)
+        forget_handed_on(store)
 
-    def match_objects(self, truths: Truths, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
-        """Rows of evaluation.json: how well objects are found at the best threshold and at those that are written."""
+    @property
+    def falling(self) -> tuple[float, ...]:
+        """The thresholds, each smaller than the one before."""
+        return tuple(sorted(set(self.thresholds), reverse=True))
+
+    def added(self, store: Store) -> ScoresAdded:
+        """What all boxes add to the scores."""
+        wanted = ScoresAsked(read_truths(store), self.falling, self.settings.least_voxels, self.settings.false_merges)
+        return together(scores_added(store, levels_of(self.dendrogram)), wanted)
+
+    def rows(self, added: ScoresAdded, store: Store) -> list[dict[str, Any]]:
+        """Rows of evaluation.json: the scores at each threshold."""
+        truths, at = read_truths(store), dict(zip(self.falling, added.sums, strict=True))
+        rows = [as_row(finished(at[threshold], truths, threshold)) for threshold in self.thresholds]
+        return self.with_run_lengths(rows, self.skeletons, store) if self.skeletons else rows
+
+    def matched_at(self, rows: list[dict[str, Any]]) -> tuple[float, ...]:
+        """Where objects are matched: at the best threshold, and at those that are written."""
+        return tuple(sorted({best_row(rows)["threshold"], *self.written}))
+
+    def match_objects(self, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+        """Rows of evaluation.json: how well objects are found."""
         if self.labels is None:
             return []
-        thresholds = sorted({best_row(rows)["threshold"], *self.written})
-        solve = partial(solve_objects, truths=truths, thresholds=thresholds)
-        boxes = zip(*upwards(store, self.dendrogram, solve), strict=True)
-        return [as_row(matching(pairs, truths, at)) for pairs, at in zip(boxes, thresholds, strict=True)]
+        truths, added = read_truths(store), matches_added(store, levels_of(self.dendrogram))
+        return [as_row(matching(one, truths, at)) for one, at in zip(added, self.matched_at(rows), strict=True)]
 
     def with_run_lengths(self, rows: list[dict[str, Any]], path: Path, store: Store) -> list[dict[str, Any]]:
         """The rows with the expected run length; nodes outside the volume are left out with their edges."""
@@ -258,18 +294,3 @@ class Evaluate(Stage):
 def as_row(scores: Scores | RunLength | Matching) -> dict[str, Any]:
     """One row of evaluation.json; NaN becomes null."""
     return {key: None if value != value else value for key, value in asdict(scores).items()}
-
-
-def fragments_at(nodes: np.ndarray, ids: np.ndarray, block: Block) -> np.ndarray:
-    """The fragment (FOUND) that each node (NODE) of a block lies in; ids: those of its write region."""
-    found = np.empty(len(nodes), FOUND)
-    found["node"] = nodes["node"]
-    z, y, x = (nodes[axis] - begin for axis, begin in zip("zyx", block.write_roi.begin, strict=True))
-    found["fragment"] = ids[z, y, x]
-    return found
-
-
-def sweep_thresholds(stop: float, wanted: Sequence[float]) -> tuple[float, ...]:
-    """All hundredths from `stop` to 1 and the wanted thresholds, sorted."""
-    steps = (round(step / 100, 2) for step in range(101))
-    return tuple(sorted({*(step for step in steps if step >= stop), *wanted}))
