@@ -61,6 +61,16 @@ class Grid:
         packed: np.ndarray = (z.astype(np.int64) << (2 * _BITS)) | (y.astype(np.int64) << _BITS) | x
         return packed
 
+    def keys_by_nearness(self) -> np.ndarray:
+        """(n,) int64: the keys of all blocks along a curve whose next 8, 64, 512 .. fill a cube (Morton 1966)."""
+        keys = self.keys().ravel()
+        place = np.zeros(len(keys), np.int64)
+        for bit in range(max(self.counts).bit_length()):
+            for axis in range(3):
+                place |= (keys >> (_BITS * axis + bit) & 1) << (3 * bit + axis)
+        found: np.ndarray = keys[np.argsort(place)]
+        return found
+
     def block_at(self, key: int) -> Block:
         """The block that `key` names."""
         # In plain numbers: operations on regions take longer than handing the block out does.
@@ -119,6 +129,12 @@ def pack(index: Voxels) -> int:
 def unpack(key: int) -> Voxels:
     """The block index (z, y, x) that `key` names."""
     return key >> (2 * _BITS), (key >> _BITS) & _MASK, key & _MASK
+
+
+def at(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """What an array (counts) says of the blocks that `keys` (n,) name."""
+    found: np.ndarray = values[keys >> (2 * _BITS), (keys >> _BITS) & _MASK, keys & _MASK]
+    return found
 
 
 def between(begin: Sequence[int], end: Sequence[int]) -> Roi:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from blockwise.arrays.volume import Volume
+from blockwise.files.address import address_in
 from blockwise.grid import Block, Grid, Voxels
 from blockwise.settings import Settings
 
 if TYPE_CHECKING:
     from blockwise.store.base import Store
+
+NEAR = 64
+"""Blocks that share chunks and go to a worker together: a cube of four along each axis, of which few have neighbours
+outside."""
 
 
 class Stage(Settings, ABC):
@@ -106,6 +111,16 @@ class Stage(Settings, ABC):
         """
         return np.zeros(self.grid().counts, bool)
 
+    def shares_chunks(self) -> bool:
+        """Whether neighbours read the same chunks from addresses, so that near blocks had better go to one worker."""
+        grid = self.grid()
+        arrays = (value for _, value in self if isinstance(value, Volume))
+        return any((*grid.context_low, *grid.context_high)) and any(address_in(array.path) for array in arrays)
+
+    def blocks_together(self) -> int:
+        """How many blocks had better go to a worker together, as long as they take no minute."""
+        return NEAR if self.shares_chunks() else 1
+
     def resources(self) -> dict[str, float]:
         """Dask resources a worker must have, such as {"GPU": 1}."""
         return {}
@@ -117,6 +132,10 @@ class Overlapping(Stage):
     Only `compute` runs in the thread of the worker, always in the same one. `load` has a thread of its own and `save`
     two, and four blocks are held at most. A block is done, as with any stage, when its `save` has returned.
     """
+
+    def blocks_together(self) -> int:
+        """Eight at least: the first of a batch is read, and the last one written, while nothing is computed."""
+        return max(8, super().blocks_together())
 
     @abstractmethod
     def load(self, block: Block) -> Any:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import zarr
+from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
 from zarr.storage import ObjectStore, StorePath
 
 from blockwise.arrays.synthetic import Computed, store_of
 from blockwise.errors import BadInput
 from blockwise.files import objects
 from blockwise.files.address import Address, Synthetic
-from blockwise.files.traffic import meter
+from blockwise.files.recent import ByteSpan, recent
+from blockwise.files.traffic import is_chunk, meter
 from blockwise.grid import Voxels
 
 if TYPE_CHECKING:
@@ -43,8 +45,16 @@ class Bucket(ObjectStore):
     """The address of the bucket."""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        found = await self._sent(key, lambda: ObjectStore.get(self, key, prototype, byte_range))
-        meter().read(len(found or b""), f"{self.root}/{key}")
+        address, span = f"{self.root}/{key}", _span(byte_range)
+        if not is_chunk(address):
+            return await self._asked(key, prototype, byte_range)
+        known = recent().get(address, span)
+        if known is not None:
+            return prototype.buffer.from_bytes(known)
+        pieces = recent().pieces(address) if byte_range is None else []
+        found = await (self._rest(key, prototype, pieces) if pieces else self._asked(key, prototype, byte_range))
+        if found is not None and not isinstance(byte_range, RangeByteRequest):  # those are kept one by one
+            recent().put(address, span, found.to_bytes())
         return found
 
     async def get_ranges(
@@ -55,8 +65,16 @@ class Bucket(ObjectStore):
         max_gap_bytes: int = GAP_BYTES,
         **more: Any,
     ) -> AsyncIterator[Sequence[tuple[int, Buffer | None]]]:
-        gap_bytes = min(max_gap_bytes, GAP_BYTES)
-        async for found in ObjectStore.get_ranges(self, key, byte_ranges, max_gap_bytes=gap_bytes, **more):
+        address, made = f"{self.root}/{key}", more["prototype"].buffer.from_bytes
+        known = {place: recent().get(address, _span(wanted)) for place, wanted in enumerate(byte_ranges)}
+        yield [(place, made(data)) for place, data in known.items() if data is not None]
+        left = [place for place, data in known.items() if data is None]
+        wanted, gap_bytes = [byte_ranges[place] for place in left], min(max_gap_bytes, GAP_BYTES)
+        async for some in ObjectStore.get_ranges(self, key, wanted, max_gap_bytes=gap_bytes, **more):
+            found = [(left[place], data) for place, data in some]
+            for place, data in found:
+                if data is not None:
+                    recent().put(address, _span(byte_ranges[place]), data.to_bytes())
             yield found
 
     async def exists(self, key: str) -> bool:
@@ -69,6 +87,7 @@ class Bucket(ObjectStore):
         self._check_writable()
         data = value.as_buffer_like()
         await self._sent(key, lambda: obstore.put_async(self.store, key, data, use_multipart=False))
+        recent().drop(f"{self.root}/{key}")
         meter().wrote(len(value))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
@@ -79,11 +98,30 @@ class Bucket(ObjectStore):
 
     async def delete(self, key: str) -> None:
         await self._sent(key, lambda: ObjectStore.delete(self, key))
+        recent().drop(f"{self.root}/{key}")
         meter().wrote()
 
     async def delete_dir(self, prefix: str) -> None:
         self._check_writable()
         await asyncio.to_thread(objects.remove, f"{self.root}/{prefix}")
+
+    async def _asked(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None) -> Buffer | None:
+        found = await self._sent(key, lambda: ObjectStore.get(self, key, prototype, byte_range))
+        meter().read(len(found or b""), f"{self.root}/{key}")
+        return found
+
+    async def _rest(self, key: str, prototype: BufferPrototype, pieces: list[tuple[int, bytes]]) -> Buffer | None:
+        """The whole object, of which these pieces are known: what lies between and behind them is asked for."""
+        ends = [0, *(begin + len(data) for begin, data in pieces)]
+        gaps = [(end, begin) for end, (begin, _) in zip(ends, pieces, strict=False) if end < begin]
+        # From the last byte that is known on: a range that begins behind the end would be refused.
+        wanted = [*(RangeByteRequest(*gap) for gap in gaps), OffsetByteRequest(ends[-1] - 1)]
+        found = await asyncio.gather(*(self._asked(key, prototype, one) for one in wanted))
+        if any(data is None for data in found):
+            return None
+        *between, behind = (data.to_bytes() for data in found if data is not None)
+        begun = [*pieces, *zip((begin for begin, _ in gaps), between, strict=True)]
+        return prototype.buffer.from_bytes(b"".join([*(data for _, data in sorted(begun)), behind[1:]]))
 
     async def _sent[Answer](self, key: str, request: Callable[[], Awaitable[Answer]]) -> Answer:
         for wait_s in (*objects.WAITS_S, None):
@@ -140,6 +178,15 @@ def folder_of(array: zarr.Array[Any]) -> Path:
     if isinstance(place.store, Bucket):
         return Address(place.store.root, place.path)
     return Path(str(place.store.root), place.path)
+
+
+def _span(wanted: ByteRequest | None) -> ByteSpan:
+    """What zarr asks for, as begin and end."""
+    if isinstance(wanted, RangeByteRequest):
+        return wanted.start, wanted.end
+    if isinstance(wanted, SuffixByteRequest):
+        return -wanted.suffix, None
+    return (0 if wanted is None else wanted.offset), None
 
 
 def _bucket(store: Any, root: str, read_only: bool = False) -> Bucket:

@@ -67,7 +67,9 @@ class Loop:
 
     def run(self, skip: Sequence[np.ndarray]) -> list[list[int]]:
         """Process all blocks but those of the masks; returns those given up of each stage. What is done stays done."""
-        with Schedule([job.grid for job in self.jobs], skip, self.policy.max_attempts) as schedule:
+        by_nearness = any(job.stage.shares_chunks() for job in self.jobs)
+        grids = [job.grid for job in self.jobs]
+        with Schedule(grids, skip, self.policy.max_attempts, by_nearness=by_nearness) as schedule:
             self.executor.start(*(job.stage for job in self.jobs))
             try:
                 self._run(schedule)

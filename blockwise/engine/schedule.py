@@ -11,7 +11,7 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.grid import Grid, Voxels, as_voxels, pack
+from blockwise.grid import Grid, Voxels, as_voxels, at, pack
 
 
 class StageState:
@@ -46,12 +46,18 @@ class Schedule:
     thread touches it. Blocks of one stage do not wait for each other (they read one array and write another).
     """
 
-    def __init__(self, grids: Sequence[Grid], done: Sequence[np.ndarray], max_attempts: int = 3) -> None:
-        """done: (grid.counts) bool for each stage, blocks to leave out. All grids have the same blocks."""
+    def __init__(
+        self, grids: Sequence[Grid], done: Sequence[np.ndarray], max_attempts: int = 3, *, by_nearness: bool = False
+    ) -> None:
+        """done: (grid.counts) bool for each stage, blocks to leave out. All grids have the same blocks.
+
+        by_nearness: the blocks of a single stage come so that those handed out one after the other lie in a cube.
+        """
         if len({(grid.volume, grid.block) for grid in grids}) != 1:
             raise ValueError("the stages of a chain have the same blocks")
         self.stages = [StageState(grid, skip) for grid, skip in zip(grids, done, strict=True)]
         self._max_attempts = max_attempts
+        self._order = grids[0].keys_by_nearness() if by_nearness and len(grids) == 1 else None
         self._scheduler: Any = None
         self._thread = 0
 
@@ -89,7 +95,8 @@ class Schedule:
         block = self._scheduler.acquire_block(state.grid.stage)
         if block is None:
             return None
-        key = pack(as_voxels(block.write_roi.begin))
+        index = as_voxels(block.write_roi.begin)
+        key = pack(index) if self._order is None else int(self._order[index[0]])
         state.out[key] = block
         state.attempts[key] = state.attempts.get(key, 0) + 1
         return key
@@ -117,7 +124,8 @@ class Schedule:
     def _task(self, place: int) -> Any:
         """The stage as the scheduler sees it: in whole blocks, so that no remainder at a border matters."""
         state = self.stages[place]
-        whole = Roi((0, 0, 0), state.grid.counts)
+        skip = state.skip if self._order is None else at(state.skip, self._order).reshape(-1, 1, 1)
+        whole = Roi((0, 0, 0), skip.shape)
         step = Roi((0, 0, 0), (1, 1, 1))
         around = Coordinate(reach(state.grid) if place else (0, 0, 0))
         return daisy.Task(  # type: ignore[no-untyped-call]
@@ -128,7 +136,7 @@ class Schedule:
             read_write_conflict=False,
             fit="shrink",
             max_retries=self._max_attempts - 1,
-            skip_mask=state.skip,
+            skip_mask=skip,
         )
 
     def _orphans(self, place: int) -> int:

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
+from uuid import uuid4
 
 from blockwise.executor.base import Outcome
 from blockwise.executor.blocklog import block_log
 from blockwise.executor.overlap import run_blocks
 from blockwise.executor.workerlog import note_given
+from blockwise.files.recent import recent
 from blockwise.grid import Grid
 from blockwise.stage import Stage
 from blockwise.store import Store, open_store
@@ -50,6 +52,7 @@ class InProcess:
         """Begin with nothing out."""
         self.cancel()
         self._capacity = 64 if len(stages) == 1 else 4
+        recent().begin(uuid4().hex if any(stage.shares_chunks() for stage in stages) else "")
 
     def expect(self, left: Mapping[str, int]) -> None:
         """There is one process, whatever is left."""
@@ -84,6 +87,7 @@ class InProcess:
 
     def cancel(self) -> None:
         """Forget what is queued; what is being written is written to its end."""
+        recent().begin("")
         if self._running is not None:
             self._running.close()
             self._running = None

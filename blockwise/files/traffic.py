@@ -38,6 +38,11 @@ class Traffic:
         )
 
 
+def is_chunk(address: str) -> bool:
+    """Whether an object may be a chunk or shard, by its name."""
+    return _CHUNK.search(address) is not None
+
+
 class Meter:
     """Counts the traffic of a process, from any of its threads.
 

@@ -1,4 +1,7 @@
-"""What each stage reads of an object store, in times of what its arrays have there: chunks at faces are read whole."""
+"""What each stage reads of an object store, in times of what its arrays have there: chunks at faces are read whole.
+
+On two workers, over a volume of eight cubes of 4 x 4 x 4 blocks, far more than workers keep of what they read.
+"""
 
 from __future__ import annotations
 
@@ -9,48 +12,57 @@ from pathlib import Path
 
 import pytest
 
+from blockwise.arrays.volume import Volume, create, write
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.run import run_stages
-from blockwise.executor.inprocess import InProcess
+from blockwise.executor import OnDask
 from blockwise.files.address import place_of
-from blockwise.grid import Voxels
+from blockwise.grid import Grid, Voxels, as_voxels
+from blockwise.kernels.synthetic.tissue import made_up_affinities
+from blockwise.stages.affinity import NEAREST
 from blockwise.store import open_store
 from tests.benchmarks.report import Row
+from tests.benchmarks.runs import SEED
 from tests.support.buckets import BUCKET, environment, s3_server
-from tests.support.volumes import cells, line, store_volume
+from tests.support.volumes import line
 
 NAME = "traffic"
-STAGES = ("fragments", "edges", "segment", "evaluate")
+BLOCK, SHAPE, QUICK_SHAPE = (64, 128, 128), (512, 1024, 1024), (128, 256, 512)
+CHUNK = (32, 32, 32)
+STAGES = ("fragments", "edges", "segment")
+WORKERS = 2
 
 
 def measure(folder: Path, quick: bool) -> list[Row]:
-    """Affinities in chunks as wide as half a block, and in chunks of 16 voxels."""
-    shape, block = ((64, 128, 128), (32, 64, 64)) if quick else ((128, 256, 256), (64, 128, 128))
-    half = (block[0] // 2, block[1] // 2, block[2] // 2)
+    """A row a stage, inputs in chunks of their own and in shards as large as blocks."""
+    shape = QUICK_SHAPE if quick else SHAPE
     folder.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="traffic-", dir=folder))
     try:
         with s3_server(place / "bucket") as endpoint, pytest.MonkeyPatch.context() as patch:
             for name, value in environment(endpoint).items():
                 patch.setenv(name, value)
-            return [row for chunk in (half, (16, 16, 16)) for row in stage_rows(place, shape, block, chunk)]
+            return [row for shard in (CHUNK, BLOCK) for row in stage_rows(place, shape, shard)]
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def stage_rows(folder: Path, shape: Voxels, block: Voxels, chunk: Voxels) -> list[Row]:
-    """A row a stage; chunk: of the affinities and labels."""
-    name = "x".join(map(str, chunk))
+def stage_rows(folder: Path, shape: Voxels, shard: Voxels) -> list[Row]:
+    """A row a stage; shard: of the affinities, which have chunks of 32 voxels."""
+    name = "x".join(map(str, shard))
     source, output = (place_of(f"s3://{BUCKET}/{name}-{which}.zarr") for which in ("in", "out"))
-    affinities, labels = cells(shape)
-    stored = [store_volume(source / key, data, chunk) for key, data in (("a", affinities), ("l", labels))]
-    stages = line(output, stored[0], block, stored[1])
-    stages[-1] = stages[-1].model_copy(update={"target": folder / f"{name}.json"})
-    with closing(open_store(f"sqlite:///{folder.absolute()}/{name}.db")) as store, InProcess(store) as executor:
+    stages = line(output, stored_affinities(source / "affinities", shape, shard), BLOCK)[:4]
+    with (
+        closing(open_store(f"sqlite:///{folder.absolute()}/{name}.db")) as store,
+        open_cluster(Cluster(workers=WORKERS, threads=1, dashboard=False)) as client,
+        OnDask(client, store.url) as executor,
+    ):
         results = {result.name.partition("/")[0]: result for result in run_stages(stages, store, executor)}
-    sizes = " x ".join(map(str, block))
+    inputs = "shards as large as blocks" if shard == BLOCK else "chunks of 32"
     return [
         Row(
-            f"{one}: blocks of {sizes}, inputs in chunks of {name}",
+            f"{one}: blocks of {' x '.join(map(str, BLOCK))}, affinities in {inputs}",
             results[one].read_ratio or 0.0,
             "times",
             "<= 1.5",
@@ -58,3 +70,13 @@ def stage_rows(folder: Path, shape: Voxels, block: Voxels, chunk: Voxels) -> lis
         )
         for one in STAGES
     ]
+
+
+def stored_affinities(path: Path, shape: Voxels, shard: Voxels) -> Volume:
+    """Those of the made-up tissue, written block by block."""
+    volume = Volume(path=path)
+    create(volume, (3, *shape), "uint8", shard, attributes={"offsets": [list(offset) for offset in NEAREST]})
+    for block in Grid("", shape, BLOCK).blocks():
+        box = block.write_roi
+        write(volume, box, made_up_affinities(SEED, as_voxels(box.begin), as_voxels(box.end)))
+    return volume

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 TARGET_S = 0.5
 """A batch should take about this long: 100 times what Dask needs for a task, and too short to be missed."""
-OVERLAPPED = 8
-"""Blocks in a batch, even of slow ones, where blocks are read and written while others are computed: the first one of a
-batch is read, and the last one written, while nothing is computed."""
 LONGEST_S = 60.0
-"""Such a batch takes about this long at most: so much is done again if a worker dies."""
+"""A batch of blocks that had better go together takes about this long at most: so much is done again if a worker dies.
+"""
 LIMIT = 128
 """Blocks in a batch at most."""
 SLOW_S = 5.0
@@ -27,10 +25,10 @@ _LIKELY = 20
 class Batching:
     """Learns how long a block takes. A slow block counts at once, fast ones must come again and again."""
 
-    def __init__(self, limit: int = LIMIT, *, overlaps: bool = False) -> None:
-        """limit: blocks in a batch at most. overlaps: they are read and written while others are computed."""
+    def __init__(self, limit: int = LIMIT, together: int = 1) -> None:
+        """limit: blocks in a batch at most. together: so many had better be in one, even of slow ones."""
         self._limit = limit
-        self._least = OVERLAPPED if overlaps else 1
+        self._least = together
         self._seconds: float | None = None
         self._longest = 0.0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from blockwise.executor.base import Outcome
 from blockwise.executor.ondask.batching import Batching
-from blockwise.stage import Overlapping, Stage
+from blockwise.stage import Stage
 
 if TYPE_CHECKING:
     from blockwise.executor.ondask.worker import PackedStage
@@ -33,7 +33,7 @@ class Lane:
         self.packed = packed
         self.place = place
         self.needs = stage.resources()
-        self.batching = Batching(limit, overlaps=isinstance(stage, Overlapping))
+        self.batching = Batching(limit, stage.blocks_together())
         self.under_way = True
         """Whether there were blocks of it when blocks were last waited for; at first nobody knows."""
         self.out: dict[int, BlockBatch] = {}

@@ -21,8 +21,9 @@ from blockwise.executor.ondask.batching import LONGEST_S, TARGET_S
 from blockwise.executor.ondask.watchdog import watchdog
 from blockwise.executor.overlap import run_blocks
 from blockwise.executor.workerlog import note_given
+from blockwise.files.recent import recent
 from blockwise.grid import Grid
-from blockwise.stage import Overlapping, Stage
+from blockwise.stage import Stage
 from blockwise.store import Store, open_store
 
 
@@ -57,11 +58,12 @@ def work(sent: PackedStage, packed_keys: bytes, deadline_s: float | None = None,
     stage, grid = _stage(sent)
     store = _store(sent, os.getpid())
     block_log().into(Path(sent.logs) if sent.logs else None, is_worker=True)
+    recent().begin(sent.token if stage.shares_chunks() else "")
     alone = get_worker().state.nthreads == 1
     keys = np.frombuffer(packed_keys, np.int64).tolist()
     if sent.logs:
         note_given(Path(sent.logs), stage.name, get_worker().address, keys)
-    budget_s = LONGEST_S if isinstance(stage, Overlapping) else TARGET_S
+    budget_s = LONGEST_S if stage.blocks_together() > 1 else TARGET_S
     # No block begins after that time, so one alarm does for all of them.
     with watchdog().bounded(None if deadline_s is None else deadline_s + (budget_s if len(keys) > 1 else 0)):
         return packed(list(run_blocks(stage, grid, _until(keys, budget_s, needed_s), store, alone=alone)))

@@ -10,7 +10,7 @@ import pytest
 
 from blockwise.engine.schedule import Schedule
 from blockwise.executor.ondask.batching import LIMIT, WINDOW, Batching
-from blockwise.grid import Grid
+from blockwise.grid import Grid, unpack
 
 GRID = Grid("toy", (10, 7, 5), (4, 3, 5))
 
@@ -49,6 +49,21 @@ def test_blocks_that_are_done_are_left_out():
             assert sorted(drain(schedule)) == sorted(GRID.keys()[~done].tolist())
             assert schedule.is_finished
             assert schedule.stages[0].skipped == done.sum()
+
+
+@pytest.mark.parametrize("volume", [(64, 24, 80), (10, 7, 5), (1, 1, 90)])
+def test_near_blocks_come_one_after_the_other(volume):
+    """All that are not done come once, and those that follow each other fill cubes of 2 and 4 along each axis."""
+    grid = replace(GRID, volume=volume)
+    done = np.random.default_rng(2).random(grid.counts) < 0.2
+    with Schedule([grid], [done], by_nearness=True) as schedule:
+        assert sorted(drain(schedule)) == sorted(grid.keys()[~done].tolist())
+        assert schedule.is_finished
+    with Schedule([grid], [none_done(grid)], by_nearness=True) as schedule:
+        order = np.array([unpack(key) for key in drain(schedule)])
+    for side in (2, 4) if volume == (64, 24, 80) else ():
+        cubes = (order // side).reshape(-1, side**3, 3)
+        assert (cubes == cubes[:, :1]).all()
 
 
 def test_all_blocks_may_be_out_at_once():

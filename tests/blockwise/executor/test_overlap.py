@@ -12,7 +12,7 @@ import pytest
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
 from blockwise.executor import InProcess, Outcome
-from blockwise.executor.ondask.batching import OVERLAPPED, Batching
+from blockwise.executor.ondask.batching import Batching
 from blockwise.executor.overlap import run_blocks
 from blockwise.grid import Block, Grid
 from blockwise.stage import Overlapping
@@ -132,8 +132,8 @@ def test_batches_of_such_blocks_are_long(happened):
     """At least some blocks a batch, so that the first read and the last write matter little, but none of an hour."""
     sizes = {}
     for seconds in (0.001, 1.0, 20.0, 1000.0):
-        batching = Batching(overlaps=True)
+        batching = Batching(together=8)
         assert batching.size() == 1
         batching.learn(seconds)
         sizes[seconds] = batching.size()
-    assert sizes == {0.001: 128, 1.0: OVERLAPPED, 20.0: 3, 1000.0: 1}
+    assert sizes == {0.001: 128, 1.0: 8, 20.0: 3, 1000.0: 1}
