@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -20,9 +20,11 @@ from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.downwards import downwards, forget, segment_rows
 from blockwise.stages.agglomerate.pieces import boxes_of
+from blockwise.stages.agglomerate.shelf import Shelf
 from blockwise.stages.agglomerate.stage import read_dendrogram
+from blockwise.stages.numbering import count_of, numbered, numbering
 from blockwise.stages.renaming import note_renaming
-from blockwise.stages.tables import NAMES, segments_of
+from blockwise.stages.tables import NAMES, begins_of, segments_of
 from blockwise.store.base import Store, mask_of
 
 SegmentNumbers = Literal["fragment", "compact"]
@@ -94,29 +96,37 @@ class Segment(Stage):
     def prepare(self, store: Store) -> None:
         note_renaming(store)
         if self._is_in_boxes():
-            dtype = np.dtype("uint64")
-        else:
-            fragment, segment = self.lookup()
-            for key, names in store.each(NAMES):
-                store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
-            dtype = self._dtype(segment)
+            return
+        fragment, segment = self.lookup()
+        for key, names in store.each(NAMES):
+            store.put(segments_of(self.name), key, _rows_of(names, fragment, segment))
+        self._make_target(int(segment.max(initial=0)))
+
+    def substages(self, store: Store) -> Iterator[Stage]:
+        if not self._is_in_boxes():
+            return
+        yield from downwards(self.name, self.dendrogram, self.threshold)
+        if self.numbers == "compact":
+            yield from numbering(self.name, self.grid(), store)
+        self._make_target(count_of(self.name, self.grid(), store))
+
+    def _make_target(self, largest: int) -> None:
+        """Make the array, or leave it as it is. largest: number in it, if numbers are compact."""
+        dtype = self._dtype(largest)
         if is_there(self.target.path) and info(self.target).dtype != dtype:
             remove(self.target.path)  # no block of it counts any more: its fingerprint is another
         create(self.target, self.shape, dtype.name, self.block, like=info(self.fragments))
-
-    def substages(self, store: Store) -> Iterable[Stage]:
-        return downwards(self.name, self.dendrogram, self.threshold) if self._is_in_boxes() else ()
 
     def finish(self, store: Store) -> None:
         forget(self.name, store)
 
     def _is_in_boxes(self) -> bool:
-        """Whether fragments are looked up box by box. Compact numbers follow from all segments, so they are not."""
-        return self.numbers == "fragment" and len(boxes_of(self.dendrogram)) > 0
+        """Whether fragments are looked up box by box."""
+        return len(boxes_of(self.dendrogram)) > 0
 
-    def _dtype(self, segment: np.ndarray) -> np.dtype:
-        """The type of the target. segment: that of each fragment."""
-        return np.dtype("uint64" if self.numbers == "fragment" else smallest_unsigned(int(segment.max(initial=0))))
+    def _dtype(self, largest: int) -> np.dtype:
+        """The type of the target. largest: number in it, if numbers are compact."""
+        return np.dtype("uint64" if self.numbers == "fragment" else smallest_unsigned(largest))
 
     def lookup(self) -> tuple[np.ndarray, np.ndarray]:
         """All fragments, sorted, and the segment of each."""
@@ -128,7 +138,10 @@ class Segment(Stage):
         """(counts) bool: blocks that would be the same as they are, by what the dendrogram says now."""
         fragment, segment = self.lookup()
         same: list[int] = []
-        if not is_there(self.target.path) or info(self.target).dtype != self._dtype(segment):
+        dtype = self._dtype(int(segment.max(initial=0)))
+        # What was numbered layer by layer is known under other names.
+        was_in_boxes = self.numbers == "compact" and Shelf(store).has(begins_of(self.name), 0)
+        if was_in_boxes or not is_there(self.target.path) or info(self.target).dtype != dtype:
             return mask_of(np.array(same, np.int64), self.grid())
         for key, names in store.each(NAMES):
             old = store.get(segments_of(self.name), key)
@@ -141,7 +154,10 @@ class Segment(Stage):
         rows = store.get(segments_of(self.name), block.key)
         if rows is None:
             raise WorkFailed(f"{self.name}: block {block.key} has no names; use --redo agglomerate")
-        segments = relabel(fragments, rows["fragment"], rows["segment"])
+        known = np.ascontiguousarray(rows["segment"])
+        if self.numbers == "compact" and self._is_in_boxes():
+            known = numbered(known, self.grid(), store)
+        segments = relabel(fragments, rows["fragment"], known)
         del fragments  # writing needs the memory
         write(self.target, block.write_roi, segments.astype(info(self.target).dtype, copy=False))
 

@@ -141,6 +141,16 @@ def segments_of(stage: str) -> Table:
     return Table(stage, SEGMENT, stage)
 
 
+def begins_of(stage: str) -> Table:
+    """Layers of segment -> the numbers of segments: the segments that begin in a layer of blocks; on a `Shelf`."""
+    return Table(f"{stage}: begins", NUMBER, stage)
+
+
+def numbers_of(stage: str) -> Table:
+    """Layers of segment -> segment: the compact numbers of the segments that begin in the block."""
+    return Table(f"{stage}: numbers", SEGMENT, stage)
+
+
 def became_of(stage: str) -> Table:
     """Boxes of segment -> the boxes within, leaves: what the clusters that a box handed on became above it.
 

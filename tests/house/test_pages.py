@@ -105,7 +105,9 @@ def test_every_table_is_described():
     every = [value for value in vars(tables).values() if isinstance(value, Table)]
     every += [made(1) for made in (tables.shared_of, tables.united_of, tables.named_of, tables.merges_of)]
     every += [*tables.rest_of(1), *tables.HANDED_ON]
-    every += [made("segment/<t>") for made in (tables.segments_of, tables.became_of)]
+    every += [
+        made("segment/<t>") for made in (tables.segments_of, tables.became_of, tables.begins_of, tables.numbers_of)
+    ]
     every.append(Table(tables.objects_of(0).kind.replace("0", "<place>"), tables.OVERLAP, tables.SCORED))
     kinds = {table.kind.removeprefix(f"{tables.BOXES}: ").replace(" 1", " <level>") for table in every}
     rows = re.findall(r"^\| (`[^|]+) \|", text_of("ARCHITECTURE.md").partition("## Tables")[2], re.MULTILINE)

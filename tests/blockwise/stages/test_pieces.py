@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from blockwise.arrays.opening import open_group
-from blockwise.arrays.volume import Volume
+from blockwise.arrays.volume import Volume, info
 from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
 from blockwise.errors import WorkFailed
@@ -142,6 +142,26 @@ def test_workers_that_die_while_segments_are_looked_up_change_nothing(
         assert digest(Volume(path=tmp_path / "out.zarr" / name)) == digest(Volume(path=whole / name))
     assert all(attempts(folder)[0] >= 2 for folder in faults.iterdir() if (folder / "0.plan").exists())
     assert not list(store.each(became_of("segment/0.5")))
+
+
+def test_numbers_that_workers_died_with_are_the_same(
+    affinities: Volume, store: Store, dask_client: Any, tmp_path: Path
+) -> None:
+    """They die as segments are listed and as they are numbered, layer by layer; the numbers are those of one graph."""
+    faults = tmp_path / "faults"
+    for substage, how in {"begins": DIE_AFTER_WRITE, "numbers": DIE_BEFORE_WRITE}.items():
+        plan(faults / f"segment 0.5 {substage}", {1 << 42: [how]})
+    some = stages(tmp_path / "out.zarr", affinities, memory="60kB")
+    some[3] = MortalSegments(faults=faults, **dict(some[3]) | {"numbers": "compact"})
+    with OnDask(dask_client, store.url) as executor:
+        run_stages(some, store, executor)
+    whole_line = stages(tmp_path / "whole.zarr", affinities, SHAPE)
+    whole_line[3] = Segment(**dict(whole_line[3]) | {"numbers": "compact"})
+    with closing(open_store(f"sqlite:///{tmp_path}/whole.db")) as other:
+        run(whole_line, other)
+    assert digest(some[3].target) == digest(whole_line[3].target)
+    assert info(some[3].target).dtype == info(whole_line[3].target).dtype == np.uint8
+    assert all(attempts(folder)[1 << 42] >= 2 for folder in faults.iterdir() if (folder / f"{1 << 42}.plan").exists())
 
 
 def test_a_look_up_that_was_cut_off_goes_on(affinities: Volume, whole: Path, store: Store, tmp_path: Path) -> None:

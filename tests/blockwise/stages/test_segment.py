@@ -9,14 +9,18 @@ import pytest
 
 import contraband as cb
 from blockwise.arrays.values import smallest_unsigned
+from blockwise.arrays.volume import Volume
 from blockwise.errors import Stale
+from blockwise.stages.agglomerate.pieces import boxes_of
 from tests.support.volumes import cells, store_volume
 
 SHAPE = (12, 20, 24)
 
 
-def settings(folder: Path, output: str, block: tuple[int, int, int], numbers: str) -> cb.VolumeSettings:
-    """A small volume in this process."""
+def settings(
+    folder: Path, output: str, block: tuple[int, int, int], numbers: str, memory: str | None = None
+) -> cb.VolumeSettings:
+    """A small volume in this process. memory: of the region graph."""
     affinities, _ = cells(SHAPE)
     if not (folder / "vol.zarr").exists():
         store_volume(folder / "vol.zarr" / "affinities", affinities, SHAPE)
@@ -26,19 +30,23 @@ def settings(folder: Path, output: str, block: tuple[int, int, int], numbers: st
             "output": folder / output,
             "blocks": {"shape": block},
             "segment": {"numbers": numbers},
+            "agglomerate": {"memory": memory},
             "cluster": {"kind": "none"},
         }
     )
 
 
+@pytest.mark.parametrize("memory", [None, "2kB"])
 @pytest.mark.parametrize("block", [SHAPE, (5, 8, 24), (12, 7, 9)])
-def test_compact_numbers_are_the_same_objects_in_any_blocks(tmp_path, block):
-    """Compact segments are 1 to n in the order of the others' numbers, in the smallest type, whatever the blocks."""
+def test_compact_numbers_are_the_same_objects_in_any_blocks(tmp_path, block, memory):
+    """Compact segments are 1 to n in the order of the others' numbers, the smallest type, in any blocks and boxes."""
     plain = settings(tmp_path, "plain.zarr", SHAPE, "fragment")
     cb.run(plain, last="segment", progress=False)
     named = cb.open_result(plain).stored("segments/0.5")[...]
-    small = settings(tmp_path, f"small-{block[0]}-{block[1]}.zarr", block, "compact")
+    small = settings(tmp_path, "small.zarr", block, "compact", memory)
     cb.run(small, last="segment", progress=False)
+    boxes = boxes_of(Volume(path=tmp_path / "small.zarr" / "agglomeration"))
+    assert (len(boxes) > 2) == (memory is not None and block != SHAPE)
     compact = cb.open_result(small).stored("segments/0.5")[...]
     numbers, expected = np.unique(np.append(named, 0), return_inverse=True)
     assert compact.dtype == np.uint8
