@@ -41,7 +41,7 @@ class ByLayer(Stage):
         return Grid(self.segmenting, self.shape, self.block)
 
 
-class Begins(ByLayer):
+class ListSegments(ByLayer):
     """List the segments that begin in a layer."""
 
     @property
@@ -60,7 +60,7 @@ class Begins(ByLayer):
         Shelf(store).put(begins_of(self.segmenting), layer, named[layer_of(named, self.blocks()) == layer])
 
 
-class Numbers(ByLayer):
+class NumberSegments(ByLayer):
     """Number the segments that begin in a layer."""
 
     before: tuple[int, ...]
@@ -88,10 +88,10 @@ class Numbers(ByLayer):
 def numbering(segmenting: str, grid: Grid, store: Store) -> Iterator[Stage]:
     """The substages that number the segments of a stage, whose blocks know theirs by name already."""
     common = {"segmenting": segmenting, "shape": grid.volume, "block": grid.block}
-    yield Begins(**common)  # type: ignore[arg-type]
+    yield ListSegments(**common)  # type: ignore[arg-type]
     counts = [_count(segmenting, layer, store) for layer in range(grid.counts[0])]
     before = np.cumsum([0, *counts[:-1]])
-    yield Numbers(before=tuple(before.tolist()), **common)  # type: ignore[arg-type]
+    yield NumberSegments(before=tuple(before.tolist()), **common)  # type: ignore[arg-type]
 
 
 def count_of(segmenting: str, grid: Grid, store: Store) -> int:
