@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from funlib.geometry import Roi
@@ -57,9 +58,8 @@ class Grid:
 
     def keys(self) -> np.ndarray:
         """(counts) int64: the key of every block, at its place in the grid."""
-        z, y, x = np.ogrid[tuple(slice(0, count) for count in self.counts)]
-        packed: np.ndarray = (z.astype(np.int64) << (2 * _BITS)) | (y.astype(np.int64) << _BITS) | x
-        return packed
+        z, y, x = (axis.astype(np.int64) for axis in np.ogrid[tuple(slice(0, count) for count in self.counts)])
+        return pack((z, y, x))
 
     def keys_by_nearness(self) -> np.ndarray:
         """(n,) int64: the keys of all blocks along a curve whose next 8, 64, 512 .. fill a cube (Morton 1966)."""
@@ -111,8 +111,7 @@ class Grid:
         """The key of the block that each fragment's number is from: its voxel, whose index + 1 it is, lies there."""
         index = np.unravel_index((numbers - np.uint64(1)).astype(np.int64), self.volume)
         z, y, x = (at // step for at, step in zip(index, self.block, strict=True))
-        keys: np.ndarray = pack((z, y, x))  # type: ignore[arg-type, assignment]
-        return keys
+        return pack((z, y, x))
 
     def inflation(self) -> float:
         """Voxels read for each voxel written, for an inner block."""
@@ -120,21 +119,16 @@ class Grid:
         return float(np.prod(np.minimum(read, self.volume)) / np.prod(np.minimum(self.block, self.volume)))
 
 
-def pack(index: Voxels) -> int:
-    """The key of the block at `index` (in blocks along z, y, x)."""
+def pack[Whole: (int, np.ndarray[Any, Any])](index: tuple[Whole, Whole, Whole]) -> Whole:
+    """The key of the block at `index` (in blocks along z, y, x), or the keys of several, given as arrays of int64."""
     z, y, x = index
-    return (z << (2 * _BITS)) | (y << _BITS) | x
+    key: Whole = (z << (2 * _BITS)) | (y << _BITS) | x
+    return key
 
 
-def unpack(key: int) -> Voxels:
-    """The block index (z, y, x) that `key` names."""
+def unpack[Whole: (int, np.ndarray[Any, Any])](key: Whole) -> tuple[Whole, Whole, Whole]:
+    """The block index (z, y, x) that `key` names; arrays of several where an array of keys is given."""
     return key >> (2 * _BITS), (key >> _BITS) & _MASK, key & _MASK
-
-
-def at(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """What an array (counts) says of the blocks that `keys` (n,) name."""
-    found: np.ndarray = values[keys >> (2 * _BITS), (keys >> _BITS) & _MASK, keys & _MASK]
-    return found
 
 
 def between(begin: Sequence[int], end: Sequence[int]) -> Roi:

@@ -11,7 +11,7 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from blockwise.grid import Grid, Voxels, as_voxels, at, pack
+from blockwise.grid import Grid, Voxels, as_voxels, pack, unpack
 
 
 class StageState:
@@ -124,7 +124,7 @@ class Schedule:
     def _task(self, place: int) -> Any:
         """The stage as the scheduler sees it: in whole blocks, so that no remainder at a border matters."""
         state = self.stages[place]
-        skip = state.skip if self._order is None else at(state.skip, self._order).reshape(-1, 1, 1)
+        skip = state.skip if self._order is None else state.skip[unpack(self._order)].reshape(-1, 1, 1)
         whole = Roi((0, 0, 0), skip.shape)
         step = Roi((0, 0, 0), (1, 1, 1))
         around = Coordinate(reach(state.grid) if place else (0, 0, 0))

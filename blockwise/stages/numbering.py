@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from blockwise.grid import Block, Grid, Voxels
+from blockwise.grid import Block, Grid, Voxels, pack, unpack
 from blockwise.kernels.tables import relabel
 from blockwise.stage import Stage
 from blockwise.stages.agglomerate.shelf import Shelf
@@ -51,13 +51,14 @@ class ListSegments(ByLayer):
 
     def process(self, block: Block, store: Store) -> None:
         layer, found = place_of(block), [np.empty(0, np.uint64)]
-        for key in self.blocks().keys()[layer].ravel().tolist():
-            rows = store.get(segments_of(self.segmenting), key)
+        _, across, along = self.blocks().counts
+        for y, x in np.ndindex(across, along):
+            rows = store.get(segments_of(self.segmenting), pack((layer, y, x)))
             if rows is not None:
                 # Its smallest fragment lies where it begins, so there it is listed under its own name.
                 found.append(rows["segment"][(rows["segment"] == rows["fragment"]) & (rows["segment"] > 0)])
         named = np.unique(np.concatenate(found))
-        Shelf(store).put(begins_of(self.segmenting), layer, named[layer_of(named, self.blocks()) == layer])
+        Shelf(store).put(begins_of(self.segmenting), layer, named[unpack(self.blocks().homes(named))[0] == layer])
 
 
 class NumberSegments(ByLayer):
@@ -80,7 +81,7 @@ class NumberSegments(ByLayer):
         rows = np.empty(len(named), SEGMENT)
         rows["fragment"] = named
         rows["segment"] = self.before[layer] + 1 + np.arange(len(named), dtype=np.uint64)
-        keys = home_of(named, grid)
+        keys = grid.homes(named)
         for key in np.unique(keys).tolist():
             store.put(numbers_of(self.segmenting), key, rows[keys == key])
 
@@ -102,7 +103,7 @@ def count_of(segmenting: str, grid: Grid, store: Store) -> int:
 def numbered(segments: np.ndarray, grid: Grid, store: Store) -> np.ndarray:
     """The numbers of segments (n,) by their names; 0, background, stays 0. grid: of the stage that numbered them."""
     wanted = np.unique(segments[segments > 0])
-    homes = home_of(wanted, grid)
+    homes = grid.homes(wanted)
     rows = [np.empty(0, SEGMENT)]
     for key in np.unique(homes).tolist():
         known = store.get(numbers_of(grid.stage), key)
@@ -112,21 +113,6 @@ def numbered(segments: np.ndarray, grid: Grid, store: Store) -> np.ndarray:
     if len(found) != len(wanted):
         raise KeyError(f"{len(wanted) - len(found)} segments have no number; use --redo segment")
     return relabel(segments, np.ascontiguousarray(found["fragment"]), np.ascontiguousarray(found["segment"]))
-
-
-def home_of(names: np.ndarray, grid: Grid) -> np.ndarray:
-    """(n,) int64: the keys of the blocks in which segments or fragments begin, by their names."""
-    voxels = np.unravel_index((names - np.uint64(1)).astype(np.int64), grid.volume)
-    index = tuple(axis // step for axis, step in zip(voxels, grid.block, strict=True))
-    found: np.ndarray = grid.keys()[index]
-    return found
-
-
-def layer_of(names: np.ndarray, grid: Grid) -> np.ndarray:
-    """(n,) int64: the layers of blocks in which they begin."""
-    voxels = grid.volume[1] * grid.volume[2] * grid.block[0]
-    found: np.ndarray = (names - np.uint64(1)).astype(np.int64) // voxels
-    return found
 
 
 def _count(segmenting: str, layer: int, store: Store) -> int:

@@ -173,9 +173,9 @@ class Tables:
 def mask_of(keys: np.ndarray, grid: Grid) -> np.ndarray:
     """(grid.counts) bool: True at the blocks that `keys` names; keys outside the grid are left out."""
     mask = np.zeros(grid.counts, dtype=bool)
-    z, y, x = unpack(keys)  # type: ignore[arg-type]
+    z, y, x = unpack(keys)
     inside = (z < grid.counts[0]) & (y < grid.counts[1]) & (x < grid.counts[2]) & (keys >= 0)
-    mask[z[inside], y[inside], x[inside]] = True  # type: ignore[index]
+    mask[z[inside], y[inside], x[inside]] = True
     return mask
 
 

@@ -48,7 +48,7 @@ def split(keys: np.ndarray, sizes: np.ndarray, limit: int) -> tuple[list[np.ndar
     """Boxes of blocks, halved until they fit: the keys of each leaf, and all boxes, each after those within it."""
     if sizes.sum() <= limit or len(keys) < 2:
         return [keys], [(0, 1)]
-    index: np.ndarray = np.stack(unpack(keys))  # type: ignore[arg-type]
+    index: np.ndarray = np.stack(unpack(keys))
     along = index[int(np.argmax(index.max(1) - index.min(1)))]
     # As much on both sides as whole layers of blocks allow, and something on each.
     layers = np.unique(along)

@@ -228,7 +228,7 @@ class _Places:
 
 
 def _places(keys: np.ndarray, z: int, grid: Grid) -> _Places:
-    at, y, x = (np.asarray(one) for one in unpack(keys))  # type: ignore[arg-type]
+    at, y, x = (np.asarray(one) for one in unpack(keys))
     kept = (at == z) & (y < grid.counts[1]) & (x < grid.counts[2])
     return _Places((y[kept], x[kept]), kept)
 
