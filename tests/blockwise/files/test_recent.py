@@ -65,7 +65,7 @@ def test_what_lies_within_the_whole_is_known() -> None:
     assert one.pieces("a") == [(2, b"cd")]
     one.put("a", WHOLE, b"abcdefghij")
     assert (one.get("a", (2, 4)), one.get("a", (-3, None)), one.get("a", WHOLE)) == (b"cd", b"hij", b"abcdefghij")
-    assert one.pieces("a") == []
+    assert one.pieces("a") == [(0, b"abcdefghij")]
     one.put("b", WHOLE, b"xy")
     assert one.get("a", WHOLE) is not None
 
@@ -81,6 +81,22 @@ def test_the_oldest_goes() -> None:
     assert [name for name in "abcde" if one.get(name, WHOLE)] == ["a", "d", "e"]
     one.put("f", WHOLE, b"123456789")
     assert not any(one.get(name, WHOLE) for name in "abcdef")
+
+
+def test_of_a_whole_object_the_pages_go_that_nobody_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those wanted lately stay, are found wherever a range begins, and what is left comes once, in order."""
+    monkeypatch.setattr("blockwise.files.recent.PAGE_BYTES", 4)
+    one = Recent(limit_bytes=14)
+    one.begin("a stage")
+    one.put("a", WHOLE, b"abcdefghijklm")
+    assert one.get("a", (-2, None)) == b"lm"
+    assert one.get("a", (3, 6)) == b"def"
+    one.put("b", WHOLE, b"xy")
+    assert one.get("a", (3, 6)) == b"def"
+    assert one.get("a", (8, 12)) is None
+    assert one.get("a", WHOLE) is None
+    one.put("a", (6, 10), b"ghij")
+    assert one.pieces("a") == [(0, b"abcd"), (4, b"efgh"), (8, b"ij")]
 
 
 def test_a_neighbour_is_read_once(stored: tuple[Volume, np.ndarray], stage: None) -> None:
