@@ -107,6 +107,7 @@ class OnDask:
         seconds: dict[str, float] = defaultdict(float)
         for name, blocks in left.items():
             lane = self._lanes[name]
+            lane.left = blocks
             seconds["GPU" if lane.needs else ""] += blocks * lane.block_s(time.monotonic())
         self._pool.follow(seconds)
 

@@ -36,6 +36,8 @@ class Lane:
         self.batching = Batching(limit, stage.blocks_together())
         self.under_way = True
         """Whether there were blocks of it when blocks were last waited for; at first nobody knows."""
+        self.left = 0
+        """Blocks of the stage that are not done, if it has been told; those that are out are among them."""
         self.out: dict[int, BlockBatch] = {}
         """Batches at workers, by their serial number."""
         self.begun_s: float | None = None
@@ -99,7 +101,9 @@ class Lane:
         while self._single and free > 0:
             chosen.append(BlockBatch((self._single.popleft(),)))
             free -= 1
-        share = -(-len(self._fresh) // (2 * slots))  # the last ones are shared evenly
+        # The last ones are shared evenly. What is queued is no measure of that: it is as much as has just ended.
+        waiting = max(len(self._fresh), self.left - sum(len(batch.keys) for batch in self.out.values()))
+        share = -(-waiting // (2 * slots))
         most = max(1, min(self.batching.size(), share))
         while self._fresh and free > 0:
             size = min(most, len(self._fresh))
