@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from functools import lru_cache
 
-LIMIT_BYTES = 1 << 27
+LIMIT_BYTES = 3 << 26
 """Of a process: the compressed chunks around some hundred blocks."""
 PAGE_BYTES = 1 << 16
 """A whole object is kept in pages, for of a shard only the chunks at its faces are wanted again."""

@@ -62,14 +62,15 @@ def cells(one: Measured) -> tuple[str, ...]:
 
 
 def estimate(found: Sequence[Measured]) -> str:
-    """What volumes of `SIZES` will need, by the runs with two workers that were left alone, and what breaks there."""
-    usages = [one.usage for one in found if one.workers == 2 and not one.kills]
+    """What volumes of `SIZES` will need, by the runs with two workers, and what breaks there.
+
+    A run that was killed, and so did some of its work twice, counts for a size that no other run had.
+    """
+    alone_last = sorted((one for one in found if one.workers == 2), key=lambda one: -one.kills)
+    usages = list({one.usage.voxels: one.usage for one in alone_last}.values())
     if len(usages) < 2:
         return "two sizes with two workers are needed to tell of larger ones"
-    lines = [
-        "by lines through the two largest, memory over the surface of a volume, and the assumptions of "
-        "contraband/volumes/plan/prices.yaml:"
-    ]
+    lines = ["by lines through the two largest, and the assumptions of contraband/volumes/plan/prices.yaml:"]
     for size in SIZES:
         bill = billed(extended(usages, size), prices())
         driver = f"driver {bill.usage.driver_bytes / 1e9:,.1f} GB, {bill.usage.driver_seconds / 3600:,.1f} hours"
@@ -79,15 +80,7 @@ def estimate(found: Sequence[Measured]) -> str:
 
 
 def extended(usages: Sequence[Usage], voxels: float) -> Usage:
-    """The usage for another size: each figure on the line through those of the two largest volumes, never falling.
-
-    Memory lies on one over the surface: boxes are as large as `agglomerate.memory` allows, and what one hands on, which
-    the next must hold, is what lies at its surface.
-    """
+    """The usage for another size: each figure on the line through those of the two largest volumes, never falling."""
     largest = sorted(usages, key=lambda one: one.voxels)[-2:]
-    found = {}
-    for field in fields(Usage)[1:]:
-        power = 2 / 3 if field.name in ("worker_bytes", "driver_bytes") else 1.0
-        points = [(one.voxels**power, getattr(one, field.name)) for one in largest]
-        found[field.name] = line_through(points, 1, voxels**power)
-    return Usage(voxels, **found)
+    rows = [tuple(getattr(one, field.name) for field in fields(Usage)) for one in largest]
+    return Usage(voxels, *(line_through(rows, column, voxels) for column in range(1, len(rows[0]))))

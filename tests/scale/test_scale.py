@@ -33,7 +33,7 @@ def test_sizes_are_whole_blocks_and_powers_of_ten() -> None:
 
 
 def test_the_table_has_a_row_a_run_and_tells_of_larger_ones() -> None:
-    """Figures a voxel; runs with one worker, or killed, are no base for what larger ones need."""
+    """Figures a voxel; runs with one worker are no base for what larger ones need, killed ones if there is no other."""
     large = replace(ONE, usage=Usage(1e10, 2000, 100, 5e8, 1e10, 1e9, 9e9, 20000))
     row = dict(zip(HEAD, cells(ONE), strict=True))
     assert (row["CPU ns/voxel"], row["edges"], row["store B/voxel"], row["digest"]) == (
@@ -46,7 +46,10 @@ def test_the_table_has_a_row_a_run_and_tells_of_larger_ones() -> None:
     said = estimate([ONE, large, replace(ONE, workers=1, usage=replace(ONE.usage, voxels=1e11))])
     assert "1e+12 voxels: 55.6 core hours" in said
     assert "breaks: memory of the driver: 1,000 GB where there are 64, too much from 6e+10 voxels on" in said
-    assert estimate([ONE, replace(large, kills=2)]).startswith("two sizes with two workers are needed")
+    slower = replace(large, kills=2, usage=replace(large.usage, cpu_seconds=4000))
+    assert estimate([ONE, large, slower]) == estimate([ONE, large])
+    assert "1e+12 voxels: 111.1 core hours" in estimate([ONE, slower])
+    assert estimate([ONE, replace(ONE, kills=2)]).startswith("two sizes with two workers are needed")
 
 
 def test_figures_go_on_along_a_line() -> None:
