@@ -48,7 +48,7 @@ def test_the_table_has_a_row_a_run_and_tells_of_larger_ones() -> None:
     assert "breaks: memory of the driver: 1,000 GB where there are 64, too much from 6e+10 voxels on" in said
     slower = replace(large, kills=2, usage=replace(large.usage, cpu_seconds=4000))
     assert estimate([ONE, large, slower]) == estimate([ONE, large])
-    assert "1e+12 voxels: 111.1 core hours" in estimate([ONE, slower])
+    assert "1e+12 voxels: 117.2 core hours" in estimate([ONE, slower])
     assert estimate([ONE, replace(ONE, kills=2)]).startswith("two sizes with two workers are needed")
 
 
