@@ -144,6 +144,11 @@ def stage_word(name: str) -> str:
     return name.partition("/")[0]
 
 
+def is_substage(name: str, known: Iterable[str]) -> bool:
+    """Whether a stage is called after another one of these."""
+    return any(name.startswith(f"{other}/") for other in known)
+
+
 def _check_names(stages: Sequence[Stage], redo: str | None) -> None:
     names = [stage.name for stage in stages]
     if len(set(names)) != len(names):
@@ -215,9 +220,7 @@ def _outside(stages: Sequence[Stage], known: Mapping[str, StageInfo]) -> dict[st
     return {
         name: info
         for name, info in known.items()
-        if name not in names
-        and not names & set(_made_from(info))
-        and not any(name.startswith(f"{other}/") for other in known)
+        if name not in names and not names & set(_made_from(info)) and not is_substage(name, known)
     }
 
 

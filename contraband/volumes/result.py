@@ -11,7 +11,7 @@ from funlib.geometry import Roi
 
 from blockwise.arrays.lazy import LazyVolume
 from blockwise.arrays.volume import Volume, info, read
-from blockwise.engine.preflight import stage_word
+from blockwise.engine.preflight import is_substage, stage_word
 from blockwise.errors import BadInput
 from blockwise.grid import Block, Grid, as_voxels, pack
 from blockwise.kernels.components import components, unique_pairs
@@ -201,9 +201,10 @@ class Result:
             return {one.name: store.totals(one.name).done for one in store.stages()}
 
     def _stages(self) -> dict[str, StageInfo]:
-        """The finished stages by their names."""
+        """The finished stages by their names, without what they had others do."""
         with opened_store(self._settings, self._identity) as store:
-            return {one.name: one for one in store.stages() if one.finished}
+            known = {one.name: one for one in store.stages()}
+        return {name: one for name, one in known.items() if one.finished and not is_substage(name, known)}
 
     def _finished(self, *names: str) -> StageInfo:
         """What is known of the last of these; BadInput unless all are finished."""

@@ -184,7 +184,7 @@ def test_graph_dendrogram_and_scores_are_arrays_and_rows(settings: cb.VolumeSett
     assert evaluation == json.loads(Path("out/a.zarr/evaluation.json").read_text()) == result.evaluation
     assert result.scores == evaluation["thresholds"]
     assert min(result.scores, key=lambda row: row["voi_sum"]) == evaluation["best"]
-    assert "evaluate finished" in repr(result)
+    assert repr(result).endswith("segment/0.5, evaluate finished)")
 
 
 def test_what_is_not_there_is_said_in_one_line(settings: cb.VolumeSettings) -> None:
