@@ -153,16 +153,22 @@ def figures(output: Path, case: Case, cpu: float, wall: float) -> Run:
 
 
 def make_affinities(path: Path, shape: Voxels, block: Voxels) -> None:
-    """Write affinities of the made-up tissue block by block; a finished volume is kept."""
+    """Affinities of the made-up tissue; a finished volume is kept."""
     done = path.parent / f"done-{VERSION}"
     if done.exists():
         return
+    write_affinities(path, shape, block, block)
+    done.touch()
+
+
+def write_affinities(path: Path, shape: Voxels, block: Voxels, shard: Voxels) -> Volume:
+    """Write affinities of the made-up tissue block by block, of which each is whole shards."""
     volume = Volume(path=path)
-    create(volume, (3, *shape), "uint8", block, attributes={"offsets": [list(offset) for offset in NEAREST]})
+    create(volume, (3, *shape), "uint8", shard, attributes={"offsets": [list(offset) for offset in NEAREST]})
     for piece in Grid("", shape, block).blocks():
         box = piece.write_roi
         write(volume, box, made_up_affinities(SEED, as_voxels(box.begin), as_voxels(box.end)))
-    done.touch()
+    return volume
 
 
 def write_settings(path: Path, affinities: Path, output: Path, case: Case) -> Path:

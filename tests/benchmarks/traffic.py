@@ -12,18 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from blockwise.arrays.volume import Volume, create, write
 from blockwise.cluster.open import open_cluster
 from blockwise.cluster.settings import Cluster
 from blockwise.engine.run import run_stages
 from blockwise.executor import OnDask
 from blockwise.files.address import place_of
-from blockwise.grid import Grid, Voxels, as_voxels
-from blockwise.kernels.synthetic.tissue import made_up_affinities
-from blockwise.stages.affinity import NEAREST
+from blockwise.grid import Voxels
 from blockwise.store import open_store
 from tests.benchmarks.report import Row
-from tests.benchmarks.runs import SEED
+from tests.benchmarks.runs import write_affinities
 from tests.support.buckets import BUCKET, environment, s3_server
 from tests.support.volumes import line
 
@@ -52,7 +49,7 @@ def stage_rows(folder: Path, shape: Voxels, shard: Voxels) -> list[Row]:
     """A row a stage; shard: of the affinities, which have chunks of 32 voxels."""
     name = "x".join(map(str, shard))
     source, output = (place_of(f"s3://{BUCKET}/{name}-{which}.zarr") for which in ("in", "out"))
-    stages = line(output, stored_affinities(source / "affinities", shape, shard), BLOCK)[:4]
+    stages = line(output, write_affinities(source / "affinities", shape, BLOCK, shard), BLOCK)[:4]
     with (
         closing(open_store(f"sqlite:///{folder.absolute()}/{name}.db")) as store,
         open_cluster(Cluster(workers=WORKERS, threads=1, dashboard=False)) as client,
@@ -70,13 +67,3 @@ def stage_rows(folder: Path, shape: Voxels, shard: Voxels) -> list[Row]:
         )
         for one in STAGES
     ]
-
-
-def stored_affinities(path: Path, shape: Voxels, shard: Voxels) -> Volume:
-    """Those of the made-up tissue, written block by block."""
-    volume = Volume(path=path)
-    create(volume, (3, *shape), "uint8", shard, attributes={"offsets": [list(offset) for offset in NEAREST]})
-    for block in Grid("", shape, BLOCK).blocks():
-        box = block.write_roi
-        write(volume, box, made_up_affinities(SEED, as_voxels(box.begin), as_voxels(box.end)))
-    return volume
