@@ -24,7 +24,7 @@ from blockwise.kernels.scores.boxes import ScoresAdded, ScoresAsked, together
 from blockwise.kernels.scores.false_merges import FalseMerge
 from blockwise.kernels.scores.matching import Matching, matching
 from blockwise.kernels.scores.run_length import Paths, RunLength, run_lengths
-from blockwise.kernels.scores.tables import Scores, finished, sums_of, truths_of
+from blockwise.kernels.scores.tables import Scores, Truths, finished, sums_of, truths_of
 from blockwise.kernels.tables import OVERLAP, count_overlap
 from blockwise.settings import Settings
 from blockwise.stage import Stage
@@ -192,26 +192,28 @@ class Evaluate(Stage):
         levels = levels_of(self.dendrogram)
         yield LeafTruths(**levels.of(0))
         totals = leaf_totals(store, levels)
-        keep_truths(store, truths_of(totals, self.left_out(totals)))
+        truths = truths_of(totals, self.left_out(totals))
+        keep_truths(store, truths)
         asked = self.settings.model_dump(include={"least_voxels", "false_merges"})
         for level in levels.numbers:
             yield ScoredBoxes(falling=self.falling, **asked, **levels.of(level))
         if self.labels is None:
             return
-        rows = self.rows(self.added(store), store)
+        rows = self.rows(self.added(truths, store), truths, store)
         for level in levels.numbers:
             yield MatchedBoxes(thresholds=self.matched_at(rows), **levels.of(level))
 
     def finish(self, store: Store) -> None:
-        truths, added = read_truths(store), self.added(store)
-        rows = self.rows(added, store)
+        truths = read_truths(store)
+        added = self.added(truths, store)
+        rows = self.rows(added, truths, store)
         best_possible = finished(sums_of(added.assigned, truths), truths, math.nan)
         result = {
             "best": best_row(rows),
             "best_at_end": best_at_end(rows),
             "thresholds": rows,
             "best_possible": as_row(best_possible),
-            "objects": self.match_objects(rows, store),
+            "objects": self.match_objects(rows, truths, store),
             "false_merges": self.list_false_merges(added.false_merges, store),
         }
         write_json(self.target, result)
@@ -222,14 +224,14 @@ class Evaluate(Stage):
         """The thresholds, each smaller than the one before."""
         return tuple(sorted(set(self.thresholds), reverse=True))
 
-    def added(self, store: Store) -> ScoresAdded:
+    def added(self, truths: Truths, store: Store) -> ScoresAdded:
         """What all boxes add to the scores."""
-        wanted = ScoresAsked(read_truths(store), self.falling, self.settings.least_voxels, self.settings.false_merges)
+        wanted = ScoresAsked(truths, self.falling, self.settings.least_voxels, self.settings.false_merges)
         return together(scores_added(store, levels_of(self.dendrogram)), wanted)
 
-    def rows(self, added: ScoresAdded, store: Store) -> list[dict[str, Any]]:
+    def rows(self, added: ScoresAdded, truths: Truths, store: Store) -> list[dict[str, Any]]:
         """Rows of evaluation.json: the scores at each threshold."""
-        truths, at = read_truths(store), dict(zip(self.falling, added.sums, strict=True))
+        at = dict(zip(self.falling, added.sums, strict=True))
         rows = [as_row(finished(at[threshold], truths, threshold)) for threshold in self.thresholds]
         return self.with_run_lengths(rows, self.skeletons, store) if self.skeletons else rows
 
@@ -237,11 +239,11 @@ class Evaluate(Stage):
         """Where objects are matched: at the best threshold, and at those that are written."""
         return tuple(sorted({best_row(rows)["threshold"], *self.written}))
 
-    def match_objects(self, rows: list[dict[str, Any]], store: Store) -> list[dict[str, Any]]:
+    def match_objects(self, rows: list[dict[str, Any]], truths: Truths, store: Store) -> list[dict[str, Any]]:
         """Rows of evaluation.json: how well objects are found."""
         if self.labels is None:
             return []
-        truths, added = read_truths(store), matches_added(store, levels_of(self.dendrogram))
+        added = matches_added(store, levels_of(self.dendrogram))
         return [as_row(matching(one, truths, at)) for one, at in zip(added, self.matched_at(rows), strict=True)]
 
     def with_run_lengths(self, rows: list[dict[str, Any]], path: Path, store: Store) -> list[dict[str, Any]]:
