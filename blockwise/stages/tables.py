@@ -127,10 +127,11 @@ def merges_of(level: int) -> Table:
     return _of_boxes(f"merges {level}", MERGE)
 
 
-def rest_of(level: int) -> tuple[Table, Table, Table]:
-    """Boxes -> larger boxes, pieces: edges, histograms and places that the boxes of a level left over."""
+def rest_of(level: int) -> tuple[Table, Table, Table, Table]:
+    """Boxes -> larger boxes, pieces: clusters, edges, histograms and places that the boxes of a level left over."""
     return (
-        _of_boxes(f"links {level}", LINK),
+        _of_boxes(f"clusters {level}", NUMBER),
+        _of_boxes(f"edges {level}", LINK),
         _of_boxes(f"bins {level}", HISTOGRAM),
         _of_boxes(f"where {level}", WHERE),
     )

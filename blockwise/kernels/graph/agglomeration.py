@@ -56,35 +56,48 @@ def agglomerate(
     float64.
     """
     edges = merge_edges([edges])
-    check_edges(edges, full)
     bins = None if histograms is None else merge_histograms([histograms])
     fragment = unique([edges["u"], edges["v"], *([] if nodes is None else [nodes])])
-    links = link(edges, fragment)
-    sums, lists, unit = weigh(edges, full, rules.statistic, bins)
+    links, sums = columns(edges, fragment)
+    sums, lists, unit = weigh(sums, full, rules.statistic, edges, bins)
     del edges, bins  # a third of the memory, which the merging needs
     merged = merge_all(EdgeColumns(links, sums, lists), np.zeros(len(fragment), np.bool_), unit, rules.stop)
     return Dendrogram(fragment, fragment[merged.parent], merged.score)
 
 
-def link(edges: np.ndarray, fragment: np.ndarray) -> np.ndarray:
-    """(n, 4) uint32: the rows of both ends in columns 0 and 2, room for lists of edges beside them."""
-    links = np.empty((len(edges), 4), np.uint32)
+def columns(edges: np.ndarray, fragment: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 4) uint32: the rows of both ends in columns 0 and 2, room for lists of edges beside them; (n, 2) uint64: the
+    sum and the count. Raises BadInput for edges that cannot be."""
+    if len(edges) > MOST:
+        raise BadInput("edges", "more than one graph can hold", got=len(edges), wanted=f"at most {MOST}")
+    if (edges["u"] == edges["v"]).any() or (edges["count"] == 0).any():
+        raise BadInput("edges", "an edge joins a fragment with itself, or counts nothing")
+    links, sums = np.empty((len(edges), 4), np.uint32), np.empty((len(edges), 2), np.uint64)
     for column, end in ((0, "u"), (2, "v")):
         links[:, column] = np.searchsorted(fragment, edges[end])
-    return links
+    sums[:, 0], sums[:, 1] = edges["sum"], edges["count"]
+    return links, sums
 
 
 def weigh(
-    edges: np.ndarray, full: int, statistic: Statistic, histograms: np.ndarray | None
+    sums: np.ndarray, full: int, statistic: Statistic, pairs: np.ndarray, histograms: np.ndarray | None
 ) -> tuple[np.ndarray, Lists, float]:
-    """What scores are made of: (n, 2) uint64 of quotients, the lists of bins, and the quotient that scores 1."""
+    """What scores are made of: (n, 2) uint64 of quotients, the lists of bins, and the quotient that scores 1.
+
+    sums: from `columns`. pairs: of the same edges, with fields u and v. Raises BadInput for sums that are not exact in
+    a float64.
+    """
     if statistic.of_waterz:
         raise BadInput("statistic", "is one by which only waterz merges", got=statistic)
+    # Column by column, as a graph may be most of what memory holds.
+    largest = max(sums[:, column].sum(dtype=np.float64) for column in (0, 1))
+    if largest > 2.0**53 or (sums[:, 0] > sums[:, 1] * np.float64(full)).any():
+        raise BadInput("edges", "sums are too large", wanted=f"at most {full} each, 2**53 in all")
     if not statistic.percent:
-        return np.stack([edges["sum"], edges["count"].astype(np.uint64)], 1), no_lists(), float(full)
+        return sums, no_lists(), float(full)
     if histograms is None:
         raise BadInput("histograms", f"are needed for {statistic}", got=None, wanted="those of the edges")
-    lists = make_lists(edges, histograms, statistic.percent)
+    lists = make_lists(pairs, histograms, statistic.percent)
     return weigh_lists(lists), lists, 1.0
 
 
@@ -99,17 +112,6 @@ def _without_repeats(ids: np.ndarray) -> np.ndarray:
     """The ids that differ from the one before."""
     distinct: np.ndarray = ids[np.r_[True, ids[1:] != ids[:-1]][: len(ids)]]
     return distinct
-
-
-def check_edges(edges: np.ndarray, full: int) -> None:
-    """Raise BadInput for edges that cannot be, or sums that are not exact in a float64."""
-    if len(edges) > MOST:
-        raise BadInput("edges", "more than one graph can hold", got=len(edges), wanted=f"at most {MOST}")
-    if (edges["u"] == edges["v"]).any() or (edges["count"] == 0).any():
-        raise BadInput("edges", "an edge joins a fragment with itself, or counts nothing")
-    largest = max(edges[name].sum(dtype=np.float64) for name in ("sum", "count"))
-    if largest > 2.0**53 or (edges["sum"] > edges["count"] * np.float64(full)).any():
-        raise BadInput("edges", "sums are too large", wanted=f"at most {full} each, 2**53 in all")
 
 
 def cut(dendrogram: Dendrogram, threshold: float) -> np.ndarray:

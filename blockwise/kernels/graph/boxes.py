@@ -10,21 +10,22 @@ fragments that an edge joined at first, which is the order of the sorted edge li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, link, unique, weigh
+from blockwise.kernels.compiled import compiled
+from blockwise.kernels.components import PAIR
+from blockwise.kernels.graph.agglomeration import Dendrogram, columns, unique, weigh
 from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges
 from blockwise.kernels.graph.histograms import merge_histograms, unlist
-from blockwise.kernels.graph.merging import EdgeColumns, merge_all
+from blockwise.kernels.graph.merging import EdgeColumns, Merged, merge_all
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.lookup import DEAD
-from blockwise.kernels.pairs import order_pairs
 
-LINK = np.dtype([("u", "<u8"), ("v", "<u8"), ("sum", "<u8"), ("count", "<u8"), ("tie_u", "<u8"), ("tie_v", "<u8")])
-"""An edge between clusters u < v, and the fragments of the worst of its edges, which decides ties."""
+LINK = np.dtype([("u", "<u4"), ("v", "<u4"), ("sum", "<u8"), ("count", "<u8"), ("tie_u", "<u8"), ("tie_v", "<u8")])
+"""An edge between clusters u < v, by their rows, and the fragments of the worst of its edges, which decides ties."""
 
 MERGE = np.dtype([("child", "<u8"), ("parent", "<u8"), ("score", "<f8")])
 """A row of a dendrogram that is not a root."""
@@ -40,19 +41,44 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Graph:
-    """The edges of a box."""
+class Rest:
+    """What a box left over: the edges between clusters that had to wait."""
 
-    links: np.ndarray
-    """LINK, sorted by ties, each pair once."""
-    histograms: np.ndarray = field(default_factory=lambda: np.empty(0, HISTOGRAM))
+    clusters: np.ndarray
+    """(m,) uint64, those with an edge, sorted."""
+    links: Iterable[np.ndarray]
+    """LINK, sorted by ties, each pair once, in pieces: they are gone through more than once, and never held at once."""
+    size: int
+    """How many links there are."""
+    histograms: np.ndarray
     """HISTOGRAM of the same pairs; empty for the mean."""
-    where: np.ndarray = field(default_factory=lambda: np.empty(0, WHERE))
+    where: np.ndarray
     """WHERE of the clusters with edges outside of the box, each a single fragment yet; sorted, each once."""
 
-    def ends(self) -> np.ndarray:
-        """All clusters, sorted."""
-        return unique([self.links["u"], self.links["v"]])
+
+@dataclass(frozen=True)
+class Graph:
+    """The edges of a box, each pair once, in the order that breaks ties. A last box is the most that a process holds,
+    so these are 32 bytes an edge and no names: who wants to know where an edge comes from asks `ties`."""
+
+    clusters: np.ndarray
+    """(m,) uint64, sorted."""
+    links: np.ndarray
+    """(n, 4) uint32, as in `lookup`, by rows of the clusters."""
+    sums: np.ndarray
+    """(n, 2) uint64, the sum of the affinities and how many."""
+    ties: Callable[[np.ndarray], np.ndarray]
+    """(rows,) to (rows, 2) uint64: the fragments that decide ties of some edges as they were at first."""
+    where: np.ndarray
+    """WHERE of the clusters with edges outside of one of the boxes within, sorted, each once."""
+    histograms: np.ndarray = field(default_factory=lambda: np.empty(0, HISTOGRAM))
+    """HISTOGRAM of the same pairs; empty for the mean."""
+
+    def pairs(self) -> np.ndarray:
+        """PAIR of the names of all edges, smaller ones first."""
+        found = np.empty(len(self.links), PAIR)
+        found["u"], found["v"] = self.clusters[self.links[:, 0]], self.clusters[self.links[:, 2]]
+        return found
 
 
 def leaf(edges: np.ndarray, where: np.ndarray, histograms: np.ndarray | None = None) -> Graph:
@@ -62,34 +88,83 @@ def leaf(edges: np.ndarray, where: np.ndarray, histograms: np.ndarray | None = N
     order, for all statistics but the mean.
     """
     edges = merge_edges([edges])
-    links = np.empty(len(edges), LINK)
-    for name in ("u", "v", "sum", "count"):
-        links[name] = edges[name]
-    links["tie_u"], links["tie_v"] = edges["u"], edges["v"]
-    return Graph(links, merge_histograms([] if histograms is None else [histograms]), where)
+    clusters = unique([edges["u"], edges["v"]])
+    links, sums = columns(edges, clusters)
+    ends = links[:, ::2].copy()
+    bins = merge_histograms([] if histograms is None else [histograms])
+    return Graph(clusters, links, sums, lambda rows: clusters[ends[rows]], where, bins)
 
 
-def join(graphs: Sequence[Graph]) -> Graph:
+def join(rests: Sequence[Rest]) -> Graph:
     """The graph of a box from what the smaller ones in it left over, equal pairs added.
 
-    Both ends of a pair that several of them have are frozen in each, single fragments yet, so its ties are equal.
+    Both ends of a pair that several of them have are frozen in each, single fragments yet, so its ties are equal; and
+    of no other pair are they, as an edge is a part of one link only.
     """
-    links = np.concatenate([np.empty(0, LINK), *(graph.links for graph in graphs)])
-    links = links[_order(links, "u", "v")]
-    starts = np.flatnonzero(
-        np.r_[True, (links["u"][1:] != links["u"][:-1]) | (links["v"][1:] != links["v"][:-1])][: len(links)]
-    )
-    joined = links[starts]
-    for name in ("sum", "count"):
-        joined[name] = np.add.reduceat(links[name], starts) if len(starts) else 0
-    where = np.concatenate([np.empty(0, WHERE), *(graph.where for graph in graphs)])
+    clusters = unique([rest.clusters for rest in rests])
+    place = _merge_runs(_ties(rests), np.cumsum([0, *(rest.size for rest in rests)]))
+    rows = int(place.max()) + 1 if len(place) else 0
+    links, sums = np.empty((rows, 4), np.uint32), np.zeros((rows, 2), np.uint64)
+    for rest, some, to in _with_places(rests, place):
+        named = np.searchsorted(clusters, rest.clusters).astype(np.uint32)
+        links[to, 0], links[to, 2] = named[some["u"]], named[some["v"]]
+        sums[to, 0] += some["sum"]
+        sums[to, 1] += some["count"]
+    where = np.concatenate([np.empty(0, WHERE), *(rest.where for rest in rests)])
     where = where[np.unique(where["fragment"], return_index=True)[1]]
-    histograms = merge_histograms([graph.histograms for graph in graphs])
-    return Graph(joined[_order(joined, "tie_u", "tie_v")], histograms, where)
+    bins = merge_histograms([rest.histograms for rest in rests])
+
+    def ties(chosen: np.ndarray) -> np.ndarray:
+        wanted, found = np.full(rows, DEAD, np.uint32), np.empty((len(chosen), 2), np.uint64)
+        wanted[chosen] = np.arange(len(chosen))
+        for _, some, to in _with_places(rests, place):
+            is_wanted = wanted[to] != DEAD
+            for column, tie in enumerate(("tie_u", "tie_v")):
+                found[wanted[to[is_wanted]], column] = some[tie][is_wanted]
+        return found
+
+    return Graph(clusters, links, sums, ties, where, bins)
 
 
-def _order(links: np.ndarray, first: str, second: str) -> np.ndarray:
-    return order_pairs(np.ascontiguousarray(links[first]), np.ascontiguousarray(links[second]))
+def _ties(rests: Sequence[Rest]) -> np.ndarray:
+    """(n, 2) uint64: the ties of all links, one box after the other."""
+    found = np.empty((sum(rest.size for rest in rests), 2), np.uint64)
+    for _, some, to in _with_places(rests, found):
+        to[:, 0], to[:, 1] = some["tie_u"], some["tie_v"]
+    return found
+
+
+def _with_places(rests: Sequence[Rest], rows: np.ndarray) -> Iterator[tuple[Rest, np.ndarray, np.ndarray]]:
+    """Each piece of links with the box that it is from, and its share of `rows`, one for each link."""
+    at = 0
+    for rest in rests:
+        for some in rest.links:
+            yield rest, some, rows[at : at + len(some)]
+            at += len(some)
+
+
+@compiled
+def _merge_runs(ties, starts):
+    """The places of rows if sorted runs, from each of `starts` to the next one, are merged to one."""
+    at = starts[:-1].copy()
+    place = np.empty(len(ties), np.uint32)
+    row, last = -1, 0
+    for _ in range(len(ties)):
+        first = -1
+        for run in range(len(at)):
+            if at[run] < starts[run + 1] and (first < 0 or _is_before(ties, at[run], at[first])):
+                first = run
+        row += row < 0 or _is_before(ties, last, at[first])
+        last = at[first]
+        place[last] = row
+        at[first] += 1
+    return place
+
+
+@compiled
+def _is_before(ties, one, other):
+    """Whether a row comes before another one."""
+    return ties[one, 0] < ties[other, 0] or (ties[one, 0] == ties[other, 0] and ties[one, 1] < ties[other, 1])
 
 
 def outside(where: np.ndarray, span: Span) -> np.ndarray:
@@ -98,43 +173,56 @@ def outside(where: np.ndarray, span: Span) -> np.ndarray:
     return found
 
 
-def solve_box(graph: Graph, span: Span, full: int, rules: MergeRules) -> tuple[np.ndarray, Graph]:
+def solve_box(graph: Graph, span: Span, full: int, rules: MergeRules) -> tuple[np.ndarray, Rest]:
     """The merges that can be told from within a box, as MERGE, and the edges between clusters that had to wait.
 
-    full: the affinity that scores 1.
+    graph: its links and sums are overwritten. full: the affinity that scores 1.
     """
-    fragment, where = graph.ends(), graph.where[outside(graph.where, span)]
+    clusters, where = graph.clusters, graph.where[outside(graph.where, span)]
     # An edge outside of the box may be the best that such a fragment has: it must not be merged in here.
-    frozen = np.isin(fragment, where["fragment"], kind="sort")
-    check_edges(graph.links, full)
-    links = link(graph.links, fragment)
-    sums, lists, unit = weigh(graph.links, full, rules.statistic, graph.histograms)
+    frozen = np.isin(clusters, where["fragment"], kind="sort")
+    is_mean = not rules.statistic.percent
+    pairs = np.empty(0, PAIR) if is_mean else graph.pairs()
+    sums, lists, unit = weigh(graph.sums, full, rules.statistic, pairs, graph.histograms)
     # Freezing spreads while edges are merged: a cluster whose best edge leads to a frozen one waits for it.
-    merged = merge_all(EdgeColumns(links, sums, lists), frozen, unit, rules.stop)
-    parent, score, smallest, (links, sums, lists), tau = merged
+    merged = merge_all(EdgeColumns(graph.links, sums, lists), frozen, unit, rules.stop)
     # Merges are named by fragments, the smallest of each cluster, so that those of all boxes are put together as they
     # are.
-    gone = np.flatnonzero(parent != np.arange(len(parent)))
+    gone = np.flatnonzero(merged.parent != np.arange(len(merged.parent)))
     merges = np.empty(len(gone), MERGE)
-    merges["child"] = fragment[gone]
-    merges["parent"] = fragment[parent[gone]]
-    merges["score"] = score[gone]
+    merges["child"] = clusters[gone]
+    merges["parent"] = clusters[merged.parent[gone]]
+    merges["score"] = merged.score[gone]
+    return merges, _left_over(graph, merged, frozen, where, is_mean)
+
+
+def _left_over(graph: Graph, merged: Merged, frozen: np.ndarray, where: np.ndarray, is_mean: bool) -> Rest:
+    """The edges between clusters that had to wait."""
+    links, sums, lists = merged.edges
     # An edge with an end that is not frozen scores too little, else it would have been merged or have frozen that end.
     # All edges of that end are in here, so it never will score more, and is left behind.
     left = np.flatnonzero(links[:, 0] != DEAD)
     left = left[frozen[links[left, 0]] & frozen[links[left, 2]]]
+    # In the larger box ties are to be broken as in the whole graph: by the row that decides them in here.
+    turn = np.full(len(graph.links), DEAD, np.uint32)
+    turn[merged.tau[left]] = left
+    tied = np.flatnonzero(turn != DEAD)
+    left = turn[tied]
+    del turn
     # The next box meets these clusters in graphs of other boxes, under the names of their smallest fragments.
-    one, other = (fragment[smallest[links[left, column]]] for column in (0, 2))
+    is_handed_on = np.zeros(len(graph.clusters), np.bool_)
+    for column in (0, 2):
+        is_handed_on[merged.smallest[links[left, column]]] = True
+    clusters, row = graph.clusters[is_handed_on], np.cumsum(is_handed_on, dtype=np.uint32) - np.uint32(1)
+    one, other = (row[merged.smallest[links[left, column]]] for column in (0, 2))
     rest = np.empty(len(left), LINK)
     rest["u"], rest["v"] = np.minimum(one, other), np.maximum(one, other)
-    is_mean = not rules.statistic.percent
     # Statistics other than the mean cannot be told from a sum: their histograms go along, and the sum says nothing.
     rest["sum"], rest["count"] = sums[left].T if is_mean else (0, 1)
-    # In the larger box ties are to be broken as in the whole graph: by the row that decides them in here.
-    rest["tie_u"] = graph.links["tie_u"][tau[left]]
-    rest["tie_v"] = graph.links["tie_v"][tau[left]]
-    bins = graph.histograms[:0] if is_mean else unlist(lists, left, rest["u"], rest["v"])
-    return merges, Graph(rest, bins, where)
+    if len(left):  # a last box need not read its edges again
+        rest["tie_u"], rest["tie_v"] = graph.ties(tied).T
+    bins = graph.histograms[:0] if is_mean else unlist(lists, left, clusters[rest["u"]], clusters[rest["v"]])
+    return Rest(clusters, [rest], len(rest), bins, where)
 
 
 def assemble(fragment: np.ndarray, solved: Iterable[np.ndarray]) -> Dendrogram:

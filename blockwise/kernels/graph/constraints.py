@@ -11,7 +11,7 @@ import numpy as np
 
 from blockwise.errors import BadInput
 from blockwise.kernels.components import PAIR, components, unique_pairs
-from blockwise.kernels.graph.agglomeration import Dendrogram, check_edges, link, unique, weigh
+from blockwise.kernels.graph.agglomeration import Dendrogram, columns, unique, weigh
 from blockwise.kernels.graph.edges import EDGE, merge_edges, rename_edges
 from blockwise.kernels.graph.merging import EdgeColumns, merge_all
 from blockwise.kernels.graph.rules import MergeRules
@@ -40,10 +40,9 @@ def agglomerate_corrected(
     none = np.zeros(len(kept_apart), EDGE)
     none["u"], none["v"], none["count"] = kept_apart["u"], kept_apart["v"], 1
     edges = merge_edges([rename_edges(edges, *names), none])
-    check_edges(edges, full)
     fragment = unique([edges["u"], edges["v"], relabel(nodes, *names)])
-    links = link(edges, fragment)
-    sums, lists, unit = weigh(edges, full, rules.statistic, None)
+    links, sums = columns(edges, fragment)
+    sums, lists, unit = weigh(sums, full, rules.statistic, edges, None)
     sums[_rows_of(kept_apart, edges), 1] += np.uint64(APART)
     stop = max(rules.stop, LEAST_SCORE) if len(kept_apart) else rules.stop
     del edges

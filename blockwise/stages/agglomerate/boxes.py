@@ -85,7 +85,7 @@ class Joined(Substage):
 
     def process(self, block: Block, store: Store) -> None:
         shelf, box = Shelf(store), self.joined[place_of(block)]
-        graph = join([shelf.graph(*one) for one in box.inner])
+        graph = join([shelf.rest(*one) for one in box.inner])
         self.solve(shelf, graph, self.level, (box.first, box.end))
 
 
@@ -113,7 +113,7 @@ def substages(common: dict[str, object], limit_bytes: int, store: Store, target:
     # Which boxes are joined depends on what the ones within left over, so each level is laid out when the last is
     # solved.
     tree = Tree(len(leaves))
-    for level, boxes in upwards(spans, limit_bytes, shelf.graph_nbytes):
+    for level, boxes in upwards(spans, limit_bytes, shelf.rest_nbytes):
         tree.add(level, boxes)
         yield Joined(level=level, joined=boxes, boxes=len(boxes), **common)  # type: ignore[arg-type]
     solved = tree.solved()

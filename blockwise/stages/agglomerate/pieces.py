@@ -43,9 +43,9 @@ class BoxPieces(Substage):
     def process(self, block: Block, store: Store) -> None:
         shelf, row = Shelf(store), place_of(block)
         level, first, _ = shelf.get(SOLVED_BOXES, 0)[row].tolist()
-        rest = shelf.graph(level, first)
+        rest = shelf.rest(level, first)
         # A fragment without an edge in here may have one outside: it is handed on too, by the place it is known by.
-        columns = {"passed": unique([rest.links["u"], rest.links["v"], np.sort(rest.where["fragment"])])}
+        columns = {"passed": unique([rest.clusters, rest.where["fragment"]])}
         del rest
         merges = shelf.get(merges_of(level), first)
         merges = merges[np.argsort(merges["child"])]

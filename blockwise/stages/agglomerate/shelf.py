@@ -9,7 +9,7 @@ import numpy as np
 from funlib.geometry import Roi
 
 from blockwise.grid import pack, unpack
-from blockwise.kernels.graph.boxes import Graph
+from blockwise.kernels.graph.boxes import Rest
 from blockwise.stages.tables import BOXES, rest_of
 from blockwise.store.base import Store
 from blockwise.store.table import Entry, Table
@@ -39,11 +39,17 @@ class Shelf:
 
     def get(self, table: Table, place: int) -> np.ndarray:
         """The rows; KeyError if there are none."""
+        return table.joined(list(self.each(table, place)))
+
+    def each(self, table: Table, place: int) -> Iterator[np.ndarray]:
+        """The same rows, piece by piece."""
         head = self._head(table, place)
         if head is None:
             raise KeyError(f"{table.kind} {place} is not in the store; use --redo agglomerate")
-        found = [self.store.get(table, _key(place, piece)) for piece in range(1, int(head[0]) + 1)]
-        return table.joined([rows for rows in found if rows is not None])
+        for piece in range(1, int(head[0]) + 1):
+            rows = self.store.get(table, _key(place, piece))
+            if rows is not None:
+                yield rows
 
     def has(self, table: Table, place: int) -> bool:
         """Whether there are rows, if only an empty table of them."""
@@ -70,16 +76,26 @@ class Shelf:
         for key, rows in self.store.each(table, _sent(place, 0, senders=MOST_PLACES)):
             yield unpack(key)[1], rows
 
-    def put_graph(self, level: int, first: int, graph: Graph) -> None:
+    def put_rest(self, level: int, first: int, rest: Rest) -> None:
         """Keep what a box left over; replaces."""
-        for table, rows in zip(rest_of(level), (graph.links, graph.histograms, graph.where), strict=True):
-            self.put(table, first, rows)
+        clusters, links, histograms, where = rest_of(level)
+        self.put(clusters, first, rest.clusters)
+        self.put(links, first, links.joined(list(rest.links)))
+        self.put(histograms, first, rest.histograms)
+        self.put(where, first, rest.where)
 
-    def graph(self, level: int, first: int) -> Graph:
-        """What a box left over."""
-        return Graph(*(self.get(table, first) for table in rest_of(level)))
+    def rest(self, level: int, first: int) -> Rest:
+        """What a box left over, its links read each time that they are gone through."""
+        clusters, links, histograms, where = rest_of(level)
+        return Rest(
+            self.get(clusters, first),
+            _Pieces(self, links, first),
+            self.nbytes(links, first) // links.dtype.itemsize,
+            self.get(histograms, first),
+            self.get(where, first),
+        )
 
-    def graph_nbytes(self, level: int, first: int) -> int:
+    def rest_nbytes(self, level: int, first: int) -> int:
         """Its size."""
         return sum(self.nbytes(table, first) for table in rest_of(level))
 
@@ -89,6 +105,18 @@ class Shelf:
 
     def _head(self, table: Table, place: int) -> np.ndarray | None:
         return self.store.get(replace(table, dtype=HEAD), _key(place, 0))
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The rows of a place, piece by piece, as often as they are asked for."""
+
+    shelf: Shelf
+    table: Table
+    place: int
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.shelf.each(self.table, self.place)
 
 
 def _sent(place: int, sender: int, places: int = 1, senders: int = 1) -> Roi:

@@ -16,6 +16,9 @@ from blockwise.store.table import Table
 class Substage(Stage):
     """What all substages know of agglomerate."""
 
+    version = 2
+    """2: what boxes leave over names clusters by their rows."""
+
     shape: Voxels
     block: Voxels
     """The blocks that edges were counted in."""
@@ -48,7 +51,7 @@ class Substage(Stage):
         """Merge what can be merged in a box, and keep it with what is left over."""
         merges, rest = solve_box(graph, span, self.full, self.rules)
         shelf.put(merges_of(level), span[0], merges)
-        shelf.put_graph(level, span[0], rest)
+        shelf.put_rest(level, span[0], rest)
 
 
 def place_of(block: Block) -> int:
