@@ -79,6 +79,8 @@ def copy(plan: ImportPlan, target: Volume, progress: VoxelProgress | None) -> tu
     seen = Seen()
     array = open_array(target, "r+")
     _, size_y, size_x = plan.spatial
+    if progress:
+        progress(0, math.prod(plan.spatial))  # so that the rate is known at the end of the first shard
 
     def written(begin: Voxels, end: Voxels) -> np.ndarray:
         data = plan.read(begin, end)

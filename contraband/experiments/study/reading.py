@@ -39,6 +39,7 @@ def read_test(study: Study, again: bool, incomplete: bool, progress: Progress) -
             _may_read(study, before, missing, again, incomplete)
             # Noted before it is done: a reading that is cut off is one.
             write_json(study.readings, [*before, {"at": now, "rows": len(wanted), "missing": missing}])
+        progress("test", 0, len(new), "")
         for done, outcome in enumerate(outcomes(study, new, "test"), start=1):
             row = outcome.row
             if outcome.values is None:

@@ -44,6 +44,7 @@ def run_rows(study: Study, progress: Progress) -> int:
         missing = [row for row in wanted if row not in made]
         faults = []
         before = len(wanted) - len(missing)
+        progress("rows", before, len(wanted), "")
         for done, outcome in enumerate(outcomes(study, missing, "learn"), start=1):
             row = outcome.row
             if outcome.values is None:

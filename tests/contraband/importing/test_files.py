@@ -547,7 +547,8 @@ def test_a_killed_import_leaves_nothing_for_the_next(tmp_path):
     np.save(tmp_path / "a.npy", VOLUME)
     code = (
         "import os, signal, sys; from pathlib import Path; from contraband.importing.volume import import_volume; "
-        "import_volume(Path('a.npy'), Path('out.zarr/raw'), progress=lambda *_: os.kill(os.getpid(), signal.SIGKILL))"
+        "import_volume(Path('a.npy'), Path('out.zarr/raw'), "
+        "progress=lambda done, _: done and os.kill(os.getpid(), signal.SIGKILL))"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment)
