@@ -32,6 +32,16 @@ def space_of_attributes(attributes: Mapping[str, Any], dimension_names: Sequence
     return own.over(_of_transform(attributes.get("transform"))).over(_of_axistags(attributes.get("axistags")))
 
 
+def sizes_of(attributes: Mapping[str, Any]) -> dict[str, Space]:
+    """All voxel sizes that the attributes say, the one that counts first, each with its units."""
+    every = {
+        key: space_of_attributes({one: attributes[one] for one in attributes if one not in SIZES or one == key})
+        for key in SIZES
+        if key in attributes
+    }
+    return {key: Space(None, space.voxel_size, None, space.units) for key, space in every.items() if space.voxel_size}
+
+
 def not_read(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Attributes that may well be a voxel size, under names that no two programs use alike: 2 numbers or more."""
     found: dict[str, Any] = {}

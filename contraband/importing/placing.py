@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isclose
 from pathlib import Path
 from typing import Any
 
-from blockwise.arrays.attributes import not_read
+from blockwise.arrays.attributes import not_read, sizes_of
+from blockwise.arrays.compare import TOLERANCE
 from blockwise.arrays.space import SPATIAL, Location, Said, Space, place_of
 from blockwise.arrays.units import factor
 from blockwise.errors import BadInput
@@ -90,15 +92,24 @@ def words(selection: StoredAxes, place: Location, source: ForeignArray) -> dict[
     }
 
 
-def remarks_on_attributes(attributes: Mapping[str, Any], said: Mapping[str, str]) -> tuple[str, ...]:
-    """A line for what an array's attributes say and is not done: a size under another name, a change of its numbers.
+def remarks_on_attributes(attributes: Mapping[str, Any], made: Mapping[str, Any], axes: str) -> tuple[str, ...]:
+    """A line for what an array's attributes say and is not done: a size under another name, two sizes that are not one,
+    a change of its numbers.
 
-    said: what `words` gives.
+    made: the attributes of the volume, with what `words` gives. axes: a letter per stored axis.
     """
     lines: list[str] = []
-    if NOT_SAID in said["voxel size"]:
+    taken = made["source"]["said"]["voxel size"]
+    if NOT_SAID in taken:
         names = not_read(attributes)
         lines += [f"its attribute {key}, {value}, is not read: give it as --voxel-size" for key, value in names.items()]
+    elif "--voxel-size" not in taken:
+        lines += [
+            f"its attribute {key}, {space.voxel_size.value}, says something else and is not taken: "
+            "give --voxel-size if it is right"
+            for key, space in sizes_of(attributes).items()
+            if space.voxel_size and not _is_same(space, made, axes)
+        ]
     change = {
         key: attributes[key] for key, none in NO_CHANGE.items() if attributes.get(key, none) not in (none, [none])
     }
@@ -106,6 +117,19 @@ def remarks_on_attributes(attributes: Mapping[str, Any], said: Mapping[str, str]
         listed = " and ".join(f"{key} {value}" for key, value in change.items())
         lines.append(f"its attributes {listed} are not applied: the numbers are taken as they are stored")
     return tuple(lines)
+
+
+def _is_same(space: Space, made: Mapping[str, Any], axes: str) -> bool:
+    """Whether a voxel size is that of the volume made, or cannot be compared; some write it fastest axis first."""
+    try:
+        place = place_of(space, axes, "", TODO)
+    except BadInput:
+        return False
+    ratio = factor(place.unit, made["units"][0])
+    return ratio is None or any(
+        all(isclose(one * ratio, other, rel_tol=TOLERANCE) for one, other in zip(place.voxel_size, wanted, strict=True))
+        for wanted in (made["voxel_size"], made["voxel_size"][::-1])
+    )
 
 
 def _lengths(values: tuple[float, ...], place: Location, key: str, stored: str) -> str:

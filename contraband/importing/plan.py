@@ -53,7 +53,7 @@ class ImportPlan:
         count = converted.channels or (len(channels) if channels else None)
         self.shape = self.spatial if count is None else (count, *self.spatial)
         self.attributes = self._attributes(options, offsets)
-        about = remarks_on_attributes(source.attributes, self.attributes["source"]["said"])
+        about = remarks_on_attributes(source.attributes, self.attributes, self.selection.axes)
         self.remarks = (*source.remarks, *remarks_on(given), *note, *about, *self._missing())
 
     def read(self, low: Voxels, high: Voxels) -> np.ndarray:
