@@ -12,7 +12,7 @@ import numpy as np
 from blockwise.arrays.space import Said, Space
 from blockwise.errors import BadInput
 from contraband.importing.source import ForeignArray, Wanted
-from contraband.importing.tiff_space import turned
+from contraband.importing.tiff_space import OF_PALETTE, turned
 
 DEEP_COLOURS = {2: 3, 4: 2, 6: 4}
 """PNG's numbers for kinds of pixels that hold more than one number, and how many these hold."""
@@ -133,7 +133,7 @@ def _of_palette(image: object) -> tuple[np.ndarray, tuple[str, ...]]:
     used = palette[: int(numbers.max(initial=0)) + 1]
     if (used == used[:, :1]).all() and len(used) > int(numbers.max(initial=0)):
         return palette[:, 0][numbers], ()
-    return numbers, ("its colours are those of a palette: the numbers of the palette are taken",)
+    return numbers, (OF_PALETTE,)
 
 
 def _deep_colours(path: Path) -> int:

@@ -75,7 +75,9 @@ class ForeignArray:
 
 def choose(path: Path, name: str | None, names: Sequence[str]) -> str:
     """The array that is meant: `name`, or the only one there is; raises BadInput with all names otherwise."""
-    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") or "none"
+    if not names:
+        raise BadInput(path, "holds no array", todo="is the copy complete? name a file or folder that holds one")
+    listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
     if name is None and len(names) == 1:
         return names[0]
     if name is None:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import tifffile
 
 from blockwise.arrays.space import Said, Space
 from blockwise.arrays.units import NANOMETRES, says_nothing, unit_called
 
+OF_PALETTE = "its colours are those of a palette: the numbers of the palette are taken"
 NAMES = {"Q": None, "I": None, "E": "c", "S": "c"}
 """tifffile's letters for what is unknown, a sequence of anything, wavelengths, and samples of a pixel."""
 HEADERS = {
@@ -61,7 +63,17 @@ def remarks_on(page: Any) -> tuple[str, ...]:
         notes.append(turned(turn))
     if int(page.photometric or 0) == tifffile.PHOTOMETRIC.MINISWHITE and "PhotometricInterpretation" in page.tags:
         notes.append("its header shows 0 as white: the numbers are taken as they are stored, 0 stays 0")
+    if int(page.photometric or 0) == tifffile.PHOTOMETRIC.PALETTE and not _is_plain_grey(page.colormap):
+        notes.append(OF_PALETTE)
     return tuple(notes)
+
+
+def _is_plain_grey(colours: Any) -> bool:
+    """Whether a palette (3, n) shows each number as that grey."""
+    if colours is None:
+        return False
+    ramp = np.arange(colours.shape[1])
+    return bool((np.asarray(colours) >> 8 == ramp).all() or (np.asarray(colours) == ramp).all())
 
 
 def turned(orientation: int) -> str:

@@ -193,12 +193,20 @@ def test_a_section_in_colour_among_grey_ones_is_refused(tmp_path):
     assert "is in colour" in refused(tmp_path / "sections", tmp_path)
 
 
+def test_a_palette_of_plain_greys_is_not_worth_a_word(tmp_path):
+    """ImageJ writes one with many grey images."""
+    greys = np.tile(np.arange(256, dtype=np.uint16) * 257, (3, 1))
+    tifffile.imwrite(tmp_path / "a.tif", GREY[0], photometric="palette", colormap=greys, metadata=None)
+    assert "palette" not in imported(tmp_path / "a.tif", tmp_path)[1]
+
+
 def save_shown(path: Path, section: np.ndarray, shown: str) -> None:
     """A section whose header asks a viewer to turn it, or to show 0 as white; or a plain one."""
     if path.suffix == ".tif":
         tags = [(274, "H", 1, 6, True)] if shown == "turned" else []
-        photometric = "miniswhite" if shown == "white" else "minisblack"
-        tifffile.imwrite(path, section, photometric=photometric, extratags=tags, metadata=None)
+        photometric = {"white": "miniswhite", "palette": "palette"}.get(shown, "minisblack")
+        colours = np.random.default_rng(0).integers(0, 65536, (3, 256), "uint16") if shown == "palette" else None
+        tifffile.imwrite(path, section, photometric=photometric, colormap=colours, extratags=tags, metadata=None)
         return
     exif = Image.Exif()
     if shown == "turned":
@@ -206,7 +214,12 @@ def save_shown(path: Path, section: np.ndarray, shown: str) -> None:
     Image.fromarray(section).save(path, exif=exif)
 
 
-SHOWN = [("tif", "turned", "orientation 6"), ("png", "turned", "orientation 6"), ("tif", "white", "shows 0 as white")]
+SHOWN = [
+    ("tif", "turned", "orientation 6"),
+    ("png", "turned", "orientation 6"),
+    ("tif", "white", "shows 0 as white"),
+    ("tif", "palette", "the numbers of the palette are taken"),
+]
 
 
 @pytest.mark.parametrize(("suffix", "shown", "remark"), SHOWN)
