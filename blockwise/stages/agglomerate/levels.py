@@ -46,6 +46,8 @@ class BoxLevels:
     dendrogram: Volume
     solved: np.ndarray
     """SOLVED of all boxes."""
+    is_whole: bool = False
+    """It is stored as a whole: one box, of which there is no piece."""
 
     @property
     def numbers(self) -> list[int]:
@@ -63,7 +65,9 @@ class BoxLevels:
 def levels_of(dendrogram: Volume) -> BoxLevels:
     """The levels of a stored dendrogram; one that is stored as a whole is one box."""
     solved = boxes_of(dendrogram)
-    return BoxLevels(dendrogram, solved if len(solved) else np.array([(0, 0, NONE)], SOLVED))
+    if len(solved):
+        return BoxLevels(dendrogram, solved)
+    return BoxLevels(dendrogram, np.array([(0, 0, NONE)], SOLVED), is_whole=True)
 
 
 def within(row: int, solved: np.ndarray) -> list[int]:

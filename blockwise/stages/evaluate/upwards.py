@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from blockwise.arrays.volume import Volume
 from blockwise.fields import Count, Fraction, Positive
 from blockwise.grid import Block
 from blockwise.kernels.graph.boxes import disassemble
@@ -25,7 +24,7 @@ from blockwise.kernels.scores.matching import NO_MATCHES, Matches
 from blockwise.kernels.scores.tables import Sums, Truths
 from blockwise.kernels.tables import OVERLAP, added_up, as_overlap, merge_overlaps
 from blockwise.stages.agglomerate.levels import BoxLevels, OfLevel, levels_of, within
-from blockwise.stages.agglomerate.pieces import boxes_of, read_columns, read_merges
+from blockwise.stages.agglomerate.pieces import read_columns, read_merges
 from blockwise.stages.agglomerate.shelf import Shelf
 from blockwise.stages.agglomerate.stage import read_dendrogram
 from blockwise.stages.tables import (
@@ -52,8 +51,9 @@ class LeafTruths(OfLevel):
     name = "evaluate/truths"
 
     def process(self, block: Block, store: Store) -> None:
-        row = self.row(block, levels_of(self.dendrogram).solved)
-        Shelf(store).put(TRUTHS_IN_LEAF, row, truth_totals(_tables(store, self.dendrogram, row)))
+        levels = levels_of(self.dendrogram)
+        row = self.row(block, levels.solved)
+        Shelf(store).put(TRUTHS_IN_LEAF, row, truth_totals(_tables(store, levels, row)))
 
 
 class ScoredBoxes(OfLevel):
@@ -71,11 +71,11 @@ class ScoredBoxes(OfLevel):
         return f"evaluate/scores/{self.level}"
 
     def process(self, block: Block, store: Store) -> None:
-        shelf, solved = Shelf(store), levels_of(self.dendrogram).solved
-        row = self.row(block, solved)
+        shelf, levels = Shelf(store), levels_of(self.dendrogram)
+        row = self.row(block, levels.solved)
         wanted = ScoresAsked(read_truths(store), self.falling, self.least_voxels, self.false_merges)
-        inner = [_handed_on(shelf, one) for one in within(row, solved)]
-        added, handed = solve_scores(_box(store, self.dendrogram, row, solved), inner, wanted)
+        inner = [_handed_on(shelf, one) for one in within(row, levels.solved)]
+        added, handed = solve_scores(_box(store, levels, row), inner, wanted)
         for table, rows in zip(HANDED_ON, (handed.clusters, handed.held, handed.fragments), strict=True):
             shelf.put(table, row, rows)
         shelf.put(ASSIGNED, row, added.assigned)
@@ -96,11 +96,11 @@ class MatchedBoxes(OfLevel):
         return {**super().parameters(), "thresholds": self.thresholds}
 
     def process(self, block: Block, store: Store) -> None:
-        shelf, solved = Shelf(store), levels_of(self.dendrogram).solved
-        row = self.row(block, solved)
+        shelf, levels = Shelf(store), levels_of(self.dendrogram)
+        row = self.row(block, levels.solved)
         handed_on = [objects_of(place) for place in range(len(self.thresholds))]
-        inner = [[shelf.get(table, one) for table in handed_on] for one in within(row, solved)]
-        box = _box(store, self.dendrogram, row, solved)
+        inner = [[shelf.get(table, one) for table in handed_on] for one in within(row, levels.solved)]
+        box = _box(store, levels, row)
         matches, handed = solve_objects(box, inner, read_truths(store), self.thresholds)
         for table, rows in zip(handed_on, handed, strict=True):
             shelf.put(table, row, rows)
@@ -149,21 +149,22 @@ def forget_handed_on(store: Store) -> None:
     store.clear(SCORED)
 
 
-def _box(store: Store, dendrogram: Volume, row: int, solved: np.ndarray) -> SolvedBox:
-    tables = _tables(store, dendrogram, row) if solved["level"][row] == 0 else ()
+def _box(store: Store, levels: BoxLevels, row: int) -> SolvedBox:
+    tables = _tables(store, levels, row) if levels.solved["level"][row] == 0 else ()
     merged = merge_overlaps([np.empty(0, OVERLAP), *tables])
-    if not len(boxes_of(dendrogram)):
-        return SolvedBox(merged, disassemble(read_dendrogram(dendrogram)))
-    (passed,) = read_columns(dendrogram, row, "passed")
-    return SolvedBox(merged, read_merges(dendrogram, row), None if row == len(solved) - 1 else passed)
+    if levels.is_whole:
+        return SolvedBox(merged, disassemble(read_dendrogram(levels.dendrogram)))
+    (passed,) = read_columns(levels.dendrogram, row, "passed")
+    is_last = row == len(levels.solved) - 1
+    return SolvedBox(merged, read_merges(levels.dendrogram, row), None if is_last else passed)
 
 
-def _tables(store: Store, dendrogram: Volume, row: int) -> Iterator[np.ndarray]:
+def _tables(store: Store, levels: BoxLevels, row: int) -> Iterator[np.ndarray]:
     """OVERLAPS of the blocks of a leaf; of all blocks if the dendrogram is stored as a whole."""
-    if not len(boxes_of(dendrogram)):
+    if levels.is_whole:
         yield from (rows for _, rows in store.each(OVERLAPS))
         return
-    (keys,) = read_columns(dendrogram, row, "blocks")
+    (keys,) = read_columns(levels.dendrogram, row, "blocks")
     yield from (rows for key in keys.tolist() if (rows := store.get(OVERLAPS, key)) is not None)
 
 
