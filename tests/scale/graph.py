@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import multiprocessing
 import sys
 import tempfile
 import time
@@ -22,9 +21,11 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from blockwise.arrays.volume import Volume, create
+from blockwise.cluster.open import open_cluster
+from blockwise.cluster.settings import Cluster
 from blockwise.engine.options import RunOptions
 from blockwise.engine.run import run_stages
-from blockwise.executor import InProcess
+from blockwise.executor import OnDask
 from blockwise.fields import MemoryLimit
 from blockwise.grid import Grid, Voxels
 from blockwise.stages.agglomerate.pieces import boxes_of
@@ -47,6 +48,7 @@ class Merged:
 
     boxes: int
     cpu_seconds: float
+    wall_seconds: float
     peak_bytes: int
     digest: str
     """sha256 of the dendrogram; empty where it is too large to be put together."""
@@ -72,8 +74,8 @@ def prepare(folder: Path, shape: Voxels) -> None:
         fill(store, Grid("edges", shape, BLOCK), STEP, in_pieces=False)
 
 
-def merge(folder: Path, shape: Voxels, memory: int | None) -> Merged:
-    """Merge the graph of a folder; to be called in a process of its own."""
+def merge(folder: Path, shape: Voxels, memory: int | None, workers: int) -> Merged:
+    """Merge the graph of a folder on workers, in boxes or at once."""
     tree = Volume(path=folder / ("whole" if memory is None else "boxes"))
     stage = Agglomerate(
         affinities=Volume(path=folder / "affinities"),
@@ -82,13 +84,18 @@ def merge(folder: Path, shape: Voxels, memory: int | None) -> Merged:
         block=BLOCK,
         settings=AgglomerateSettings(memory=memory, stop=0.2),
     )
-    began = time.process_time()
-    with closing(open_store(f"sqlite:///{folder}/store.db")) as store, InProcess(store) as executor:
+    url, began = f"sqlite:///{folder}/store.db", time.monotonic()
+    with (
+        closing(open_store(url)) as store,
+        open_cluster(Cluster(kind="local", workers=workers, threads=1, dashboard=False)) as client,
+        OnDask(client, url) as executor,
+    ):
         (result,) = run_stages([stage], store, executor, RunOptions(redo="agglomerate"))
-    seconds = time.process_time() - began
-    # Of the largest block: each begins to count again, so that the process itself knows of its last one only.
+    wall_s = time.monotonic() - began
+    # Of the largest block: each begins to count again, so that a process itself knows of its last one only.
     peak = result.peak_rss_bytes
-    return Merged(len(boxes_of(tree)), seconds, peak, digest(tree) if edges_in(shape) <= MOST_DIGESTED else "")
+    found = digest(tree) if edges_in(shape) <= MOST_DIGESTED else ""
+    return Merged(len(boxes_of(tree)), result.cpu_seconds, wall_s, peak, found)
 
 
 def digest(group: Volume) -> str:
@@ -105,6 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--edges", type=float, default=1e7, help="about so many")
     parser.add_argument("--memory", default="1GB", help="agglomerate.memory")
     parser.add_argument("--whole", action="store_true", help="merge it at once as well, and compare")
+    parser.add_argument("--workers", type=int, default=1, help="processes that merge boxes side by side")
     parser.add_argument("--folder", type=Path, help="where the graph lies meanwhile, some 30 bytes an edge")
     chosen = parser.parse_args(arguments)
     memory = TypeAdapter(MemoryLimit).validate_python(chosen.memory)
@@ -114,12 +122,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
         prepare(Path(name), shape)
         for limit in (memory, None)[: 1 + chosen.whole]:
-            with multiprocessing.get_context("spawn").Pool(1) as pool:
-                found = pool.apply(merge, (Path(name), shape, limit))
+            found = merge(Path(name), shape, limit, chosen.workers)
             way = f"{found.boxes} boxes of {chosen.memory}" if limit else "at once"
             rate = count / found.cpu_seconds / 1e6
             print(
-                f"{count:,} edges, {way}: {found.cpu_seconds:.1f} s CPU, {rate:.2f} million edges/s, "
+                f"{count:,} edges, {way}: {found.cpu_seconds:.1f} s CPU in {found.wall_seconds:.1f} s, "
+                f"{rate:.2f} million edges/s, "
                 f"{found.peak_bytes / 1e9:.2f} GB, dendrogram {found.digest[:8] or 'not put together'}",
                 flush=True,
             )
