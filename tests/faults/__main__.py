@@ -87,12 +87,12 @@ def struck_runs(points: Sequence[Point], folder: Path, jobs: int, keep: bool) ->
         is_needed = any(point.is_in_bucket for point in points)
         endpoint = stack.enter_context(object_store(folder)) if is_needed else ""
         pool = stack.enter_context(ThreadPoolExecutor(jobs))
-        expected = {kind: undisturbed(folder, kind) for kind in {point.predicts for point in points}}
+        expected = {kind: undisturbed(folder, *kind) for kind in {(point.predicts, point.asked) for point in points}}
 
         def one(numbered: tuple[int, Point]) -> Result:
             number, point = numbered
             place = folder / f"point{number}"
-            result = strike_one(Play(point, folder, place, address, endpoint), expected[point.predicts])
+            result = strike_one(Play(point, folder, place, address, endpoint), expected[point.predicts, point.asked])
             if result.is_same or not keep:
                 shutil.rmtree(place, ignore_errors=True)
             return result
@@ -105,11 +105,11 @@ def strike_one(one: Play, expected: Mapping[str, str]) -> Result:
     return play(one, BEFORE.get(one.point.scene, nothing), DURING.get(one.point.scene, nothing), expected)
 
 
-def undisturbed(folder: Path, predicts: bool) -> dict[str, str]:
-    """The sums of a run in one block, in one process."""
+def undisturbed(folder: Path, predicts: bool, asked: tuple[str, ...] = ()) -> dict[str, str]:
+    """The sums of a run in one block, in one process. folder: of the volume; asked: as of a point."""
     whole = list(RAW_SHAPE if predicts else SHAPE)
-    point = Point("undisturbed", settings=(f"blocks.shape={whole}",), predicts=predicts)
-    one = Play(point, folder, folder / f"undisturbed{predicts:d}", "")
+    point = Point("undisturbed", settings=(f"blocks.shape={whole}",), asked=asked, predicts=predicts)
+    one = Play(point, folder, folder / f"undisturbed-{predicts:d}-{'-'.join(asked)}", "")
     one.folder.mkdir()
     process = one.start()
     said = one.wait(process)

@@ -128,7 +128,7 @@ class Play:
         )
         kind = "local" if self.point.executor == "dask" else "none"
         path.write_text(f"{text}cluster:     {{kind: {kind}, workers: 2, threads: 1, dashboard: false}}\n")
-        settings = [word for one in self.point.settings for word in ("--set", one)]
+        settings = [word for one in (*self.point.settings, *self.point.asked) for word in ("--set", one)]
         return [sys.executable, "-m", "contraband", "run", str(path), *settings, *flags]
 
     @property

@@ -31,6 +31,9 @@ class Point:
     again: tuple[str, ...] = ()
     """Of the runs after it."""
     settings: tuple[str, ...] = field(default=())
+    """Which change nothing in what is made."""
+    asked: tuple[str, ...] = ()
+    """Settings that do, so that the undisturbed run has them, too."""
     environment: tuple[tuple[str, str], ...] = ()
     predicts: bool = False
     quick: bool = False
@@ -385,7 +388,7 @@ def redone() -> list[Point]:
 
 def in_boxes() -> list[Point]:
     """A graph that is solved in boxes."""
-    memory = ("agglomerate.memory=20KB",)
+    memory, compact = ("agglomerate.memory=20KB",), ("segment.numbers=compact",)
     places = [
         ("substage sizes", "after", 1),
         ("substage borders", "before", 2),
@@ -400,6 +403,8 @@ def in_boxes() -> list[Point]:
         ("substage 0.3/1", "after", 1),
         ("substage 0.3/leaves", "before", 2),
         ("substage 0.5/leaves", "after", 1),
+        ("substage 0.3/begins", "after", 1),
+        ("substage 0.5/numbers", "before", 2),
         ("substage truths", "after", 1),
         ("substage scores/0", "after", 2),
         ("substage scores/1", "before", 1),
@@ -418,6 +423,7 @@ def in_boxes() -> list[Point]:
             Strike(place, moment, nth=nth),
             store=next(stores),
             settings=memory,
+            asked=compact if place.endswith(("begins", "numbers")) else (),
         )
         for place, moment, nth in places
     ] + [
@@ -428,6 +434,7 @@ def in_boxes() -> list[Point]:
             store=next(stores),
             first=DONE,
             settings=memory,
+            asked=compact if place.endswith(("begins", "numbers")) else (),
             quick=place == "substage leaves",
         )
         for place, moment, nth in (
@@ -437,6 +444,7 @@ def in_boxes() -> list[Point]:
             ("substage 1", "before", 1),
             ("substage pieces", "before", 2),
             ("substage 0.5/leaves", "after", 2),
+            ("substage 0.3/numbers", "after", 1),
             ("substage scores/0", "after", 2),
             ("substage objects/0", "before", 1),
             ("box put", "after", 30),

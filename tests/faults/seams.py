@@ -237,6 +237,7 @@ SUBSTAGES = {
     "blockwise.stages.agglomerate.borders": ("Borders", "Shared", "United", "Named"),
     "blockwise.stages.agglomerate.pieces": ("BoxPieces",),
     "blockwise.stages.agglomerate.downwards": ("Within", "InLeaves"),
+    "blockwise.stages.numbering": ("ListSegments", "NumberSegments"),
     "blockwise.stages.evaluate.upwards": ("LeafTruths", "ScoredBoxes", "MatchedBoxes"),
 }
 

@@ -66,5 +66,5 @@ def test_a_wrong_output_is_noticed(source: Path, expected: dict[str, str], tmp_p
 
 def test_the_points_are_many_and_different() -> None:
     """At least fifty points of death, none twice."""
-    names = [(point.name, point.strike, point.settings) for point in all_points()]
+    names = [(point.name, point.strike, point.settings, point.asked) for point in all_points()]
     assert len(set(map(str, names))) == len(names) >= 50
