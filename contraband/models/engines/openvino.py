@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -89,9 +90,18 @@ def library() -> Any:
     Its CPU plugin gives the thread that loads it a stack for signals, and takes that stack away from whichever thread
     drops the last network: the next signal, as of a child that ended, would then kill the process.
     """
+    return _openvino().Core()
+
+
+def _openvino() -> Any:
+    """The package, without the one by which it tells its maker of each conversion unless somebody once declined: that
+    asks nobody, writes to the user's home, and forks this process from a thread. It has a stand-in that does nothing.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
-    return openvino.Core()
+    return openvino
 
 
 def read_openvino(path: Path, precision: str) -> OpenVinoEngine:
@@ -148,20 +158,17 @@ def _made(module: Any, kept: NetworkFolder | None, shape: Sequence[int]) -> Any:
         return _converted(module, shape)
 
     def save(folder: Path) -> None:
-        import openvino
-
-        openvino.save_model(_converted(module, shape), folder / KEPT, compress_to_fp16=False)
+        _openvino().save_model(_converted(module, shape), folder / KEPT, compress_to_fp16=False)
 
     return library().read_model(made_once(kept.place(shape), save) / KEPT)
 
 
 def _converted(module: Any, shape: Sequence[int]) -> Any:
-    import openvino
     import torch
 
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch, on how OpenVINO asks it
-        return openvino.convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
+        return _openvino().convert_model(module, example_input=torch.zeros(*shape), input=[list(shape)])
 
 
 def computes_in(precision: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,30 @@ def test_a_process_outlives_a_network_that_another_thread_drops() -> None:
     pytest.importorskip("openvino", reason="openvino is not installed")
     done = subprocess.run([sys.executable, "-c", DROPPED], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.split()) == (0, ["told", "alive"]), done.stderr
+
+
+CONVERTED = """
+import os, sys
+import numpy as np
+import torch
+from contraband.models.engines.openvino import convert_torch
+
+forks = []
+os.register_at_fork(before=lambda: forks.append(1))
+convert_torch(torch.nn.Conv2d(1, 1, 3))(np.zeros((1, 1, 16, 16), np.float32))
+print(len(forks), sorted(os.listdir(os.environ["HOME"])))
+"""
+
+
+def test_a_conversion_is_told_to_nobody(tmp_path: Path) -> None:
+    """OpenVINO's own would send a message from a forked process, and keep a name for the user in their home."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    environment = {key: value for key, value in os.environ.items() if key not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", CONVERTED], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, "0 []\n"), done.stderr
 
 
 def test_the_engine_is_part_of_what_a_prediction_is_remembered_by(tmp_path: Path) -> None:
