@@ -32,12 +32,16 @@ def best_at_end(rows: Sequence[dict[str, Any]]) -> End | None:
     return "low" if at_low else "high"
 
 
-def _mute(best: dict[str, Any]) -> str | None:
-    """Why the truth tells nothing of thresholds, if so."""
+def _mute(rows: Sequence[dict[str, Any]]) -> str | None:
+    """Why the rows tell nothing of thresholds, if so."""
+    best = best_row(rows)
     if best["voi_sum"] is None and best.get("erl") is None:
         return "nothing was scored: where the volume is, the labels hold no object, or the skeletons no path"
     if best["voi_sum"] is not None and best.get("truth_objects") == 1:
         return "the labels hold one object only: whatever merges it is perfect, so they tell no best threshold"
+    scores = {(row["voi_sum"], row.get("erl")) for row in rows}
+    if best["voi_sum"] is not None and len(rows) > 1 and len(scores) == 1:
+        return f"all {len(rows)} thresholds score alike: there is no best one"
     return None
 
 
@@ -46,7 +50,7 @@ def advice(rows: Sequence[dict[str, Any]], stop: float) -> str | None:
 
     None if the best lies inside. stop: agglomerate.stop, below which there are no thresholds.
     """
-    mute = _mute(best_row(rows))
+    mute = _mute(rows)
     if mute is not None:
         return mute
     end = best_at_end(rows)

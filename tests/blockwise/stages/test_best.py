@@ -56,6 +56,7 @@ def test_a_best_threshold_at_an_end_is_said_with_the_way_to_go_on(name: str) -> 
         (rows(UNKNOWN), "nothing was scored"),
         ([row | {"truth_objects": 1} for row in rows({0.0: 0.0, 0.1: 0.2})], "hold one object only"),
         ([row | {"truth_objects": 1} for row in rows(VALLEY)], "hold one object only"),
+        (rows(dict.fromkeys(FALLING, 0.5)), "all 3 thresholds score alike"),
     ],
 )
 def test_a_truth_that_tells_nothing_of_thresholds_is_said(found: list[dict[str, Any]], line: str) -> None:
