@@ -1,5 +1,5 @@
 # mypy: allow-untyped-defs
-"""Sums over pairs of ids: a hash table that grows while it is filled, and a sort by both ids.
+"""Sums over pairs of ids: a hash table that grows while it is filled, a sort by both ids, and sorted runs made one.
 
 A table is a tuple of arrays (slots, u, v, total, count: uint64, the last uint32); its first `used` rows are
 filled. `slots` has a power of two of entries, each a row or -1; rows are found by open addressing
@@ -7,6 +7,8 @@ on a hash of (u, v).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -110,3 +112,34 @@ def order_pairs(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     rows = np.arange(len(u), dtype=np.int64)
     order: np.ndarray = _sort_by(u, _sort_by(v, rows))
     return order
+
+
+def merge_runs(pairs: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """(n,) uint32: the place of each pair once sorted runs of pairs are merged to one, where equal ones share a place.
+
+    pairs: (n, 2) uint64, one run after the other. sizes: how many each has.
+    """
+    places: np.ndarray = _merge_runs(pairs, np.cumsum([0, *sizes]))
+    return places
+
+
+@compiled
+def _merge_runs(pairs, starts):
+    at = starts[:-1].copy()
+    places = np.empty(len(pairs), np.uint32)
+    place, last = -1, 0
+    for _ in range(len(pairs)):
+        first = -1
+        for run in range(len(at)):
+            if at[run] < starts[run + 1] and (first < 0 or _is_before(pairs, at[run], at[first])):
+                first = run
+        place += place < 0 or _is_before(pairs, last, at[first])
+        last = at[first]
+        places[last] = place
+        at[first] += 1
+    return places
+
+
+@compiled
+def _is_before(pairs, one, other):
+    return pairs[one, 0] < pairs[other, 0] or (pairs[one, 0] == pairs[other, 0] and pairs[one, 1] < pairs[other, 1])

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from blockwise.kernels.compiled import compiled
 from blockwise.kernels.components import PAIR
 from blockwise.kernels.graph.agglomeration import Dendrogram, columns, unique, weigh
 from blockwise.kernels.graph.edges import HISTOGRAM, merge_edges
@@ -23,6 +22,7 @@ from blockwise.kernels.graph.histograms import merge_histograms, unlist
 from blockwise.kernels.graph.merging import EdgeColumns, Merged, merge_all
 from blockwise.kernels.graph.rules import MergeRules
 from blockwise.kernels.lookup import DEAD
+from blockwise.kernels.pairs import merge_runs
 
 LINK = np.dtype([("u", "<u4"), ("v", "<u4"), ("sum", "<u8"), ("count", "<u8"), ("tie_u", "<u8"), ("tie_v", "<u8")])
 """An edge between clusters u < v, by their rows, and the fragments of the worst of its edges, which decides ties."""
@@ -102,7 +102,7 @@ def join(rests: Sequence[Rest]) -> Graph:
     of no other pair are they, as an edge is a part of one link only.
     """
     clusters = unique([rest.clusters for rest in rests])
-    place = _merge_runs(_ties(rests), np.cumsum([0, *(rest.size for rest in rests)]))
+    place = merge_runs(_ties(rests), [rest.size for rest in rests])
     rows = int(place.max()) + 1 if len(place) else 0
     links, sums = np.empty((rows, 4), np.uint32), np.zeros((rows, 2), np.uint64)
     for rest, some, to in _with_places(rests, place):
@@ -141,30 +141,6 @@ def _with_places(rests: Sequence[Rest], rows: np.ndarray) -> Iterator[tuple[Rest
         for some in rest.links:
             yield rest, some, rows[at : at + len(some)]
             at += len(some)
-
-
-@compiled
-def _merge_runs(ties, starts):
-    """The places of rows if sorted runs, from each of `starts` to the next one, are merged to one."""
-    at = starts[:-1].copy()
-    place = np.empty(len(ties), np.uint32)
-    row, last = -1, 0
-    for _ in range(len(ties)):
-        first = -1
-        for run in range(len(at)):
-            if at[run] < starts[run + 1] and (first < 0 or _is_before(ties, at[run], at[first])):
-                first = run
-        row += row < 0 or _is_before(ties, last, at[first])
-        last = at[first]
-        place[last] = row
-        at[first] += 1
-    return place
-
-
-@compiled
-def _is_before(ties, one, other):
-    """Whether a row comes before another one."""
-    return ties[one, 0] < ties[other, 0] or (ties[one, 0] == ties[other, 0] and ties[one, 1] < ties[other, 1])
 
 
 def outside(where: np.ndarray, span: Span) -> np.ndarray:
@@ -207,21 +183,21 @@ def _left_over(graph: Graph, merged: Merged, frozen: np.ndarray, where: np.ndarr
     turn = np.full(len(graph.links), DEAD, np.uint32)
     turn[merged.tau[left]] = left
     tied = np.flatnonzero(turn != DEAD)
-    left = turn[tied]
-    del turn
+    rows = turn[tied]
+    del turn, left
     # The next box meets these clusters in graphs of other boxes, under the names of their smallest fragments.
     is_handed_on = np.zeros(len(graph.clusters), np.bool_)
     for column in (0, 2):
-        is_handed_on[merged.smallest[links[left, column]]] = True
+        is_handed_on[merged.smallest[links[rows, column]]] = True
     clusters, row = graph.clusters[is_handed_on], np.cumsum(is_handed_on, dtype=np.uint32) - np.uint32(1)
-    one, other = (row[merged.smallest[links[left, column]]] for column in (0, 2))
-    rest = np.empty(len(left), LINK)
+    one, other = (row[merged.smallest[links[rows, column]]] for column in (0, 2))
+    rest = np.empty(len(rows), LINK)
     rest["u"], rest["v"] = np.minimum(one, other), np.maximum(one, other)
     # Statistics other than the mean cannot be told from a sum: their histograms go along, and the sum says nothing.
-    rest["sum"], rest["count"] = sums[left].T if is_mean else (0, 1)
-    if len(left):  # a last box need not read its edges again
+    rest["sum"], rest["count"] = sums[rows].T if is_mean else (0, 1)
+    if len(rows):  # a last box need not read its edges again
         rest["tie_u"], rest["tie_v"] = graph.ties(tied).T
-    bins = graph.histograms[:0] if is_mean else unlist(lists, left, clusters[rest["u"]], clusters[rest["v"]])
+    bins = graph.histograms[:0] if is_mean else unlist(lists, rows, clusters[rest["u"]], clusters[rest["v"]])
     return Rest(clusters, [rest], len(rest), bins, where)
 
 
