@@ -126,8 +126,9 @@ def _breaks(usage: Usage, limits: Limits) -> tuple[str, ...]:
 def in_words(bill: Bill, currency: str) -> str:
     """One line."""
     usage = bill.usage
+    cores = "1 core" if bill.cores == 1 else f"{bill.cores:,} cores"
     return (
-        f"{usage.voxels:.2g} voxels: {bill.core_hours:,.1f} core hours, {bill.hours:,.1f} hours on {bill.cores:,} "
-        f"cores; memory of a worker {usage.worker_bytes / 1e9:,.1f} GB; store {usage.store_bytes / 1e9:,.2f} GB, "
+        f"{usage.voxels:.2g} voxels: {bill.core_hours:,.1f} core hours, {bill.hours:,.1f} hours on {cores}; "
+        f"memory of a worker {usage.worker_bytes / 1e9:,.1f} GB; store {usage.store_bytes / 1e9:,.2f} GB, "
         f"arrays {usage.written_bytes / 1e9:,.2f} GB in {usage.files:,.0f} files; {bill.money:,.2f} {currency}"
     )
