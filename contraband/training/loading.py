@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
 import threading
 import time
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -100,17 +101,35 @@ def supervised(folder: Path, settings: TrainSettings) -> Iterator[None]:
     The death of a process is noticed at once, by its signal, which may come in the middle of a step.
     """
     before = set(active_children())
+    with ExitStack() as afterwards:
+        try:
+            try:
+                yield
+            finally:
+                afterwards.enter_context(_deaf_to_children())
+        except RuntimeError as error:
+            if "DataLoader" not in str(error):
+                raise
+            what = " ".join(str(error).split())
+            raise WorkFailed(
+                f"{folder}: a loader process is gone or hangs ({what}); the newest checkpoint is kept; look for too "
+                f"little memory or storage that does not answer, or raise loader_timeout_s from "
+                f"{settings.loader_timeout_s:g}"
+            ) from error
+        finally:
+            for process in set(active_children()) - before:
+                process.kill()
+                process.join()
+
+
+@contextmanager
+def _deaf_to_children() -> Iterator[None]:
+    """The death of a process is not told meanwhile: torch's handler would raise wherever this process is just then."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader" not in str(error):
-            raise
-        what = " ".join(str(error).split())
-        raise WorkFailed(
-            f"{folder}: a loader process is gone or hangs ({what}); the newest checkpoint is kept; look for too little "
-            f"memory or storage that does not answer, or raise loader_timeout_s from {settings.loader_timeout_s:g}"
-        ) from error
     finally:
-        for process in set(active_children()) - before:
-            process.kill()
-            process.join()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if handler is None else handler)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import psutil
@@ -23,7 +24,9 @@ from contraband.models import checkpoints
 from contraband.models.checkpoints import load_checkpoint, save_checkpoint
 from contraband.models.folder import RunFolder, latest_checkpoint
 from contraband.models.predictor import load_predictor
+from contraband.training import loading
 from contraband.training.lessons import affinity_target
+from contraband.training.loading import supervised
 from tests.support.paths import ROOT
 from tests.support.tiny import tiny_experiment
 
@@ -258,6 +261,47 @@ def test_a_loader_process_that_dies_or_hangs_is_reported(tmp_path, number):
     assert not any(process.is_running() for process in processes)
     shorter = params.model_copy(update={"seg": (params.seg[0].model_copy(update={"num_iterations": 20}),)})
     assert train_seg(shorter, experiment, 0)
+
+
+class DiesSlowly:
+    """A process whose death is heard before anybody waits for it."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def kill(self):
+        self.process.kill()
+
+    def join(self):
+        while psutil.Process(self.process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        for _ in range(30):  # the signal may be handed to another thread first
+            time.sleep(0.01)
+        self.process.join()
+
+
+def give_up(folder, settings):
+    """Loader processes give nothing while they are supervised."""
+    with supervised(folder, settings):
+        loader = iter(DataLoader(range(100), num_workers=2))
+        next(loader)
+        raise RuntimeError("DataLoader processes gave nothing")
+
+
+def test_loader_processes_that_are_ended_are_not_taken_for_a_fault(tmp_path, monkeypatch):
+    """torch's handler hears of their deaths wherever this process is: it would raise instead of the one line."""
+    others = iter(DataLoader(range(100), num_workers=2))
+    heard, before = signal.getsignal(signal.SIGCHLD), set(multiprocessing.active_children())
+    started = iter([before, ()])
+
+    def children():
+        return next(started) or before | {DiesSlowly(one) for one in set(multiprocessing.active_children()) - before}
+
+    monkeypatch.setattr(loading, "active_children", children)
+    with pytest.raises(WorkFailed, match="loader process is gone or hangs"):
+        give_up(tmp_path, baseline(tmp_path)[1].seg[0])
+    assert signal.getsignal(signal.SIGCHLD) is heard
+    assert next(others) == 0  # those that were there before live on
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
