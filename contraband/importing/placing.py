@@ -108,7 +108,7 @@ def remarks_on_attributes(attributes: Mapping[str, Any], made: Mapping[str, Any]
             f"its attribute {key}, {space.voxel_size.value}, says something else and is not taken: "
             "give --voxel-size if it is right"
             for key, space in sizes_of(attributes).items()
-            if space.voxel_size and not _is_same(space, made, axes)
+            if space.voxel_size and f"attribute {key}" not in taken and not _is_same(space, made, axes)
         ]
     change = {
         key: attributes[key] for key, none in NO_CHANGE.items() if attributes.get(key, none) not in (none, [none])

@@ -320,6 +320,7 @@ def test_what_is_given_goes_before_what_is_said(said, options, size, offset, uni
             r"its attribute (resolution|voxel_size), \[.0, 4, 4\], says something else and is not taken: give --voxel",
         ),
         ({"voxel_size": [40, 4, 4], "units": "nm", "element_size_um": [0.04, 0.004, 0.004]}, None),
+        ({"resolution": [4, 4, 40], "downsamplingFactors": [2, 2, 1]}, None),  # N5 takes both
         ({"spacing": "regular", "rescaled": [0, 1], "chunk": [8, 8, 8]}, None),
         ({"scale_factor": 0.01, "add_offset": 5}, "scale_factor 0.01 and add_offset 5 are not applied"),
         ({"scale_factor": 1.0, "add_offset": 0}, None),
