@@ -105,9 +105,9 @@ def join(rests: Sequence[Rest]) -> Graph:
     place = merge_runs(_ties(rests), [rest.size for rest in rests])
     rows = int(place.max()) + 1 if len(place) else 0
     links, sums = np.empty((rows, 4), np.uint32), np.zeros((rows, 2), np.uint64)
-    for rest, some, to in _with_places(rests, place):
-        named = np.searchsorted(clusters, rest.clusters).astype(np.uint32)
-        links[to, 0], links[to, 2] = named[some["u"]], named[some["v"]]
+    named = [np.searchsorted(clusters, rest.clusters).astype(np.uint32) for rest in rests]
+    for number, some, to in _with_places(rests, place):
+        links[to, 0], links[to, 2] = named[number][some["u"]], named[number][some["v"]]
         sums[to, 0] += some["sum"]
         sums[to, 1] += some["count"]
     where = np.concatenate([np.empty(0, WHERE), *(rest.where for rest in rests)])
@@ -134,12 +134,12 @@ def _ties(rests: Sequence[Rest]) -> np.ndarray:
     return found
 
 
-def _with_places(rests: Sequence[Rest], rows: np.ndarray) -> Iterator[tuple[Rest, np.ndarray, np.ndarray]]:
-    """Each piece of links with the box that it is from, and its share of `rows`, one for each link."""
+def _with_places(rests: Sequence[Rest], rows: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each piece of links with the number of the box that it is from, and its share of `rows`, one for each link."""
     at = 0
-    for rest in rests:
+    for number, rest in enumerate(rests):
         for some in rest.links:
-            yield rest, some, rows[at : at + len(some)]
+            yield number, some, rows[at : at + len(some)]
             at += len(some)
 
 

@@ -30,12 +30,13 @@ class Shelf:
 
     store: Store
 
-    def put(self, table: Table, place: int, rows: np.ndarray) -> None:
-        """Keep rows; replaces. They are there once this has returned, all or none."""
-        starts = range(0, len(rows), MOST_ROWS)
-        for piece, start in enumerate(starts, start=1):
-            self.store.put(table, _key(place, piece), rows[start : start + MOST_ROWS])
-        self.store.put(replace(table, dtype=HEAD), _key(place, 0), np.array([len(starts), rows.nbytes], HEAD))
+    def put(self, table: Table, place: int, *rows: np.ndarray) -> None:
+        """Keep rows, in one array or in several; replaces. They are there once this has returned, all or none."""
+        pieces = [some[start : start + MOST_ROWS] for some in rows for start in range(0, len(some), MOST_ROWS)]
+        for number, piece in enumerate(pieces, start=1):
+            self.store.put(table, _key(place, number), piece)
+        nbytes = sum(some.nbytes for some in rows)
+        self.store.put(replace(table, dtype=HEAD), _key(place, 0), np.array([len(pieces), nbytes], HEAD))
 
     def get(self, table: Table, place: int) -> np.ndarray:
         """The rows; KeyError if there are none."""
@@ -80,7 +81,7 @@ class Shelf:
         """Keep what a box left over; replaces."""
         clusters, links, histograms, where = rest_of(level)
         self.put(clusters, first, rest.clusters)
-        self.put(links, first, links.joined(list(rest.links)))
+        self.put(links, first, *rest.links)
         self.put(histograms, first, rest.histograms)
         self.put(where, first, rest.where)
 
