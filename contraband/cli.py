@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from blockwise.cluster.interrupts import SIGNALS
+from blockwise.cluster.interrupts import SIGNALS, heard
 from blockwise.errors import BadInput, BlockwiseError, is_outcome, one_line
 from blockwise.settings import shortened
 from contraband.commands import data, handing, labelling, looking, settings, starting, study, training, upkeep, volumes
@@ -122,8 +122,6 @@ def check_threads() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
     interrupts = Interrupts()
-    sys.unraisablehook = interrupts.swallowed
-    signal.signal(signal.SIGALRM, interrupts.again)
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as after nohup
             signal.signal(number, interrupts)
@@ -133,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def call(arguments: list[str]) -> int:
     """Run one command; its exit code. Every error on purpose is one line on stderr."""
     try:
-        code = _all_commands()(args=repeat_flags(arguments), prog_name="contraband", standalone_mode=False)
+        with heard():
+            code = _all_commands()(args=repeat_flags(arguments), prog_name="contraband", standalone_mode=False)
         if code == TYPER_INTERRUPTED:
             return _end(INTERRUPTED, 1)
         return code if isinstance(code, int) else 0
@@ -250,9 +249,6 @@ def with_its_command(line: str, arguments: Sequence[str]) -> str:
     return f"{line} ({lacking[0]} is an option of `contraband run`)"
 
 
-AGAIN_S = 0.05
-
-
 class Interrupts:
     """Ctrl-C, a batch system whose time is over, a terminal that is gone: what happens then.
 
@@ -270,17 +266,6 @@ class Interrupts:
         if self._count > 2:
             os.write(2, b"contraband: ended at once\n")
             os._exit(1)
-
-    def swallowed(self, found: sys.UnraisableHookArgs) -> None:
-        """An exception came where Python can only print it, as in what runs when an object goes: ask again soon."""
-        if issubclass(found.exc_type, KeyboardInterrupt):
-            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-        else:
-            sys.__unraisablehook__(found)
-
-    def again(self, number: int, frame: object) -> None:
-        """Interrupt again, as the first time was lost."""
-        raise KeyboardInterrupt
 
 
 def _end(line: str, code: int) -> int:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from blockwise.cluster.interrupts import heard
+
 if TYPE_CHECKING:
     from blockwise.engine.options import Progress
 
@@ -48,14 +50,16 @@ def meter(unit: str) -> Iterator[Display]:
 def shown(progress: bool | Progress, unit: str, goes_on: bool = True) -> Iterator[Display]:
     """A display as the caller wants it: True for `meter`, False for none, or a function that is told instead.
 
-    goes_on: what is interrupted goes on when it is called again, which a notebook then says.
+    goes_on: what is interrupted goes on when it is called again, which a notebook then says. Interrupts are heard.
     """
     if progress is not True:
-        yield ProgressListener(progress or None)
+        with heard():
+            yield ProgressListener(progress or None)
         return
     with meter(unit) as display:
         try:
-            yield display
+            with heard():
+                yield display
         except KeyboardInterrupt:
             if goes_on and isinstance(display, ProgressCell):
                 display.say(INTERRUPTED)

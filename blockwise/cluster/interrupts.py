@@ -1,8 +1,9 @@
-"""Ctrl-C while workers start: it waits until they can be ended in order, and does not reach them."""
+"""Ctrl-C: it waits while workers start, does not reach them, and is not lost where Python can only print it."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,50 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a command in order: a terminal's, and those of batch systems. SLURM (`--signal`) and SGE (`-notify`) send
 the last two some time before they kill; SIGXCPU means that a job's processor time is over."""
+
+AGAIN_S = 0.05
+
+
+@contextmanager
+def heard() -> Iterator[None]:
+    """KeyboardInterrupt is raised again soon where Python only prints it, as in what runs when an object goes.
+
+    A run lets many objects go, so that a Ctrl-C now and then would be lost, and the run go on. The alarm of whoever
+    calls is set aside for that moment. Does nothing outside the main thread, where no interrupt comes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    elsewhere = sys.unraisablehook
+    aside: list[tuple[Any, tuple[float, float]]] = []
+
+    def swallowed(found: sys.UnraisableHookArgs) -> None:
+        if not issubclass(found.exc_type, KeyboardInterrupt):
+            elsewhere(found)
+            return
+        if not aside:
+            aside.append((signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, signal.getitimer(signal.ITIMER_REAL)))
+        signal.signal(signal.SIGALRM, again)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+
+    def again(*_: object) -> None:
+        give_back()
+        raise KeyboardInterrupt
+
+    def give_back() -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        handler, alarm = aside.pop()
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *alarm)
+
+    sys.unraisablehook = swallowed
+    try:
+        yield
+    finally:
+        sys.unraisablehook = elsewhere
+        if aside:  # it has no time to come again
+            give_back()
+            raise KeyboardInterrupt
 
 
 @contextmanager

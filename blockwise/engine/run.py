@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from blockwise.cluster.interrupts import heard
 from blockwise.engine.loop import Loop, Tally
 from blockwise.engine.options import Chain, Policy, RunOptions, StageResult
 from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stages, examine, substage_job
@@ -42,7 +43,8 @@ def run_stages(
     """
     options = options or RunOptions()
     check_stages(stages)
-    return run_examined(examine(stages, store, executor, options), store, executor, options)
+    with heard():
+        return run_examined(examine(stages, store, executor, options), store, executor, options)
 
 
 def run_examined(flight: Preflight, store: Store, executor: Executor, options: RunOptions) -> list[StageResult]:

@@ -224,31 +224,6 @@ def test_a_notice_before_the_end_is_an_interrupt(number):
     assert (done.returncode, done.stderr) == (1, f"contraband: {INTERRUPTED}\n")
 
 
-SWALLOWS = """
-import signal, sys, time
-from contraband.cli import Interrupts
-class Gone:
-    def __del__(self):
-        signal.raise_signal(signal.SIGTERM)
-        [None for _ in range(10)]
-interrupts = Interrupts()
-sys.unraisablehook = interrupts.swallowed
-signal.signal(signal.SIGALRM, interrupts.again)
-signal.signal(signal.SIGTERM, interrupts)
-try:
-    Gone()
-    time.sleep(20)
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-
-
-def test_an_interrupt_that_python_swallows_comes_again():
-    """While an object goes, exceptions are only printed: the run would go on, and a traceback be shown."""
-    done = subprocess.run([sys.executable, "-c", SWALLOWS], cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("interrupted\n", "")
-
-
 def test_what_others_keep_of_the_log_stays_theirs(settings):
     """What a command shows of it is its own choice, not that of a notebook or of the blocks' logs beside it."""
     kept = logging.Handler(logging.INFO)
