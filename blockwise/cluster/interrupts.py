@@ -94,6 +94,19 @@ def deferred() -> Iterator[None]:
 
 
 @contextmanager
+def handlers_kept() -> Iterator[None]:
+    """What is imported within changes no signal's handler; dask_jobqueue would end the process at Ctrl-C as if done."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)
+
+
+@contextmanager
 def not_inherited() -> Iterator[None]:
     """Threads that are started within this, and processes that these start, never see Ctrl-C at a terminal.
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from blockwise.cluster.batch.walltime import ALLOWED, BEGAN, seconds_of
 from blockwise.cluster.configuration import SAMPLING, exported
+from blockwise.cluster.interrupts import handlers_kept
 from blockwise.errors import BadInput
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def _found(kind: str, suffix: str) -> Any:
     try:
         import importlib
 
-        import dask_jobqueue  # noqa: F401 - it brings its part of Dask's configuration
+        with handlers_kept():
+            import dask_jobqueue  # noqa: F401 - it brings its part of Dask's configuration
     except ImportError:
         raise BadInput(
             "cluster.kind", "batch systems need the package dask-jobqueue", todo="pip install 'contraband[cluster]'"

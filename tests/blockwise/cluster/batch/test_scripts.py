@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blockwise.cluster.batch.scripts import job_script, options, walltime_s
 from blockwise.cluster.batch.walltime import ALLOWED, BEGAN, left_s, seconds_of
 from blockwise.cluster.settings import BATCH_SYSTEMS, Cluster
 from blockwise.errors import BadInput
+from tests.support.paths import ROOT
 
 STORED = Path(__file__).parent / "scripts"
 
@@ -75,6 +77,21 @@ def test_a_run_without_a_longest_time_knows_that_of_dask_jobqueue():
     cluster = Cluster(kind="slurm", memory="1GB")
     assert "#SBATCH -t 00:30:00" in job_script(cluster)
     assert walltime_s(cluster) == 1800
+
+
+HANDLER = """
+import signal
+from blockwise.cluster.batch.scripts import job_script
+from blockwise.cluster.settings import Cluster
+job_script(Cluster(kind="slurm", memory="1GB"))
+assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+
+
+def test_a_library_does_not_take_the_interrupt():
+    """dask_jobqueue, as it is imported, lets Ctrl-C end the process with exit code 0: a run would seem to be done."""
+    done = subprocess.run([sys.executable, "-c", HANDLER], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_job_knows_how_long_it_may_go_on(monkeypatch):
