@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Self
@@ -20,6 +21,8 @@ from contraband.models.hardware import Hardware
 from contraband.training.interruption import ignore_interrupts
 from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Batch, Task
+
+ENDS_WITHIN_S = 2.0
 
 
 def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
@@ -79,11 +82,17 @@ class LoaderWatchdog:
         except Exception as error:
             if self.hung:
                 raise RuntimeError(f"DataLoader processes gave nothing for {self.timeout_s:g} s") from error
-            if not all(process.is_alive() for process in self.processes):
+            if self._one_has_ended():
                 raise RuntimeError("DataLoader process ended unexpectedly") from error
             raise
         finally:
             self.deadline = math.inf
+
+    def _one_has_ended(self) -> bool:
+        """A process that is killed closes its connections a moment before it counts as ended."""
+        if not self.processes or not all(process.is_alive() for process in self.processes):
+            return bool(self.processes)
+        return bool(wait([process.sentinel for process in self.processes], ENDS_WITHIN_S))
 
     def _watch(self) -> None:
         while not self._over.wait(min(1.0, self.timeout_s / 4)):
