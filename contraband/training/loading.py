@@ -90,9 +90,7 @@ class LoaderWatchdog:
 
     def _one_has_ended(self) -> bool:
         """A process that is killed closes its connections a moment before it counts as ended."""
-        if not self.processes or not all(process.is_alive() for process in self.processes):
-            return bool(self.processes)
-        return bool(wait([process.sentinel for process in self.processes], ENDS_WITHIN_S))
+        return bool(self.processes) and bool(wait([process.sentinel for process in self.processes], ENDS_WITHIN_S))
 
     def _watch(self) -> None:
         while not self._over.wait(min(1.0, self.timeout_s / 4)):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from blockwise.arrays.volume import Volume, info
 from blockwise.files import objects
 from blockwise.files.address import place_of
 from tests.support.buckets import BUCKET, SECRET, environment, proxy, s3_server
+from tests.support.killing import blocks_done, kill_when
 from tests.support.paths import ROOT
 from tests.support.servers import free_port
 from tests.support.volumes import cells, digest, store_volume, whole
@@ -183,21 +182,15 @@ def test_a_killed_run_goes_on(stage: str, folder: Path, endpoint: str, on_disk: 
     name = f"killed-{stage[0]}"
     output = f"s3://{BUCKET}/out/{name}.zarr"
     file = settings(folder, name, STORED, output)
+    store = folder / "s3" / BUCKET / "out" / f"{name}.db"
     with proxy(endpoint) as server:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "contraband", "run", file],
-            cwd=folder,
-            env=environment(server.address) | {"PYTHONPATH": str(ROOT)},
-            stderr=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 240
-        while sum(f"{name}.zarr/{stage}/c/" in path for method, path in list(server.requests) if method == "PUT") < 3:
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < end
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        own = environment(server.address) | {"PYTHONPATH": str(ROOT)}
+
+        def in_the_middle() -> bool:
+            written = [path for method, path in list(server.requests) if method == "PUT"]
+            return sum(f"{name}.zarr/{stage}/c/" in path for path in written) >= 3 and blocks_done(store) > 0
+
+        kill_when(["run", file], in_the_middle, folder, own)
     report = json.loads(done(folder, endpoint, "run", file, "--json").splitlines()[-1])
     assert sum(row["blocks_skipped"] for row in report["stages"].values())
     assert digests(output) == on_disk

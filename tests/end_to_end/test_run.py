@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 
 from blockwise.arrays.volume import Volume
 from contraband.importing.volume import import_volume
+from tests.support.killing import blocks_done, kill_when
 from tests.support.paths import ROOT, real_data
 from tests.support.servers import fresh_database, mongo_server
 from tests.support.volumes import cells, digest, store_volume
@@ -85,31 +85,6 @@ def segments(folder: Path, name: str) -> list[str]:
     """Digests of everything that a run wrote."""
     output = folder / f"{name}.zarr"
     return [digest(Volume(path=output / part)) for part in ("fragments", "segments/0.3", "segments/0.5")]
-
-
-def kill_when(arguments: list[object], condition: Callable[[], bool]) -> None:
-    """Start a command and kill -9 it and its workers as soon as the condition holds."""
-    command = [sys.executable, "-m", "contraband", *map(str, arguments)]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.poll() is None, "the run ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-
-
-def blocks_done(store: Path, stage: str) -> int:
-    """Blocks of a stage that the SQLite store knows as done."""
-    if not store.exists():
-        return 0
-    try:
-        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
-            query = "select count(*) from blocks where stage like ? and key >= 0"
-            return int(connection.execute(query, (f"{stage}%",)).fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
 
 
 @pytest.fixture(scope="module")
