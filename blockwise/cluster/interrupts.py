@@ -2,60 +2,153 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
+
+from blockwise.errors import BlockwiseError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a command in order: a terminal's, and those of batch systems. SLURM (`--signal`) and SGE (`-notify`) send
 the last two some time before they kill; SIGXCPU means that a job's processor time is over."""
 
 AGAIN_S = 0.05
+"""So soon an interrupt is raised again that Python has only printed: then the object that went is gone."""
+PATIENCE_S = 2.0
+"""So long an interrupt waits for the end of a block: most blocks, and all that libraries do at once, are shorter."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Heard:
+    """What is known of interrupts while somebody listens."""
+
+    listeners: int = 0
+    patient: int = 0
+    """How many of them have said that they ask between blocks."""
+    has_come: bool = False
+    aside: list[tuple[Any, tuple[float, float]]] = field(default_factory=list)
+    """The alarm of whoever calls, and its handler, while ours is set."""
+
+
+_heard = _Heard()
 
 
 @contextmanager
 def heard() -> Iterator[None]:
-    """KeyboardInterrupt is raised again soon where Python only prints it, as in what runs when an object goes.
+    """An interrupt that comes within this ends it, whatever library it falls into.
 
-    A run lets many objects go, so that a Ctrl-C now and then would be lost, and the run go on. The alarm of whoever
-    calls is set aside for that moment. Does nothing outside the main thread, where no interrupt comes.
+    Its KeyboardInterrupt is raised wherever Python is at that moment. What runs when an object goes only prints it:
+    then it is raised again soon, the caller's alarm set aside for that moment. Compiled code may take it for a failure
+    of what it called, and raise an error of its own: any unforeseen error after an interrupt ends in KeyboardInterrupt.
+    Does nothing outside the main thread, where no interrupt comes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     elsewhere = sys.unraisablehook
-    aside: list[tuple[Any, tuple[float, float]]] = []
 
     def swallowed(found: sys.UnraisableHookArgs) -> None:
-        if not issubclass(found.exc_type, KeyboardInterrupt):
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            _heard.has_come = True
+            _raise_in(AGAIN_S)
+        elif _heard.has_come:  # a library that was left in the middle of something
+            log.info("ignored after an interrupt: %s: %s", found.exc_type.__name__, found.exc_value)
+        else:
             elsewhere(found)
-            return
-        if not aside:
-            aside.append((signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, signal.getitimer(signal.ITIMER_REAL)))
-        signal.signal(signal.SIGALRM, again)
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
-
-    def again(*_: object) -> None:
-        give_back()
-        raise KeyboardInterrupt
-
-    def give_back() -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        handler, alarm = aside.pop()
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *alarm)
 
     sys.unraisablehook = swallowed
     try:
-        yield
+        with _noting():
+            yield
+    except (BlockwiseError, OSError):
+        raise
+    except Exception as error:
+        if _heard.has_come:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         sys.unraisablehook = elsewhere
-        if aside:  # it has no time to come again
-            give_back()
+        if not _heard.listeners:
+            _heard.has_come = False
+        if _heard.aside:  # it has no time to come again
+            _give_back()
             raise KeyboardInterrupt
+
+
+@contextmanager
+def between_blocks() -> Iterator[None]:
+    """Within `heard`: interrupts wait for the next `interruption_point`, or for `PATIENCE_S`; the second does not.
+
+    Raised in the middle of what a store or a library does, now and then they left it with a lock that nobody gives
+    back, or ended the process with a fault of memory.
+    """
+    own = int(threading.current_thread() is threading.main_thread())
+    _heard.patient += own
+    try:
+        yield
+    finally:
+        _heard.patient -= own
+
+
+def interruption_point() -> None:
+    """Raise KeyboardInterrupt if one came within `heard` that waits, or that a library has lost."""
+    if _heard.has_come and threading.current_thread() is threading.main_thread():
+        if _heard.aside:
+            _give_back()
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _noting() -> Iterator[None]:
+    """Signals are handled as before, and those that interrupt are noted."""
+    before = {number: signal.getsignal(number) for number in SIGNALS} if not _heard.listeners else {}
+    handlers: dict[int, Any] = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def note(number: int, frame: Any) -> None:
+        try:
+            handlers[number](number, frame)
+        except KeyboardInterrupt:
+            is_second, _heard.has_come = _heard.has_come, True
+            if is_second or not _heard.patient:
+                raise
+            _raise_in(PATIENCE_S)
+
+    for number in handlers:
+        signal.signal(number, note)
+    _heard.listeners += 1
+    try:
+        yield
+    finally:
+        _heard.listeners -= 1
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is note:
+                signal.signal(number, handler)
+
+
+def _raise_in(seconds: float) -> None:
+    if not _heard.aside:
+        _heard.aside.append((signal.getsignal(signal.SIGALRM) or signal.SIG_DFL, signal.getitimer(signal.ITIMER_REAL)))
+    signal.signal(signal.SIGALRM, _again)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _again(*_: object) -> None:
+    _give_back()
+    raise KeyboardInterrupt
+
+
+def _give_back() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    handler, alarm = _heard.aside.pop()
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, *alarm)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
+from blockwise.cluster.interrupts import interruption_point
 from blockwise.engine.failing import Failing, signature
 from blockwise.engine.options import Policy
 from blockwise.engine.preflight import Job
@@ -94,6 +95,7 @@ class Loop:
             pairs = zip(self.jobs, schedule.stages, strict=True)
             self.executor.expect({job.stage.name: state.left for job, state in pairs})
             self._settle(schedule, self.executor.collect(_POLL_S))
+            interruption_point()
             if self.executor.workers_alive():
                 alive_s = time.monotonic()
                 said_s = alive_s
@@ -147,6 +149,7 @@ class Loop:
     def _settle_failed(self, schedule: Schedule, place: int, failed: Sequence[Outcome]) -> None:
         if not failed:
             return
+        interruption_point()  # it may be all that has failed
         name = self.jobs[place].stage.name
         self.store.fail(name, [Failure(one.key, schedule.attempt(one.key, place), one.error) for one in failed])
         for one in failed:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from blockwise.cluster.interrupts import heard
+from blockwise.cluster.interrupts import between_blocks, heard, interruption_point
 from blockwise.engine.loop import Loop, Tally
 from blockwise.engine.options import Chain, Policy, RunOptions, StageResult
 from blockwise.engine.preflight import Job, Preflight, check_outputs, check_stages, examine, substage_job
@@ -43,7 +43,7 @@ def run_stages(
     """
     options = options or RunOptions()
     check_stages(stages)
-    with heard():
+    with heard(), between_blocks():
         return run_examined(examine(stages, store, executor, options), store, executor, options)
 
 
@@ -230,10 +230,12 @@ class _StageRun:
         try:
             done = work()
             self.driver += meter().take() or Traffic()
+            interruption_point()
             return done
         except BlockwiseError:
             raise
         except Exception as error:
+            interruption_point()
             text = describe(error)
             line = f"{self.name}: {verb} failed with {last_line(text)}; what is finished is kept"
             raised = WorkFailed(line)
