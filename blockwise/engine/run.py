@@ -43,7 +43,7 @@ def run_stages(
     """
     options = options or RunOptions()
     check_stages(stages)
-    with heard(), between_blocks():
+    with heard():
         return run_examined(examine(stages, store, executor, options), store, executor, options)
 
 
@@ -57,14 +57,15 @@ def run_examined(flight: Preflight, store: Store, executor: Executor, options: R
         if options.on_result is not None:
             options.on_result(result)
 
-    for jobs in chains(flight.jobs, options.chain):
-        runs = [_StageRun(job, store, options) for job in jobs]
-        try:
-            _run_chain(runs, executor)
-        finally:
-            for run in runs:
-                if run.has_begun:
-                    report(run.result())
+    with heard(), between_blocks():
+        for jobs in chains(flight.jobs, options.chain):
+            runs = [_StageRun(job, store, options) for job in jobs]
+            try:
+                _run_chain(runs, executor)
+            finally:
+                for run in runs:
+                    if run.has_begun:
+                        report(run.result())
     return results
 
 

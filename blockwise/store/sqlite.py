@@ -45,6 +45,7 @@ class SqliteStore(Tables):
         self._path = path.absolute()
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._transaction = object()
         _check_file(self._path)
 
     def __repr__(self) -> str:
@@ -232,12 +233,15 @@ class SqliteStore(Tables):
         with self._lock:
             try:
                 connection = self._open()
+                connection.rollback()  # of whoever was interrupted before it could
                 connection.execute(f"pragma synchronous = {'full' if durable else 'normal'}")
-                connection.execute("begin immediate")
+                own = self._transaction = object()
                 try:
+                    connection.execute("begin immediate")
                     yield connection
                 except BaseException:
-                    connection.rollback()
+                    if self._transaction is own:  # else it was left by an interrupt, and is only now cleared away
+                        connection.rollback()
                     raise
                 connection.commit()
             except sqlite3.Error as error:

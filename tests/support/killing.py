@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -43,7 +44,7 @@ def blocks_done(store: Path, stage: str = "") -> int:
     if not store.exists():
         return 0
     try:
-        with sqlite3.connect(f"file:{store}?mode=ro", uri=True) as connection:
+        with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as connection:
             query = "select count(*) from blocks where stage like ? and key >= 0"
             return int(connection.execute(query, (f"{stage}%",)).fetchone()[0])
     except sqlite3.OperationalError:

@@ -149,6 +149,22 @@ def test_a_connection_waits_for_one_that_writes(tmp_path):
     assert process.communicate(timeout=60)[0].split() == ["0"]
 
 
+def test_a_transaction_that_an_interrupt_left_open_is_taken_back(tmp_path):
+    """What was written in it is gone, and the store goes on, also when it is cleared away in the next one."""
+    store = open_store(f"sqlite:///{tmp_path}/vol.db")
+    store.claim("one")
+    left = store._writing()  # an interrupt between two instructions may leave it so
+    left.__enter__().execute("update meta set value = 'another'")
+    store.mark("fragments", [Record(1, "f", 1)])
+    assert store.owner() == "one"
+    with store._writing() as connection:
+        connection.execute("update meta set value = 'two'")
+        del left
+    store.close()
+    assert open_store(f"sqlite:///{tmp_path}/vol.db").owner() == "two"
+    assert store.totals("fragments").done == 1
+
+
 READ = """
 import os, sys
 import blockwise.store.sqlite
