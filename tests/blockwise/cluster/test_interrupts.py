@@ -34,10 +34,16 @@ def loses_an_interrupt() -> None:
     time.sleep(20)
 
 
+def comes() -> None:
+    """Ctrl-C, at the latest when it has waited for so long."""
+    signal.raise_signal(signal.SIGINT)
+    time.sleep(5)
+
+
 def is_replaced() -> None:
     """Ctrl-C comes in a handler's call from compiled code, which knows errors of its own only."""
     try:
-        signal.raise_signal(signal.SIGINT)
+        comes()
     except KeyboardInterrupt:
         raise TypeError("of arrays that cannot be compared") from None
 
@@ -45,7 +51,7 @@ def is_replaced() -> None:
 def is_lost() -> None:
     """Ctrl-C comes where nobody passes it on."""
     with suppress(KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        comes()
 
 
 class Undone:
@@ -121,6 +127,7 @@ def work():
 @pytest.mark.parametrize("where", ["process", "prepare", "finish"])
 def test_a_run_is_interrupted_wherever_that_falls(where, falls, tmp_path, monkeypatch):
     """No block has failed by it, the run does not go on, and started again it does what is left."""
+    monkeypatch.setattr(interrupts, "PATIENCE_S", 0.05)
     stage = Idle(blocks=3)
     wished = getattr(Idle, where)
 
