@@ -23,6 +23,7 @@ from contraband.training.settings import TrainSettings
 from contraband.training.tasks import Batch, Task
 
 ENDS_WITHIN_S = 2.0
+"""So long it may take until a process whose connection is gone counts as ended."""
 
 
 def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
