@@ -109,8 +109,8 @@ class OneBlock(Handler):
         """JSON; for our own user also where a viewer is open."""
         stage, key = self.get_query_argument("stage"), self.whole("key")
         found = await self.read(lambda: self.facts.block(stage, key))
-        peer = getattr(getattr(self.request.connection, "context", None), "address", None)
-        may_view = await self.read(lambda: peer is not None and is_ours(peer[:2]))
+        connection = getattr(getattr(self.request.connection, "stream", None), "socket", None)  # none once closed
+        may_view = connection is not None and await self.read(lambda: is_ours(connection))
         self.finish({**found, "viewer": await self.read(self.facts.viewer) if may_view else None})
 
 

@@ -9,15 +9,20 @@ from pathlib import Path
 _TABLE = Path("/proc/net/tcp")
 
 
-def is_ours(peer: tuple[str, int]) -> bool:
-    """Whether the other end of a connection from this machine is a process of our user, as its tunnel is, too.
+def is_ours(connection: socket.socket) -> bool:
+    """Whether a process of our user, as its tunnel is, too, holds the other end of a connection from this machine.
 
-    peer: its IPv4 address and port. False where that cannot be known.
+    connection: its end here, over IPv4. False where that cannot be known.
     """
     try:
-        host = socket.inet_aton(peer[0])[::-1].hex().upper()  # as the kernel writes it on machines of today
+        # Both ends name it: a port may serve several connections, and one that is over is root's in the kernel's table.
+        wanted = [_as_the_kernel(connection.getpeername()), _as_the_kernel(connection.getsockname())]
         rows = [line.split() for line in _TABLE.read_text(encoding="ascii").splitlines()[1:]]
     except OSError:
         return False
-    wanted = f"{host}:{peer[1]:04X}"
-    return any(row[1] == wanted and int(row[7]) == os.getuid() for row in rows)
+    return any(row[1:3] == wanted and int(row[7]) == os.getuid() and row[9] != "0" for row in rows)
+
+
+def _as_the_kernel(end: tuple[str, int]) -> str:
+    """An address and a port, as it writes them on machines of today."""
+    return f"{socket.inet_aton(end[0])[::-1].hex().upper()}:{end[1]:04X}"
