@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +23,30 @@ PATIENCE_S = 2.0
 """So long an interrupt waits for the end of a block: most blocks, and all that libraries do at once, are shorter."""
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def handled_by(handler: Callable[[int, Any], None], numbers: Iterable[int]) -> Iterator[None]:
+    """These signals go to this handler, and to those from before at the end, unless somebody has taken one meanwhile.
+
+    Outside of the main thread, which no signal reaches, nothing changes.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in numbers} if is_main else {}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            if signal.getsignal(number) is handler:
+                signal.signal(number, old)
+
+
+def _handlers() -> dict[int, Callable[[int, Any], Any]]:
+    """Those of Python, by signal: what is ignored, or left to the system, is nobody's to handle."""
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    return {number: handler for number, handler in found.items() if callable(handler)}
 
 
 @dataclass
@@ -108,8 +132,7 @@ def interruption_point() -> None:
 @contextmanager
 def _noting() -> Iterator[None]:
     """Signals are handled as before, and those that interrupt are noted."""
-    before = {number: signal.getsignal(number) for number in SIGNALS} if not _heard.listeners else {}
-    handlers: dict[int, Any] = {number: handler for number, handler in before.items() if callable(handler)}
+    handlers = {} if _heard.listeners else _handlers()
 
     def note(number: int, frame: Any) -> None:
         try:
@@ -120,16 +143,12 @@ def _noting() -> Iterator[None]:
                 raise
             _raise_in(PATIENCE_S)
 
-    for number in handlers:
-        signal.signal(number, note)
-    _heard.listeners += 1
-    try:
-        yield
-    finally:
-        _heard.listeners -= 1
-        for number, handler in handlers.items():
-            if signal.getsignal(number) is note:
-                signal.signal(number, handler)
+    with handled_by(note, handlers):
+        _heard.listeners += 1
+        try:
+            yield
+        finally:
+            _heard.listeners -= 1
 
 
 def _raise_in(seconds: float) -> None:
@@ -158,10 +177,7 @@ def deferred() -> Iterator[None]:
     A cluster that is half started cannot be closed: its processes would be left to notice the end of this one, with
     tracebacks.
     """
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    handlers: dict[int, Any] = {number: handler for number, handler in before.items() if callable(handler)}
-    if threading.current_thread() is not threading.main_thread():  # signals are for the main thread only
-        handlers = {}
+    handlers = _handlers()
     came: list[int] = []
 
     def note(number: int, frame: Any) -> None:
@@ -172,16 +188,12 @@ def deferred() -> Iterator[None]:
                     handlers[number](number, frame)
             handlers[number](number, frame)
 
-    for number in handlers:
-        signal.signal(number, note)
     try:
-        yield
+        with handled_by(note, handlers):
+            yield
     except Exception:
         if not came:  # else what failed may have been interrupted too
             raise
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
     if came:
         handlers[came[0]](came[0], None)
 

@@ -3,39 +3,32 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Self
 
-from blockwise.cluster.interrupts import SIGNALS
+from blockwise.cluster.interrupts import SIGNALS, handled_by
+
+UNHEARD = (signal.SIG_IGN, None)
+"""Handlers of signals that are ignored, or that are another language's."""
 
 
 class Interruption:
-    """While it is entered, the first signal raises KeyboardInterrupt between steps, the second wherever it comes.
+    """While it is heard, the first signal raises KeyboardInterrupt between steps, the second wherever it comes.
 
-    Between steps weights, their average and the optimiser belong together, so that they can be saved. Signals that are
-    ignored stay so, and outside of the main thread, which no signal reaches, nothing changes.
+    Between steps weights, their average and the optimiser belong together, so that they can be saved.
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
         self._came = 0
         self._is_in_step = False
         self.is_at_once = False
         """Whether a second one came, maybe in the middle of a step."""
 
-    def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            before = {number: signal.getsignal(number) for number in SIGNALS}
-            self._before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
-        for number in self._before:
-            signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Signals come here; those that are ignored stay so."""
+        with handled_by(self._note, [number for number in SIGNALS if signal.getsignal(number) not in UNHEARD]):
+            yield
 
     @contextmanager
     def step(self) -> Iterator[None]:

@@ -33,7 +33,8 @@ def kept(recorder: Recorder, state: State, header: Mapping[str, Any]) -> Iterato
 
     The checkpoint is there until the next one is due. KeyboardInterrupt is raised in any case.
     """
-    with Interruption() as interruption:
+    interruption = Interruption()
+    with interruption.heard():
         try:
             yield interruption
         except KeyboardInterrupt:
