@@ -9,23 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from distributed import Worker
 
+HEARTBEAT = "Failed to communicate with scheduler during heartbeat"
 
-def dask_setup(worker: Worker) -> None:
-    """Leave Ctrl-C at a terminal, which reaches workers too, to the driver, and say nothing of the end of a connection
-    that the worker closes itself."""
+
+def dask_setup(worker: Worker) -> None:  # noqa: ARG001 - what Dask calls it with
+    """Leave Ctrl-C at a terminal, which reaches workers too, to the driver, and say nothing of its end.
+
+    A heartbeat fails where the scheduler, in the driver, is closed or has ended at once: what there is to say of that
+    the driver says, and Dask would print a traceback from every worker.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.getLogger("distributed.worker").addFilter(Closing(worker))
-
-
-class Closing(logging.Filter):
-    """Drops one message: the heartbeat that was on its way when the worker was told to close."""
-
-    def __init__(self, worker: Worker) -> None:
-        super().__init__()
-        self._worker = worker
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is to be written."""
-        if not record.msg.startswith("Failed to communicate with scheduler during heartbeat"):
-            return True
-        return self._worker.status.name not in ("closing", "closing_gracefully", "closed")
+    logging.getLogger("distributed.worker").addFilter(lambda record: HEARTBEAT not in str(record.msg))
