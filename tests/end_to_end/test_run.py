@@ -143,7 +143,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder: Path, undisturbed: list[str]) 
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "interrupted; what is finished is kept" in stderr
-    assert "Traceback" not in stderr
+    assert "Traceback" not in stderr, stderr
     done("run", settings)
     assert segments(folder, "interrupted") == undisturbed
 

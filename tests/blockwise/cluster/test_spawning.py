@@ -73,7 +73,7 @@ def test_a_script_needs_no_main_guard(script: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(script)
     done = ran(["script.py"], tmp_path)
     assert (done.returncode, done.stdout.split("\n")[:2]) == (0, ["begin", "answer 42"]), done.stderr
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 
 
 def test_a_script_may_come_from_a_pipe(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_other_processes_of_a_script_are_told_of_the_guard_in_one_line(tmp_path:
     assert [lines[0], lines[-1]] == ["cluster", "child ended with 3"]
     assert 'put what runs under `if __name__ == "__main__":`, or set cluster.kind: none' in lines[1]
     assert len(lines) == 3
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 
 
 def test_a_daemon_is_told_that_it_may_start_no_workers(tmp_path: Path) -> None:
