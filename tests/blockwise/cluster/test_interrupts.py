@@ -217,9 +217,12 @@ def test_the_alarm_of_who_calls_is_kept():
         assert not came
         assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
         assert signal.getsignal(signal.SIGALRM) is alarm
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        time.sleep(0.5)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+    assert len(came) == 1
 
 
 def test_other_errors_that_python_swallows_are_printed_as_before(monkeypatch):
