@@ -132,8 +132,14 @@ class Keeper:
         await self._look()
         for line in keeping.to_say(time.monotonic()):
             log.warning("%s", line)
-        busy = [name for name, worker in workers.items() if worker.processing or worker.has_what]
-        await self._cancel(keeping.to_cancel(time.monotonic(), busy))
+        scheduler = self._cluster.scheduler
+        busy = [name for name, worker in workers.items() if is_busy(scheduler, worker)]
+        useless = keeping.to_cancel(time.monotonic(), busy)
+        # Before anything else has its turn here: what is idle now stays so.
+        for name, worker in workers.items():
+            if keeping.is_released(name):
+                close_to_tasks(scheduler, worker)
+        await self._cancel(useless)
         for group, count in keeping.to_submit(time.monotonic()).items():
             await self._submit(group, count)
 
@@ -198,6 +204,20 @@ class Keeper:
         failed = await self._cancel(left)
         if failed:
             log.warning("jobs %s could not be cancelled; they end by themselves", " ".join(failed[:20]))
+
+
+def is_busy(scheduler: Any, worker: Any) -> bool:
+    """Whether a worker has tasks, what they returned, or a task on its way from another one. Both: Dask's states."""
+    stealing = scheduler.extensions.get("stealing")
+    return bool(worker.processing or worker.has_what or (stealing and stealing.in_flight_tasks[worker] > 0))
+
+
+def close_to_tasks(scheduler: Any, worker: Any) -> None:
+    """Have Dask give no more tasks to a worker that is about to go; it goes on with those that it has.
+
+    Idle as it is, it would be the first to be given those that wait at others, wherever they were sent to.
+    """
+    scheduler.handle_worker_status_change("closing_gracefully", worker, f"released-{worker.name}")
 
 
 def keeper_of(client: Any) -> Keeper | None:

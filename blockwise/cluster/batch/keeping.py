@@ -195,6 +195,10 @@ class Keeping:
         if name in self.jobs:
             self.jobs[name].is_released = True
 
+    def is_released(self, name: str) -> bool:
+        """Whether a worker is not wanted any more."""
+        return name in self.jobs and self.jobs[name].is_released
+
     def fate(self, now_s: float, name: str) -> Fate | None:
         """What became of a worker that is gone; None as long as that may still be found out.
 
