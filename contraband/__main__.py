@@ -62,7 +62,7 @@ def leave(code: str | int | None) -> None:
         run_exit_functions()
         sys.stdout.flush()
         sys.stderr.flush()
-    except (OSError, KeyboardInterrupt):  # nobody reads any more, or waits for the end
+    except OSError:  # nobody reads any more
         code = code or 1
     os._exit(code)
 

@@ -17,7 +17,8 @@ import yaml
 from typer.testing import CliRunner
 
 from blockwise.cluster.interrupts import SIGNALS
-from contraband.cli import INTERRUPTED, app
+from contraband.cli import app
+from contraband.commands.ending import INTERRUPTED
 from tests.support.paths import ROOT
 from tests.support.volumes import cells, store_volume
 
@@ -221,7 +222,46 @@ def test_a_notice_before_the_end_is_an_interrupt(number):
     """Batch systems send one some time before they kill, and it would kill whoever does not look out for it."""
     command = [sys.executable, "-c", NOTIFIED, str(int(number))]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, f"contraband: {INTERRUPTED}\n")
+    assert (done.returncode, done.stderr) == (1, f"contraband: {INTERRUPTED.line}\n")
+
+
+ENDED = """
+import atexit, signal, sys
+import contraband.cli
+from blockwise.errors import BadInput
+
+def ends(**_):
+    if code:
+        raise BadInput("vol.yaml", "is wrong")
+
+def interrupt():
+    for _ in range(times):
+        signal.raise_signal(signal.SIGINT)
+
+class Told:
+    def write(self, text):
+        if when == "while it is said":
+            interrupt()
+        return sys.__stderr__.write(text)
+    flush = sys.__stderr__.flush
+
+when, code, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+sys.stderr = Told()
+contraband.cli._all_commands = lambda: ends
+if when == "afterwards":
+    atexit.register(interrupt)
+contraband.cli.main(["run"])
+"""
+
+
+@pytest.mark.parametrize("when", ["while it is said", "afterwards"])
+@pytest.mark.parametrize("code", [0, 2])
+@pytest.mark.parametrize("times", [1, 2, 3, 5])
+def test_a_command_that_has_ended_has_one_line_and_one_exit_code(when, code, times):
+    """However often it is interrupted while threads are waited for: what it has said stays true."""
+    command = [sys.executable, "-c", ENDED, when, str(code), str(times)]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (code, "contraband: vol.yaml: is wrong\n" if code else "")
 
 
 def test_what_others_keep_of_the_log_stays_theirs(settings):

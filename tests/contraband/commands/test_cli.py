@@ -296,6 +296,6 @@ def test_what_lacks_memory_is_not_blamed_on_a_file(
     monkeypatch.setattr("contraband.cli._all_commands", lambda: refused)
     assert call(["run", "vol.yaml"]) == 2
     assert capsys.readouterr().err.startswith("contraband: a: ")
-    monkeypatch.setattr("contraband.cli.resource.getrlimit", lambda _: (300_000 << 10, 300_000 << 10))
+    monkeypatch.setattr("contraband.commands.ending.resource.getrlimit", lambda _: (300_000 << 10, 300_000 << 10))
     assert call(["run", "vol.yaml"]) == (1 if is_of_limit else 2)
     assert capsys.readouterr().err.startswith("contraband: a process may have only 307 MB") == is_of_limit
