@@ -229,7 +229,7 @@ def wrap_output(module: ModuleType, striker: Striker) -> None:
 
 def wrap_cli(module: ModuleType, striker: Striker) -> None:
     """The whole command."""
-    around(striker, module, "call", lambda arguments: ("start", ()))
+    around(striker, module, "call", lambda arguments, **_: ("start", ()))
 
 
 SUBSTAGES = {
