@@ -18,6 +18,7 @@ SAMPLING = {
     "distributed.worker.profile.interval": "100ms",
     "distributed.admin.tick.interval": "500ms",
 }
+_SHARES = tuple(f"distributed.worker.memory.{name}" for name in ("target", "spill", "pause", "terminate"))
 _SCHEDULER = {
     # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
     "distributed.scheduler.allowed-failures": 0,
@@ -54,6 +55,20 @@ def import_dask() -> None:
     except Exception as error:  # it reads files and variables of any content as it is imported
         text = (one_line(str(error)) or type(error).__name__)[:300]
         raise BadInput("cluster", f"Dask's configuration cannot be read ({text})", todo=f"see {sources()}") from None
+
+
+def check_shares() -> None:
+    """Raise BadInput where Dask's configuration has no number for a share of memory.
+
+    Dask looks at them only while workers work, many times a second, and prints a traceback each time.
+    """
+    import dask
+
+    for key in _SHARES:
+        value = dask.config.get(key, False)
+        if not isinstance(value, int | float):
+            what = f"Dask's configuration makes no sense in {key}"
+            raise BadInput("cluster", what, got=value, wanted="a number from 0 to 1, or false", todo=f"see {sources()}")
 
 
 def chosen(on_this_machine: bool) -> dict[str, Any]:

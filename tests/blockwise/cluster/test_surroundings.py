@@ -52,7 +52,8 @@ WORKING = {
     },
     "another scheduler": {"DASK_SCHEDULER_ADDRESS": "tcp://10.0.0.5:8786"},
     "a folder that is not here": {"DASK_TEMPORARY_DIRECTORY": "/no/such/folder"},
-    "text for a fraction": {"DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "lots"},
+    "text for a share of memory that is not used": {"DASK_DISTRIBUTED__WORKER__MEMORY__PAUSE": "lots"},
+    "no shares of memory": {"DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "false"},
     "a module that is not here, in workers": {"DASK_DISTRIBUTED__WORKER__PRELOAD": "nosuchmodule"},
     "a scheduler that ends soon": {"DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT": "1ms"},
     "nothing": {},
@@ -70,6 +71,8 @@ BROKEN = {
     "no mapping": "- a\n- b\n",
     "no YAML": "distributed: {worker: [\n",
     "text for a time": "distributed: {comm: {timeouts: {connect: soon}}}\n",
+    "text for a share of memory": "distributed: {worker: {memory: {terminate: lots}}}\n",
+    "nothing for a share of memory": "distributed: {worker: {memory: {spill: null}}}\n",
     "a module that is not here, in the scheduler": "distributed: {scheduler: {preload: [nosuchmodule]}}\n",
     "a level of messages that there is not": "distributed: {logging: {distributed: loud}}\n",
 }
