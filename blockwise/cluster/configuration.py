@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ SAMPLING = {
     "distributed.admin.tick.interval": "500ms",
 }
 _SHARES = tuple(f"distributed.worker.memory.{name}" for name in ("target", "spill", "pause", "terminate"))
+_LIKE = {
+    "distributed.scheduler.bandwidth": "100MB",
+    "distributed.worker.lifetime.duration": "1h",
+    "distributed.worker.memory.max-spill": "1GB",
+    **dict.fromkeys(("distributed.scheduler.idle-timeout", "distributed.scheduler.no-workers-timeout"), "1h"),
+}
+"""What a value looks like of those that Dask leaves open, or brings in another form."""
 _SCHEDULER = {
     # A batch lost with its worker is tried again by the run, block by block: Dask must not do so by itself.
     "distributed.scheduler.allowed-failures": 0,
@@ -38,6 +45,7 @@ _THIS_MACHINE = {
     # Nothing leaves this machine, so certificates that are set up for another cluster would only be in the way.
     "distributed.comm.default-scheme": "tcp",
     "distributed.comm.require-encryption": False,
+    "distributed.scheduler.contact-address": None,
     **{f"distributed.comm.tls.{name}": None for name in _TLS},
     # The run tells when it ends; a stage may need the driver for longer than others let a scheduler wait.
     "distributed.scheduler.idle-timeout": None,
@@ -57,18 +65,54 @@ def import_dask() -> None:
         raise BadInput("cluster", f"Dask's configuration cannot be read ({text})", todo=f"see {sources()}") from None
 
 
-def check_shares() -> None:
-    """Raise BadInput where Dask's configuration has no number for a share of memory.
+def check_values() -> None:
+    """Raise BadInput for a value in Dask's configuration that is of another kind than the one that Dask brings.
 
-    Dask looks at them only while workers work, many times a second, and prints a traceback each time.
+    Many of them are read only in workers, with a traceback each time, ten times a second, or so that nothing comes
+    back from there.
     """
     import dask
+    from distributed.config import defaults
 
-    for key in _SHARES:
-        value = dask.config.get(key, False)
-        if not isinstance(value, int | float):
+    for key, default in _entries({"distributed": defaults["distributed"]}):
+        wanted, is_kind = _kind_of(_LIKE.get(key, default))
+        value = dask.config.get(key, default)
+        if not is_kind(value) or (value is None and key in _SHARES):
             what = f"Dask's configuration makes no sense in {key}"
-            raise BadInput("cluster", what, got=value, wanted="a number from 0 to 1, or false", todo=f"see {sources()}")
+            raise BadInput("cluster", what, got=repr(value), wanted=wanted, todo=f"see {sources()}")
+
+
+def _entries(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys that have a value, with all above them; without the variables that workers are given."""
+    for name, value in values.items():
+        key = f"{within}{name}"
+        if not isinstance(value, Mapping):
+            yield key, value
+        elif key != "distributed.nanny.pre-spawn-environ":
+            yield from _entries(value, f"{key}.")
+
+
+def _kind_of(example: object) -> tuple[str, Callable[[Any], bool]]:
+    """What a value like this one is, for people, and whether another one is of that kind, or left open."""
+    from dask.utils import parse_bytes, parse_timedelta
+
+    if isinstance(example, int | float) and not isinstance(example, bool):
+        return "a number", lambda value: value in (None, "inf") or isinstance(value, int | float)
+    if isinstance(example, str):
+        for wanted, read in (("a time such as 10s", parse_timedelta), ("a size such as 10MB", parse_bytes)):
+            if _is_read_by(read)(example):
+                return wanted, _is_read_by(read)
+    return "", lambda _: True
+
+
+def _is_read_by(read: Callable[[Any], object]) -> Callable[[Any], bool]:
+    def is_read(value: Any) -> bool:
+        try:
+            return value is None or isinstance(value, bool) or read(value) is not None
+        except (ValueError, TypeError, KeyError):
+            return False
+
+    return is_read
 
 
 def chosen(on_this_machine: bool) -> dict[str, Any]:

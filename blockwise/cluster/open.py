@@ -15,7 +15,7 @@ from blockwise.cluster.batch import scripts
 from blockwise.cluster.batch.keeper import Keeper, keeper_of
 from blockwise.cluster.batch.scripts import ENDINGS
 from blockwise.cluster.certificates import configuration_of, given_security, security_of
-from blockwise.cluster.configuration import check_shares, chosen, import_dask, link_here, not_started
+from blockwise.cluster.configuration import check_values, chosen, import_dask, link_here, not_started
 from blockwise.cluster.handles import allow_files
 from blockwise.cluster.interrupts import deferred, not_inherited
 from blockwise.cluster.joining import joined
@@ -59,7 +59,7 @@ def open_cluster(settings: Cluster) -> Iterator[Client]:
             security = given_security(settings.tls) if isinstance(settings.tls, Tls) else None
             client = stack.enter_context(_quiet_client(joined(settings.full_address or "", security)))
         else:
-            check_shares()
+            check_values()
             allow_files(settings.most_workers)
             with deferred():
                 client = _start(settings, stack)

@@ -56,6 +56,7 @@ WORKING = {
     "no shares of memory": {"DASK_DISTRIBUTED__WORKER__MEMORY__TERMINATE": "false"},
     "a module that is not here, in workers": {"DASK_DISTRIBUTED__WORKER__PRELOAD": "nosuchmodule"},
     "a scheduler that ends soon": {"DASK_DISTRIBUTED__SCHEDULER__IDLE_TIMEOUT": "1ms"},
+    "an address that is not here": {"DASK_DISTRIBUTED__SCHEDULER__CONTACT_ADDRESS": "tcp://10.0.0.5:8786"},
     "nothing": {},
 }
 
@@ -71,7 +72,11 @@ BROKEN = {
     "no mapping": "- a\n- b\n",
     "no YAML": "distributed: {worker: [\n",
     "text for a time": "distributed: {comm: {timeouts: {connect: soon}}}\n",
+    "text for a number that only workers read": "distributed: {worker: {connections: {incoming: many}}}\n",
+    "text for a time that only workers read": "distributed: {worker: {lifetime: {duration: never}}}\n",
+    "text for a size that only workers read": "distributed: {worker: {memory: {max-spill: lots}}}\n",
     "text for a share of memory": "distributed: {worker: {memory: {terminate: lots}}}\n",
+    "a number in quotes": "distributed: {worker: {memory: {target: '0.6'}}}\n",
     "nothing for a share of memory": "distributed: {worker: {memory: {spill: null}}}\n",
     "a module that is not here, in the scheduler": "distributed: {scheduler: {preload: [nosuchmodule]}}\n",
     "a level of messages that there is not": "distributed: {logging: {distributed: loud}}\n",
@@ -86,6 +91,31 @@ def test_a_broken_configuration_of_dask_is_named(name, tmp_path):
     said = start(DASK_CONFIG=str(tmp_path))
     assert said.startswith("refused cluster: ")
     assert str(path) in said
+
+
+SENSIBLE = """
+distributed:
+  worker:
+    memory: {target: false, spill: 0.7, pause: 1, terminate: false, max-spill: 10 GB, monitor-interval: 1s}
+    lifetime: {duration: 1 hour, stagger: 5 minutes, restart: true}
+    connections: {incoming: 4}
+    transfer: {message-bytes-limit: 10000000}
+    resources: {GPU: 1}
+  client: {heartbeat: 5}
+  comm: {compression: lz4, timeouts: {connect: 60}, retry: {count: 3}, offload: false}
+  scheduler:
+    {idle-timeout: 2h, worker-saturation: inf, bandwidth: 1 GB, preload: [os], dashboard: {tls: {ca-file: null}}}
+  admin: {log-length: null}
+  nanny: {environ: {A: b}}
+  logging: {distributed: warning}
+jobqueue: {slurm: {cores: 4, walltime: "1:00:00"}}
+"""
+
+
+def test_a_configuration_that_makes_sense_is_taken(tmp_path):
+    """Times as numbers, sizes as numbers, what is left open, and what is there for others."""
+    (tmp_path / "site.yaml").write_text(SENSIBLE)
+    assert start(DASK_CONFIG=str(tmp_path)).startswith("works 3 ")
 
 
 @pytest.mark.parametrize("most", [64, 90, 128, 256])
