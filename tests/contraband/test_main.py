@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -29,8 +32,21 @@ COMMAND = [sys.executable, "-m", "contraband"]
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
     """A settings file beside a small volume, with many blocks."""
-    store_volume(tmp_path / "vol.zarr" / "affinities", cells(SHAPE)[0])
-    path = tmp_path / "vol.yaml"
+    return settings_in(tmp_path)
+
+
+@pytest.fixture
+def open_settings() -> Iterator[Path]:
+    """The same in a folder that others reach; pytest closes those above its own again whenever another one begins."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield settings_in(Path(folder))
+
+
+def settings_in(folder: Path) -> Path:
+    """A settings file beside a small volume, with many blocks."""
+    store_volume(folder / "vol.zarr" / "affinities", cells(SHAPE)[0])
+    path = folder / "vol.yaml"
     write(path)
     return path
 
@@ -76,18 +92,18 @@ HOMES = {
 @pytest.mark.parametrize("kind", ["none", "local"])
 @pytest.mark.parametrize("name", HOMES)
 @pytest.mark.slow
-def test_a_home_is_not_needed(name, kind, settings):
+def test_a_home_is_not_needed(name, kind, open_settings):
     """As in a container whose user has a number and nothing else; and no folder called ~ is made."""
     user = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups", "--inh-caps=+dac_read_search")
     user += ("--ambient-caps=+dac_read_search",)
-    if os.getuid() or subprocess.run([*user, "true"], capture_output=True).returncode:
+    settings = open_settings
+    is_reached = all(parent.stat().st_mode & stat.S_IXOTH for parent in settings.parents)
+    if not is_reached or os.getuid() or subprocess.run([*user, "true"], capture_output=True).returncode:
         user = ()  # only root may become nobody in particular
     write(settings, cluster={"kind": kind, "workers": 1}, blocks={"shape": SHAPE})
     for path in (settings.parent, *settings.parent.rglob("*")):
         if user:
             os.chown(path, 54321, 54321)
-    for parent in settings.parents[1:4]:
-        parent.chmod(0o755)
     names = dict.fromkeys(("USER", "LOGNAME"), "UNSET")
     done = run("run", settings, prefix=user, environment={**names, **HOMES[name]}, cwd=settings.parent)
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
