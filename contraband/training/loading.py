@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Generator, Iterator, Set
 from contextlib import ExitStack, contextmanager
 from multiprocessing import active_children
 from multiprocessing.connection import wait
@@ -17,6 +17,7 @@ from typing import Self
 from torch.utils.data import DataLoader
 
 from blockwise.errors import WorkFailed, one_line
+from blockwise.executor.ondask.endings import how_ended
 from contraband.models.hardware import Hardware
 from contraband.training.interruption import ignore_interrupts
 from contraband.training.settings import TrainSettings
@@ -26,10 +27,10 @@ ENDS_WITHIN_S = 2.0
 """So long it may take until a process whose connection is gone counts as ended."""
 
 
-def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Iterator[Batch]:
-    """The batches of all steps still to do, on the device; batch i is the same whenever it is made.
+def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) -> Generator[Batch]:
+    """The batches of all steps still to do, on the device; batch i is the same whenever it is made. To be closed.
 
-    RuntimeError if a loader process died or hangs; see `supervised`.
+    RuntimeError if a loader process died or hangs; see `supervised`. It comes with the next batch, not within a step.
     """
     size = settings.batch_size
     loader = DataLoader(
@@ -44,10 +45,11 @@ def batches(task: Task, settings: TrainSettings, done: int, hardware: Hardware) 
     iterator = iter(loader)
     with LoaderWatchdog(set(active_children()) - before, settings.loader_timeout_s) as watchdog:
         while (batch := watchdog.next_of(iterator)) is not None:
-            yield {
-                name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
-                for name, value in batch.items()
-            }
+            with _deaf_to_children():
+                yield {
+                    name: value if name == "seed" else value.to(hardware.device, non_blocking=True)
+                    for name, value in batch.items()
+                }
 
 
 class LoaderWatchdog:
@@ -75,23 +77,30 @@ class LoaderWatchdog:
 
     def next_of(self, iterator: Iterator[Batch]) -> Batch | None:
         """The next batch, None after the last; RuntimeError if a process died or hangs."""
+        if fault := self._fault(0.0):
+            raise RuntimeError(fault)
         self.deadline = time.monotonic() + self.timeout_s
         try:
             return next(iterator, None)
         except WorkFailed as error:  # from a loader process, with its traceback in the text
             raise WorkFailed(one_line(str(error).rpartition("WorkFailed: ")[2])) from None
         except Exception as error:
-            if self.hung:
-                raise RuntimeError(f"DataLoader processes gave nothing for {self.timeout_s:g} s") from error
-            if self._one_has_ended():
-                raise RuntimeError("DataLoader process ended unexpectedly") from error
+            if fault := self._fault(ENDS_WITHIN_S):
+                raise RuntimeError(fault) from error
             raise
         finally:
             self.deadline = math.inf
 
-    def _one_has_ended(self) -> bool:
-        """A process that is killed closes its connections a moment before it counts as ended."""
-        return bool(self.processes) and bool(wait([process.sentinel for process in self.processes], ENDS_WITHIN_S))
+    def _fault(self, within_s: float) -> str:
+        """Whether the processes hang, or how one of them has ended; empty if all go on."""
+        if self.hung:
+            return f"DataLoader processes gave nothing for {self.timeout_s:g} s"
+        ended = wait([process.sentinel for process in self.processes], within_s) if self.processes else ()
+        for process in self.processes:
+            if process.sentinel in ended:
+                process.join(ENDS_WITHIN_S)  # its connections are closed a moment before it counts as ended
+                return "DataLoader process ended: " + how_ended(process.exitcode or 0)
+        return ""
 
     def _watch(self) -> None:
         while not self._over.wait(min(1.0, self.timeout_s / 4)):
@@ -106,7 +115,7 @@ class LoaderWatchdog:
 def supervised(folder: Path, settings: TrainSettings) -> Iterator[None]:
     """Loader processes started inside are gone afterwards; WorkFailed if one died, or gave nothing for too long.
 
-    The death of a process is noticed at once, by its signal, which may come in the middle of a step.
+    The death of a process is noticed as soon as the next batch is asked for.
     """
     before = set(active_children())
     with ExitStack() as afterwards:

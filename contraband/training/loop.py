@@ -8,6 +8,7 @@ everything else evaluates.
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,13 @@ def _loop(
     if is_finished(state, settings):
         log.info("%s: is done already, with %d steps in %.0f s", folder.path, state.step, state.seconds)
         return folder.checkpoint(state.step)
-    if settings.compile:
-        task.network.compile()
 
-    with Recorder(settings, folder, state, progress) as recorder, kept(recorder, state, header) as interruption:
-        for batch in batches(task, settings, state.step, hardware):
+    with (
+        closing(batches(task, settings, state.step, hardware)) as steps,
+        Recorder(settings, folder, state, progress) as recorder,
+        kept(recorder, state, header) as interruption,
+    ):
+        for batch in steps:
             with interruption.step():
                 # forward in reduced precision; the losses themselves go back to float32
                 with hardware.autocast():
@@ -102,6 +105,8 @@ def start(task: Task, settings: TrainSettings, folder: RunFolder, header: dict[s
         content = load_checkpoint(path)
         check_same_settings(content, header, path)
         state.restore(content)
+    if settings.compile:
+        network.compile()
     return state
 
 
