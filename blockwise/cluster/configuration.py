@@ -75,9 +75,10 @@ def check_values() -> None:
     from distributed.config import defaults
 
     for key, default in _entries({"distributed": defaults["distributed"]}):
-        wanted, is_kind = _kind_of(_LIKE.get(key, default))
         value = dask.config.get(key, default)
-        if not is_kind(value) or (value is None and key in _SHARES):
+        # A share alone may not be left open.
+        wanted = "a number" if value is None and key in _SHARES else _wanted(value, _LIKE.get(key, default))
+        if wanted:
             what = f"Dask's configuration makes no sense in {key}"
             raise BadInput("cluster", what, got=repr(value), wanted=wanted, todo=f"see {sources()}")
 
@@ -92,27 +93,26 @@ def _entries(values: Mapping[str, Any], within: str = "") -> Iterator[tuple[str,
             yield from _entries(value, f"{key}.")
 
 
-def _kind_of(example: object) -> tuple[str, Callable[[Any], bool]]:
-    """What a value like this one is, for people, and whether another one is of that kind, or left open."""
+def _wanted(value: Any, example: object) -> str:
+    """What there should be instead of a value; empty if it is of the example's kind, left open, or switched off."""
     from dask.utils import parse_bytes, parse_timedelta
 
-    if isinstance(example, int | float) and not isinstance(example, bool):
-        return "a number", lambda value: value in (None, "inf") or isinstance(value, int | float)
+    if value is None or isinstance(value, bool) or isinstance(example, bool):
+        return ""
+    if isinstance(example, int | float):
+        return "" if value == "inf" or isinstance(value, int | float) else "a number"
     if isinstance(example, str):
         for wanted, read in (("a time such as 10s", parse_timedelta), ("a size such as 10MB", parse_bytes)):
-            if _is_read_by(read)(example):
-                return wanted, _is_read_by(read)
-    return "", lambda _: True
+            if _is_read(read, example):
+                return "" if _is_read(read, value) else wanted
+    return ""
 
 
-def _is_read_by(read: Callable[[Any], object]) -> Callable[[Any], bool]:
-    def is_read(value: Any) -> bool:
-        try:
-            return value is None or isinstance(value, bool) or read(value) is not None
-        except (ValueError, TypeError, KeyError):
-            return False
-
-    return is_read
+def _is_read(read: Callable[[Any], object], value: Any) -> bool:
+    try:
+        return read(value) is not None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def chosen(on_this_machine: bool) -> dict[str, Any]:

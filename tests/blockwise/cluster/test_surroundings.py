@@ -74,6 +74,7 @@ BROKEN = {
     "text for a time": "distributed: {comm: {timeouts: {connect: soon}}}\n",
     "text for a number that only workers read": "distributed: {worker: {connections: {incoming: many}}}\n",
     "text for a time that only workers read": "distributed: {worker: {lifetime: {duration: never}}}\n",
+    "a list for a time": "distributed: {client: {heartbeat: [5]}}\n",
     "text for a size that only workers read": "distributed: {worker: {memory: {max-spill: lots}}}\n",
     "text for a share of memory": "distributed: {worker: {memory: {terminate: lots}}}\n",
     "a number in quotes": "distributed: {worker: {memory: {target: '0.6'}}}\n",
